@@ -1,0 +1,30 @@
+# Two commands for a fresh machine: make quickstart, make test. Both make .venv first.
+
+PYTHON ?= python3
+RUN := .venv/bin/python
+
+.PHONY: quickstart test test-all lint
+.DELETE_ON_ERROR:
+
+quickstart: .venv/installed
+	$(RUN) -m alexnet_jax.main --config=configs/quickstart.py
+
+# Under ten minutes on two cores.
+test: .venv/installed lint
+	$(RUN) -m pytest -m "not slow"
+
+# The slow rest: full-size networks, real processes, kills.
+test-all: .venv/installed
+	$(RUN) -m pytest -m slow
+
+lint: .venv/installed
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 to 3.13 is needed: name one with make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet -r requirements.txt
+	touch $@

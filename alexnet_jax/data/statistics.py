@@ -1,0 +1,95 @@
+"""Mean image and colour statistics of a training set, measured once and kept as a file.
+
+Sums are exact integers, so that the result does not depend on order or number of processes.
+"""
+
+import dataclasses
+import io
+import os
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from alexnet_jax.data import stream
+from alexnet_jax.data.sources import Source
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """What the training set looks like, in grey levels of 0 to 255.
+
+    `mean_image` [size, size, channels]; `colour_deviations` [channels], largest first, and
+    `colour_directions` [channels, channels], a row each: square roots of the eigenvalues and
+    eigenvectors of the covariance of all pixels (paper section 4.1; the 2012 source stores
+    standard deviations).
+    """
+
+    images: int
+    mean_image: np.ndarray
+    colour_deviations: np.ndarray
+    colour_directions: np.ndarray
+    fingerprint: str
+
+    def save(self, path: pathlib.Path) -> None:
+        """Write an .npz; it appears whole or not at all."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **dataclasses.asdict(self))
+        partial = path.with_name(path.name + ".partial")
+        partial.write_bytes(buffer.getvalue())
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: pathlib.Path) -> "Statistics":
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as stored:
+            fields = {field.name: stored[field.name] for field in dataclasses.fields(cls)}
+        return cls(**fields | {"images": int(fields["images"]),
+                               "fingerprint": str(fields["fingerprint"])})  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Sums:
+    """Exact sums over some images: count, pixels [size, size, channels], products [c, c]."""
+
+    images: np.ndarray
+    pixels: np.ndarray
+    products: np.ndarray
+
+
+def sum_images(
+    source: Source, ids: np.ndarray, workers: int, progress: Callable[[int, int], None]
+) -> Sums:
+    """Add up the given records; `progress(done, total)` is called after each chunk."""
+    shape = source.load([0])[0].shape[1:]
+    images, pixels = 0, np.zeros(shape, np.int64)
+    products = np.zeros((shape[2], shape[2]), np.int64)
+    for chunk, _ in stream.all_records(source, ids, workers):
+        pixels += chunk.sum(axis=0, dtype=np.int64)
+        for image in chunk:
+            flat = image.reshape(-1, shape[2]).astype(np.float64)  # below 2**53, so exact
+            products += (flat.T @ flat).astype(np.int64)
+        images += len(chunk)
+        progress(images, len(ids))
+    return Sums(np.int64(images), pixels, products)
+
+
+def from_sums(sums: Sums, fingerprint: str) -> Statistics:
+    """Mean and colour statistics from sums over the whole training set."""
+    images = int(sums.images)
+    mean_image = sums.pixels / images
+    mean = mean_image.mean(axis=(0, 1))
+    count = images * mean_image.shape[0] * mean_image.shape[1]
+    covariance = sums.products / count - np.outer(mean, mean)
+    values, vectors = np.linalg.eigh(covariance)
+    directions = vectors.T[::-1]
+    # An eigenvector's sign is free: fix it, or it would depend on the machine's LAPACK.
+    largest = np.abs(directions).argmax(axis=1)
+    directions = directions * np.sign(directions[np.arange(len(directions)), largest])[:, None]
+    return Statistics(
+        images=images,
+        mean_image=mean_image.astype(np.float32),
+        colour_deviations=np.sqrt(np.maximum(values[::-1], 0)).astype(np.float32),
+        colour_directions=directions.astype(np.float32),
+        fingerprint=fingerprint,
+    )

@@ -1,0 +1,5 @@
+"""The one exception whose message is meant for the person at the terminal."""
+
+
+class UserError(Exception):
+    """A mistake in a command, a config or the data: one sentence that names it and the remedy."""

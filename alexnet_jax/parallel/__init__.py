@@ -1,0 +1,1 @@
+"""Processes (hosts), the mesh of devices, and the settings of XLA."""

@@ -1,0 +1,22 @@
+"""What has to stand in the environment before jax and TensorFlow start."""
+
+import importlib.metadata
+import os
+
+# The default CPU fusion of these versions is slow for this network and known to be wrong in places
+# (jax#39103, jax#39257); an empty value switches it off. Other versions may not know the flag, and
+# an unknown flag stops the program.
+_YNN_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
+_YNN_VERSIONS = ((0, 10, 1), (0, 11, 99))
+
+
+def configure() -> None:
+    """Set XLA's flags and quiet TensorFlow, where the user has not; call before importing jax."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it announces itself, and is not used
+    flags = os.environ.get("XLA_FLAGS", "")
+    version = tuple(int(part) for part in importlib.metadata.version("jaxlib").split(".")[:3])
+    may_use_cpu = "cpu" in os.environ.get("JAX_PLATFORMS", "cpu")
+    known = _YNN_VERSIONS[0] <= version <= _YNN_VERSIONS[1]
+    if may_use_cpu and known and _YNN_FLAG not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_YNN_FLAG}=".strip()

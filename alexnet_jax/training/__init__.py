@@ -1,0 +1,1 @@
+"""The update rule, the training state, the jitted steps, checkpoints and metrics."""

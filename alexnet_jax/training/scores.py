@@ -1,0 +1,46 @@
+"""Loss and errors of a batch as sums, so that means over any number of batches are exact."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+Sums = dict[str, jax.Array]  # loss, top1_errors, top5_errors, images
+
+
+def no_scores(dtype=jnp.float32) -> Sums:
+    """Sums over no image, the loss in `dtype`, the counts as integers."""
+    counts = ("top1_errors", "top5_errors", "images")
+    return {"loss": jnp.zeros((), dtype)} | {name: jnp.zeros((), jnp.int32) for name in counts}
+
+
+def score(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, Sums]:
+    """Losses [rows], -ln of the label's softmax probability, and their sums with the errors.
+
+    Rows with a negative label are padding and count nothing. Classes as likely as the true one
+    count against it, and so does a logit that is not a number.
+    """
+    real = labels >= 0
+    safe = jnp.maximum(labels, 0)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, safe)
+    losses = jnp.where(real, losses, 0)
+    own = jnp.take_along_axis(logits, safe[:, None], axis=1)
+    rank = jnp.sum(~(logits < own), axis=1) - 1
+    return losses, {
+        "loss": losses.sum(),
+        "top1_errors": jnp.sum(real & (rank >= 1), dtype=jnp.int32),
+        "top5_errors": jnp.sum(real & (rank >= 5), dtype=jnp.int32),
+        "images": jnp.sum(real, dtype=jnp.int32),
+    }
+
+
+def means(sums: list[dict]) -> dict[str, float]:
+    """Mean loss, top-1 and top-5 error and the number of images, from host sums, in float64."""
+    total = {name: np.sum([np.float64(part[name]) for part in sums]) for name in sums[0]}
+    images = int(total["images"])
+    return {
+        "loss": float(total["loss"] / images),
+        "top1_error": float(total["top1_errors"] / images),
+        "top5_error": float(total["top5_errors"] / images),
+        "images": images,
+    }

@@ -1,0 +1,203 @@
+"""One training step and one evaluation step over a mesh, each a single compiled program.
+
+Both run inside `jax.shard_map`, so every device sees its own rows and its own towers, and the
+only communication is what is written here and in the network: the towers' exchanges over "model",
+the sum of gradients and scores over "data".
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from alexnet_jax.data import augment
+from alexnet_jax.model import network
+from alexnet_jax.parallel.mesh import DATA_AXIS, MODEL_AXIS, replicated, rows_sharding
+from alexnet_jax.training import optimizer as optimizers
+from alexnet_jax.training import scores
+from alexnet_jax.training.randomness import RowKeys, root_key
+
+ROWS, WHOLE = PartitionSpec(DATA_AXIS), PartitionSpec()
+
+
+class TrainState(NamedTuple):
+    """Everything a run carries from step to step, and all that a checkpoint holds of arrays.
+
+    `scores` are sums over the training images since they were last reset.
+    """
+
+    step: jax.Array
+    parameters: network.Parameters
+    optimizer_state: optax.OptState
+    scores: scores.Sums
+
+
+class Preprocessing(NamedTuple):
+    """Arrays that turn pixels into the network's input.
+
+    `mean` [crop, crop, channels] or [channels] is subtracted; `directions` [channels, channels]
+    is for colour noise (augment.scaled_directions).
+    """
+
+    mean: np.ndarray
+    directions: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How a training view is drawn; see data/augment.py.
+
+    `shared_by` rows in a run share crop and flip. Colour noise has strength `noise` before step
+    `noise_end`. `scale` divides the mean-subtracted pixels, of evaluation too.
+    """
+
+    crop: int
+    random_crop: bool = True
+    flip: bool = True
+    shared_by: int = 1
+    noise: float = 0.1
+    noise_end: int = 2**31 - 1
+    scale: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """A network with its update rule on a mesh: the initial state and the jitted steps.
+
+    `dtype` is that of parameters and preprocessing (float32; float64 for proofs), `compute_dtype`
+    that of activations (float32 or bfloat16). Logits and loss are at least float32.
+    """
+
+    architecture: network.Architecture
+    classes: int
+    optimizer: optax.GradientTransformation
+    augmentation: Augmentation
+    mesh: Mesh
+    seed: int
+    dtype: jnp.dtype = jnp.dtype("float32")
+    compute_dtype: jnp.dtype = jnp.dtype("float32")
+
+    def initial_state(self) -> TrainState:
+        """Parameters drawn from the seed; each device draws only what it holds."""
+        shardings = jax.tree.map(lambda shape: shape.sharding, self.state_shapes())
+        return jax.jit(self._draw_state, out_shardings=shardings)()
+
+    def state_shapes(self) -> TrainState:
+        """The state as ShapeDtypeStructs with shardings: what a checkpoint is restored into."""
+
+        def shape(leaf, spec):
+            sharding = NamedSharding(self.mesh, spec)
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+        return jax.tree.map(shape, jax.eval_shape(self._draw_state), self._state_specs())
+
+    def batch_shapes(self, batch: int, size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Images and labels of a global batch as ShapeDtypeStructs, for compiling ahead."""
+        rows = rows_sharding(self.mesh)
+        images = (batch, size, size, self.architecture.channels)
+        return (
+            jax.ShapeDtypeStruct(images, jnp.uint8, sharding=rows),
+            jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=rows),
+        )
+
+    def training(self):
+        """jitted (state, images, labels, preprocessing) -> (state, mean loss of the batch).
+
+        The state is donated. The loss is for whoever wants to wait until the step is done.
+        """
+        state = self._state_specs()
+        step = self._mapped(self._train, (state, ROWS, ROWS, WHOLE), (state, WHOLE))
+        return jax.jit(step, donate_argnums=0)
+
+    def gradients(self):
+        """jitted (state, images, labels, preprocessing) -> (gradients, scores) of `training`."""
+        state = self._state_specs()
+        inputs = (state, ROWS, ROWS, WHOLE)
+        return jax.jit(self._mapped(self._gradients, inputs, (state.parameters, WHOLE)))
+
+    def evaluation(self):
+        """jitted (parameters, images, labels, preprocessing) -> scores of the centre view."""
+        inputs = (self._state_specs().parameters, ROWS, ROWS, WHOLE)
+        return jax.jit(self._mapped(self._evaluate, inputs, WHOLE))
+
+    def with_scores_reset(self, state: TrainState) -> TrainState:
+        """The same state with empty sums."""
+        empty = jax.jit(lambda: scores.no_scores(self.dtype), out_shardings=replicated(self.mesh))
+        return state._replace(scores=empty())
+
+    # Below: what runs on one device, with its rows and its towers.
+
+    def _train(self, state: TrainState, images, labels, preprocessing: Preprocessing):
+        gradients, batch_scores = self._gradients(state, images, labels, preprocessing)
+        updates, optimizer_state = self.optimizer.update(
+            gradients, state.optimizer_state, state.parameters
+        )
+        state = TrainState(
+            step=state.step + 1,
+            parameters=optax.apply_updates(state.parameters, updates),
+            optimizer_state=optimizer_state,
+            scores=jax.tree.map(jnp.add, state.scores, batch_scores),
+        )
+        return state, batch_scores["loss"] / batch_scores["images"]
+
+    def _gradients(self, state: TrainState, images, labels, preprocessing: Preprocessing):
+        """Gradients of the mean loss of the global batch, and the sums of its scores."""
+        keys = RowKeys(self.seed, state.step, len(images), self.augmentation.shared_by)
+        inputs = self._training_view(images, keys, state.step, preprocessing)
+        batch = len(images) * self.mesh.shape[DATA_AXIS]
+
+        def mean_loss(parameters):
+            logits = self._logits(parameters, inputs, keys.dropout())
+            losses, sums = scores.score(logits, labels)
+            return losses.sum() / batch, sums
+
+        # Parameters are equal along "data", so shard_map sums their gradients over it.
+        gradients, sums = jax.grad(mean_loss, has_aux=True)(state.parameters)
+        return gradients, jax.lax.psum(sums, DATA_AXIS)
+
+    def _training_view(self, images, keys: RowKeys, step, preprocessing: Preprocessing):
+        how = self.augmentation
+        if how.random_crop:
+            images = augment.random_crop(images, keys.crop(), how.crop)
+        else:
+            images = augment.central_crop(images, how.crop)
+        if how.flip:
+            images = augment.random_flip(images, keys.flip())
+        inputs = images.astype(self.dtype) - preprocessing.mean.astype(self.dtype)
+        if how.noise:
+            strength = jnp.where(step < how.noise_end, how.noise, 0.0)
+            inputs = augment.colour_noise(inputs, keys.colour(), preprocessing.directions, strength)
+        return inputs / how.scale
+
+    def _evaluate(self, parameters, images, labels, preprocessing: Preprocessing):
+        images = augment.central_crop(images, self.augmentation.crop).astype(self.dtype)
+        inputs = (images - preprocessing.mean.astype(self.dtype)) / self.augmentation.scale
+        _, sums = scores.score(self._logits(parameters, inputs), labels)
+        return jax.lax.psum(sums, DATA_AXIS)
+
+    def _logits(self, parameters, inputs, dropout_keys=None):
+        graph = network.graph_of(self.architecture, self.classes)
+        return network.apply(graph, parameters, inputs, dropout_keys, self.compute_dtype)
+
+    def _draw_state(self) -> TrainState:
+        key = root_key(self.seed)
+        _, parameters = network.create(self.architecture, self.classes, key, self.dtype)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            parameters=parameters,
+            optimizer_state=self.optimizer.init(parameters),
+            scores=scores.no_scores(self.dtype),
+        )
+
+    def _state_specs(self) -> TrainState:
+        split = self.mesh.shape[MODEL_AXIS] > 1
+        parameters = network.partition_specs(self.architecture, split)
+        specs = optimizers.state_specs(jax.eval_shape(self._draw_state), parameters)
+        return specs._replace(parameters=parameters)
+
+    def _mapped(self, function, inputs, outputs):
+        return jax.shard_map(function, mesh=self.mesh, in_specs=inputs, out_specs=outputs)

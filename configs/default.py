@@ -1,0 +1,90 @@
+"""Every field with its unit and the paper's section; the other configs change a few of them.
+
+Lengths are given in epochs; the field of the same name that ends in _steps wins where it is set.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+    """Net 145's settings for ImageNet, without an end and without its stepped rates."""
+    config = ConfigDict()
+    config.name = "default"  # the run lives in runs/NAME unless --workdir is given
+    config.seed = 0  # of parameters, order of images, augmentation and dropout
+    config.batch = 128  # images a step, over all devices (section 5)
+
+    config.epochs = 90.0  # length of the run (section 5: "roughly 90 cycles")
+    config.steps = config_dict.placeholder(int)
+
+    model = config.model = ConfigDict()
+    model.network = "net145"  # a name of alexnet_jax/model/networks.py
+    model.towers = config_dict.placeholder(int)  # 1 makes it dense; unset: as the network says
+    model.width = 1.0  # factor on filters and units
+    model.classes = config_dict.placeholder(int)  # unset: as many as the data has
+    model.dropout = True  # section 4.2; False takes the dropout layers out
+    model.compute_dtype = "float32"  # of activations: float32 or bfloat16 (or float64)
+    model.dtype = "float32"  # of parameters; float64 needs JAX_ENABLE_X64=1
+
+    parallel = config.parallel = ConfigDict()
+    parallel.model = 1  # devices the two towers are split over: 1 or 2 (section 3.2)
+
+    data = config.data = ConfigDict()
+    data.source = "folder"  # folder, digits or synthetic
+    data.path = config_dict.placeholder(str)  # folder with train/CLASS/* and val/CLASS/*
+    data.size = 256  # side of the stored image, pixels (section 2)
+    data.records = 1024  # images of a synthetic split
+    data.random_crop = True  # section 4.1; False takes the centre
+    data.flip = True  # section 4.1
+    data.shared_by = 1  # images in a run that share crop and flip: 1, or 32 as in 2012
+    data.colour_noise = 0.1  # deviation of the factor on each colour component (section 4.1)
+    data.colour_noise_epochs = config_dict.placeholder(float)  # switched off then; unset: never
+    data.colour_noise_steps = config_dict.placeholder(int)
+    data.mean = "image"  # subtract the mean "image" (section 2) or the mean "channel"
+    data.channel_mean = (123.0, 117.0, 104.0)  # red, green, blue; used with mean "channel"
+    data.scale = 1.0  # divides the mean-subtracted pixels; 1 leaves units of 0 to 255
+    data.workers = 0  # batches decoded at a time; 0: one a core
+    data.ahead = 2  # decoded batches that wait
+
+    optimizer = config.optimizer = ConfigDict()
+    optimizer.momentum = 0.9  # section 5
+    optimizer.weight_decay = 0.0005  # section 5; weights only
+    optimizer.unit = "epochs"  # of the first number of each pair below: epochs or steps
+    optimizer.weights = ((0, 0.01),)  # pairs (from when, learning rate)
+    optimizer.biases = ((0, 0.02),)  # the 2012 source gives biases twice the rate
+    optimizer.layers = ConfigDict()  # own pairs of a layer, {"conv1": {"weights": pairs, ...}}
+
+    evaluate = config.evaluate = ConfigDict()
+    evaluate.every_epochs = 1.0
+    evaluate.every_steps = config_dict.placeholder(int)
+
+    checkpoint = config.checkpoint = ConfigDict()
+    checkpoint.every_epochs = 1.0
+    checkpoint.every_steps = config_dict.placeholder(int)
+    checkpoint.keep = 3  # newest checkpoints kept
+
+    log = config.log = ConfigDict()
+    log.every_steps = 50  # one line of progress and of metrics.jsonl
+    return config
+
+
+def smoke(config: ConfigDict) -> ConfigDict:
+    """The same experiment cut to three steps on eight synthetic images a batch."""
+    config.name += "-smoke"
+    config.batch = 8
+    config.steps = 3
+    if config.data.source == "folder":
+        config.data.source = "synthetic"
+    config.data.records = 16
+    config.log.every_steps = 1
+    return config
+
+
+def options(argument: str, allowed: tuple[str, ...]) -> set[str]:
+    """The words after the colon of --config=FILE:WORD,WORD, checked."""
+    words = set(filter(None, argument.split(",")))
+    if words - set(allowed):
+        raise ValueError(
+            f"unknown option '{(words - set(allowed)).pop()}' after the config's colon: "
+            f"expected one of {', '.join(allowed)}"
+        )
+    return words

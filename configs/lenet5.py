@@ -1,0 +1,31 @@
+"""LeNet-5 with tanh and mean pooling on the handwritten digits inside scikit-learn.
+
+    python -m alexnet_jax.main --config=configs/lenet5.py
+
+Two cores, under a minute. `:relu` takes ReLU and max-pooling instead.
+"""
+
+from configs import default
+
+
+def get_config(argument: str = ""):
+    """LeNet-5 on 32-pixel grey images; `:relu` and `:smoke`."""
+    words = default.options(argument, ("relu", "smoke"))
+    config = default.get_config()
+    config.name = "lenet5"
+    config.batch = 64
+    config.epochs = 20.0
+    config.model.network = "lenet5"
+    config.data.source = "digits"
+    config.data.size = 32
+    config.data.flip = False
+    config.data.colour_noise = 0.0
+    config.data.scale = 78.0  # about the deviation of the pixels
+    config.optimizer.weights = ((0, 0.01), (15, 0.001))
+    config.optimizer.biases = ((0, 0.01), (15, 0.001))
+    config.evaluate.every_epochs = 5.0
+    config.checkpoint.every_epochs = 5.0
+    if "relu" in words:
+        config.name += "-relu"
+        config.model.network = "lenet5_relu"
+    return default.smoke(config) if "smoke" in words else config

@@ -1,0 +1,27 @@
+"""Can it learn at all? Net 145 on a few photographs, without dropout and augmentation.
+
+    python -m alexnet_jax.main --config=configs/memorise.py --config.data.path=DIR --workdir=DIR
+
+DIR holds train/CLASS/* and val/CLASS/*, say 64 photographs, the same ones in both. A sound network
+reaches training error 0 in some thirty steps, a broken one never does.
+"""
+
+from configs import default
+
+
+def get_config(argument: str = ""):
+    """Forty steps of net 145 at constant rates on centre crops; `:smoke` takes three."""
+    words = default.options(argument, ("smoke",))
+    config = default.get_config()
+    config.name = "memorise"
+    config.batch = 64
+    config.steps = 40
+    config.model.classes = 1000
+    config.model.dropout = False
+    config.data.random_crop = False
+    config.data.flip = False
+    config.data.colour_noise = 0.0
+    config.evaluate.every_steps = 20
+    config.checkpoint.every_steps = 40
+    config.log.every_steps = 1
+    return default.smoke(config) if "smoke" in words else config

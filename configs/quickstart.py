@@ -1,0 +1,29 @@
+"""A small two-tower AlexNet on the 1,797 handwritten digits inside scikit-learn.
+
+    python -m alexnet_jax.main --config=configs/quickstart.py
+
+Two cores, under three minutes, no download; at least 97% of the 359 held-out digits right.
+It takes the same way as ImageNet: crops, colour noise, mean image, two towers with dropout, the
+2012 rule with stepped rates. No flips: digits are not symmetric.
+"""
+
+from configs import default
+
+
+def get_config(argument: str = ""):
+    """The quickstart; `:smoke` takes three steps."""
+    words = default.options(argument, ("smoke",))
+    config = default.get_config()
+    config.name = "quickstart"
+    config.batch = 64
+    config.epochs = 40.0
+    config.model.network = "quickstart"
+    config.data.source = "digits"
+    config.data.size = 32
+    config.data.flip = False
+    config.data.scale = 16.0
+    config.optimizer.weights = ((0, 0.01), (30, 0.001))
+    config.optimizer.biases = ((0, 0.02), (30, 0.002))
+    config.evaluate.every_epochs = 5.0
+    config.checkpoint.every_epochs = 5.0
+    return default.smoke(config) if "smoke" in words else config
