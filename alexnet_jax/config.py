@@ -68,6 +68,11 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
         raise UserError(
             f"parallel.model={split} does not divide the {devices} device(s) of this run: use 1."
         )
+    if (config.steps if config.steps is not None else config.epochs) in (None, 0):
+        raise UserError(
+            f"epochs={config.epochs} and steps={config.steps} give the run no length: set one of "
+            "them above 0."
+        )
     for name in ("batch", "data.ahead", "log.every_steps", "checkpoint.keep", "data.shared_by"):
         if _field(config, name) < 1:
             raise UserError(f"{name}={_field(config, name)} must be at least 1.")

@@ -1,0 +1,76 @@
+"""Narrow networks with everything on, for tests of the step on many meshes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from alexnet_jax.model.networks import NET145, QUICKSTART
+from alexnet_jax.parallel import mesh as meshes
+from alexnet_jax.training import optimizer
+from alexnet_jax.training.step import Augmentation, Preprocessing, Steps
+
+CLASSES, BATCH = 10, 4
+NARROW = {"net145": NET145.with_width(1 / 24), "quickstart": QUICKSTART.with_width(1 / 4)}
+STORED = {"net145": 228, "quickstart": 32}
+RATES = {
+    "weights": ((0, 0.01), (5, 0.001)),
+    "biases": ((0, 0.02),),
+    "conv1.weights": ((0, 0.01), (7, 0.0)),
+    "conv1.biases": ((0, 0.02), (7, 0.0)),
+}
+
+
+def make_mesh(data, model):
+    return meshes.make_mesh(model, jax.devices()[: data * model])
+
+
+def make_steps(name, data, model, dtype="float32", seed=5, architecture=None, **augmentation):
+    """Steps on a data x model mesh, with dropout, crops, flips and colour noise on."""
+    architecture = architecture or NARROW[name]
+    return Steps(
+        architecture=architecture,
+        classes=CLASSES,
+        optimizer=optimizer.momentum_sgd(RATES, 0.9, 0.0005),
+        augmentation=Augmentation(crop=architecture.input_size, **augmentation),
+        mesh=make_mesh(data, model),
+        seed=seed,
+        dtype=jnp.dtype(dtype),
+        compute_dtype=jnp.dtype(dtype),
+    )
+
+
+def batch_of(name, step, channels=3):
+    """Random images and labels on the host, the same for every mesh."""
+    random = np.random.default_rng([11, step])
+    size = STORED[name]
+    images = random.integers(0, 256, (BATCH, size, size, channels), np.uint8)
+    return images, random.integers(0, CLASSES, BATCH).astype(np.int32)
+
+
+def preprocessing_of(name):
+    """A mean image with structure and three colour directions."""
+    random = np.random.default_rng(12)
+    crop = NARROW[name].input_size
+    mean = random.uniform(90, 130, (crop, crop, 3)).astype(np.float32)
+    return Preprocessing(mean, random.normal(scale=40, size=(3, 3)).astype(np.float32))
+
+
+def put(steps, *arrays):
+    """Host rows onto the mesh."""
+    rows = np.arange(BATCH)
+    return tuple(meshes.put_rows(steps.mesh, BATCH, rows, array) for array in arrays)
+
+
+def run(name, data, model, count, dtype):
+    """Loss, gradients and parameters (on the host) of each of `count` steps."""
+    steps = make_steps(name, data, model, dtype)
+    preprocessing = meshes.put_replicated(steps.mesh, preprocessing_of(name))
+    state, train, gradients = steps.initial_state(), steps.training(), steps.gradients()
+    history = []
+    for step in range(count):
+        batch = put(steps, *batch_of(name, step))
+        gradient, _ = gradients(state, *batch, preprocessing)
+        state, loss = train(state, *batch, preprocessing)
+        history.append(jax.device_get({"loss": loss, "gradients": gradient,
+                                       "parameters": state.parameters}))  # fmt: skip
+    return history

@@ -1,0 +1,180 @@
+"""The step computes the same on every mesh, and what it computes is right."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss, top_k_accuracy_score
+
+from alexnet_jax.model import network
+from alexnet_jax.parallel import mesh as meshes
+from alexnet_jax.training import scores
+from alexnet_jax.training.randomness import RowKeys
+from tests import miniature
+
+MESHES = [(4, 1), (1, 2), (2, 2), (4, 2)]
+
+
+@functools.cache
+def one_device(name, count, dtype):
+    return miniature.run(name, 1, 1, count, dtype)
+
+
+def assert_same(ours, theirs, bound):
+    pairs = zip(jax.tree_util.tree_leaves_with_path(ours), jax.tree.leaves(theirs), strict=True)
+    for (path, a), b in pairs:
+        error = np.linalg.norm(np.asarray(a, np.float64) - np.asarray(b, np.float64))
+        assert error <= bound * np.linalg.norm(b), jax.tree_util.keystr(path)
+
+
+EVERY_CASE = [
+    # The larger network on every mesh takes minutes; one mesh with both axes stands for them.
+    pytest.param(name, *mesh, marks=pytest.mark.slow)
+    if name == "net145" and mesh != (2, 2)
+    else (name, *mesh)
+    for name in miniature.NARROW
+    for mesh in MESHES
+]
+
+
+@pytest.mark.parametrize(("name", "data", "model"), EVERY_CASE)
+def test_ten_steps_agree_with_one_device_in_float64(float64, name, data, model):
+    expected = one_device(name, 10, "float64")
+    history = miniature.run(name, data, model, 10, "float64")
+    for ours, theirs in zip(history, expected, strict=True):
+        assert_same(ours, theirs, 1e-12)
+    losses = [float(step["loss"]) for step in expected]
+    assert len(set(losses)) == 10
+
+
+@pytest.mark.parametrize(("name", "data", "model"), EVERY_CASE)
+def test_the_first_step_agrees_with_one_device_in_float32(name, data, model):
+    ours = miniature.run(name, data, model, 1, "float32")
+    assert_same(ours, one_device(name, 1, "float32"), 1e-5)
+
+
+def test_the_step_is_gradient_then_rule_on_the_view_without_augmentation(float64):
+    """Against jax.grad of the plain network and the rule written out, outside any mesh."""
+    architecture = miniature.NARROW["quickstart"].without_dropout()
+    steps = miniature.make_steps(
+        "quickstart", 2, 2, "float64", architecture=architecture,
+        random_crop=False, flip=False, noise=0.0, scale=4.0,
+    )  # fmt: skip
+    preprocessing = miniature.preprocessing_of("quickstart")
+    images, labels = miniature.batch_of("quickstart", 0)
+    state = steps.initial_state()
+    before = jax.device_get(state.parameters)
+    graph = network.graph_of(architecture, miniature.CLASSES)
+    inputs = (images[:, 2:30, 2:30].astype(np.float64) - preprocessing.mean) / 4.0
+
+    def mean_loss(parameters):
+        logits = network.apply(graph, parameters, inputs, dtype=jnp.float64)
+        return -jnp.mean(jax.nn.log_softmax(logits)[np.arange(len(labels)), labels])
+
+    loss, gradient = jax.value_and_grad(mean_loss)(jax.tree.map(jnp.asarray, before))
+    batch = miniature.put(steps, images, labels)
+    state, ours = steps.training()(state, *batch, meshes.put_replicated(steps.mesh, preprocessing))
+    np.testing.assert_allclose(ours, loss, rtol=1e-12)
+    for layer, kinds in before.items():
+        decayed = gradient[layer]["kernel"] + 0.0005 * kinds["kernel"]
+        expected = {"kernel": kinds["kernel"] - 0.01 * decayed,
+                    "bias": kinds["bias"] - 0.02 * gradient[layer]["bias"]}  # fmt: skip
+        assert_same(state.parameters[layer], expected, 1e-12)
+
+
+def keys_on(data, model, shared_by=1, step=3):
+    mesh = miniature.make_mesh(data, model)
+
+    def draw():
+        keys = RowKeys(seed=0, step=jnp.int32(step), rows=64 // data, shared_by=shared_by)
+        kinds = (keys.crop(), keys.flip(), keys.colour(), keys.dropout())
+        return jnp.stack([jax.random.key_data(kind) for kind in kinds], axis=1)
+
+    spec = jax.sharding.PartitionSpec("data")
+    return np.asarray(jax.jit(jax.shard_map(draw, mesh=mesh, in_specs=(), out_specs=spec))())
+
+
+@pytest.mark.parametrize(("data", "model"), MESHES)
+def test_keys_of_a_row_do_not_depend_on_the_mesh(data, model):
+    np.testing.assert_array_equal(keys_on(data, model), keys_on(1, 1))
+
+
+def test_keys_differ_between_rows_uses_and_steps():
+    keys = np.concatenate([keys_on(1, 1), keys_on(1, 1, step=4)]).reshape(-1, 2)
+    assert len(np.unique(keys, axis=0)) == len(keys) == 2 * 64 * 4
+
+
+def test_runs_of_32_share_crop_and_flip_but_nothing_else():
+    keys = keys_on(2, 1, shared_by=32)
+    for use, distinct in enumerate((2, 2, 64, 64)):
+        assert len(np.unique(keys[:, use], axis=0)) == distinct
+        if distinct == 2:
+            assert (keys[:32, use] == keys[0, use]).all()
+
+
+@pytest.mark.parametrize("labels_missing", [0, 5])
+def test_scores_equal_scikit_learns(float64, labels_missing):
+    random = np.random.default_rng(0)
+    logits, labels = random.normal(size=(40, 12)), random.integers(0, 12, 40)
+    labels[:labels_missing] = -1
+    _, sums = scores.score(jnp.asarray(logits), jnp.asarray(labels))
+    real, names = labels >= 0, list(range(12))
+    probabilities = np.array(jax.nn.softmax(logits[real]))
+    means = scores.means([jax.device_get(sums)])
+    assert means["images"] == 40 - labels_missing
+    expected = log_loss(labels[real], probabilities, labels=names)
+    np.testing.assert_allclose(means["loss"], expected, rtol=1e-12)
+    for k, error in ((1, "top1_error"), (5, "top5_error")):
+        accuracy = top_k_accuracy_score(labels[real], probabilities, k=k, labels=names)
+        np.testing.assert_allclose(means[error], 1 - accuracy, rtol=1e-12)
+
+
+def test_a_logit_that_is_no_number_or_a_tie_is_an_error():
+    logits = jnp.array([[jnp.nan, 1.0], [1.0, jnp.nan], [2.0, 2.0], [3.0, 2.0]])
+    _, sums = scores.score(logits, jnp.zeros(4, jnp.int32))
+    assert int(sums["top1_errors"]) == 3
+    assert int(sums["images"]) == 4
+
+
+def test_colour_noise_ends_at_its_step():
+    steps = miniature.make_steps("quickstart", 1, 1, noise_end=1)
+    quiet = miniature.make_steps("quickstart", 1, 1, noise=0.0)
+    preprocessing = miniature.preprocessing_of("quickstart")
+    batch = miniature.put(steps, *miniature.batch_of("quickstart", 0))
+    state = steps.initial_state()
+    for step, same in ((0, False), (1, True)):
+        at = state._replace(step=jnp.int32(step))
+        noisy = steps.gradients()(at, *batch, preprocessing)[1]["loss"]
+        without = quiet.gradients()(at, *batch, preprocessing)[1]["loss"]
+        assert (float(noisy) == float(without)) == same
+
+
+def test_training_scores_add_up_over_steps():
+    steps = miniature.make_steps("quickstart", 2, 1)
+    preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("quickstart"))
+    state, train = steps.initial_state(), steps.training()
+    losses = []
+    for step in range(3):
+        batch = miniature.put(steps, *miniature.batch_of("quickstart", step))
+        state, loss = train(state, *batch, preprocessing)
+        losses.append(float(loss))
+    means = scores.means([jax.device_get(state.scores)])
+    assert means["images"] == 3 * miniature.BATCH
+    assert means["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
+    assert int(state.step) == 3
+    reset = steps.with_scores_reset(state)
+    assert int(reset.scores["images"]) == 0
+
+
+def test_bfloat16_trains_with_float32_parameters():
+    steps = miniature.make_steps("quickstart", 1, 1)
+    steps = dataclasses.replace(steps, compute_dtype=jnp.dtype("bfloat16"))
+    preprocessing = miniature.preprocessing_of("quickstart")
+    batch = miniature.put(steps, *miniature.batch_of("quickstart", 0))
+    state, loss = steps.training()(steps.initial_state(), *batch, preprocessing)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.parameters)} == {jnp.dtype("float32")}
+    assert loss.dtype == jnp.float32
+    assert np.isfinite(loss)
