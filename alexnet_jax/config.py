@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Iterable
 
+import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax.errors import UserError
@@ -58,6 +59,8 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
     _check_choice("model.dtype", model.dtype, ("float32", "float64"))
     _check_choice("data.mean", config.data.mean, ("image", "channel"))
     _check_choice("optimizer.unit", config.optimizer.unit, ("epochs", "steps"))
+    if "float64" in (model.dtype, model.compute_dtype) and not jax.config.jax_enable_x64:
+        raise UserError("float64 needs JAX_ENABLE_X64=1 in the environment: set it or use float32.")
     split = config.parallel.model
     if split not in (1, architecture.towers):
         raise UserError(

@@ -9,50 +9,57 @@ import pathlib
 import sys
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from alexnet_jax.errors import UserError
 
-ROOT = pathlib.Path(__file__).parent.parent
-EXIT_USER_ERROR, EXIT_FAILURE = 2, 1
-
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", str(ROOT / "configs/quickstart.py"), "Config file, with options after a colon."
-)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; by default runs/NAME.")
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator", os.environ.get("COORDINATOR_ADDRESS"), "host:port of process 0, for several."
-)
-_PROCESSES = flags.DEFINE_integer(
-    "processes", os.environ.get("NUM_PROCESSES"), "How many processes the run has."
-)
-_PROCESS = flags.DEFINE_integer(
-    "process", os.environ.get("PROCESS_ID"), "Which of them this is, from 0."
-)
+CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
+DEFAULT_CONFIG = CONFIGS / "quickstart.py"
+EXIT_USER_ERROR = 2
 
 
 def main() -> None:
     """Parse flags, then import the rest: --help and a wrong flag answer at once."""
-    if {"--help", "-help", "-h"} & set(sys.argv[1:]):
-        print(__doc__ + flags.FLAGS.main_module_help())
-        return
     try:
-        _parse_flags(sys.argv)
-        _run()
+        config = _parse_flags(sys.argv)
+        _run(config)
     except UserError as error:
-        _leave(f"error: {error}", EXIT_USER_ERROR)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_USER_ERROR)
 
 
-def _parse_flags(argv: list[str]) -> None:
+def _parse_flags(argv: list[str]) -> ConfigDict:
+    """The config with the flags' changes, flags.FLAGS filled; UserError for any mistake."""
+    _check_config_exists(argv)
     try:
+        # Already here ml_collections reads the command line and complains of unknown fields.
+        config_flags.DEFINE_config_file(
+            "config", str(DEFAULT_CONFIG), "Config file, with options after a colon."
+        )
+        _define_flags()
+        if {"--help", "-help", "-h"} & set(argv[1:]):
+            print(__doc__ + flags.FLAGS.main_module_help())
+            sys.exit(0)
         rest = flags.FLAGS(argv)[1:]
+        config = flags.FLAGS.config
     except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
-        raise UserError(f"{_first_line(error)} (--help lists the flags)") from error
+        raise UserError(f"{_sentence(error)} (all fields stand in configs/default.py)") from error
     if rest:
         raise UserError(f"'{rest[0]}' was not understood: flags look like --config=FILE.")
+    return config
 
 
-def _run() -> None:
+def _define_flags() -> None:
+    variables = os.environ.get
+    flags.DEFINE_string("workdir", None, "Folder of the run; by default runs/NAME.")
+    flags.DEFINE_string(
+        "coordinator", variables("COORDINATOR_ADDRESS"), "host:port of process 0, for several."
+    )
+    flags.DEFINE_integer("processes", variables("NUM_PROCESSES"), "How many processes the run has.")
+    flags.DEFINE_integer("process", variables("PROCESS_ID"), "Which of them this is, from 0.")
+
+
+def _run(config: ConfigDict) -> None:
     from alexnet_jax.parallel import platform
 
     platform.configure()
@@ -61,23 +68,36 @@ def _run() -> None:
     logging.set_verbosity(logging.ERROR)
     from alexnet_jax.parallel import processes
 
-    processes.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-    from alexnet_jax.train import train_and_evaluate
-
-    config = _CONFIG.value
-    workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.name}")
+    given = flags.FLAGS
+    processes.initialize(given.coordinator, given.processes, given.process)
     with processes.ending_together():
-        train_and_evaluate(config, workdir)
+        from alexnet_jax.train import train_and_evaluate
+
+        train_and_evaluate(config, pathlib.Path(given.workdir or f"runs/{config.name}"))
 
 
-def _first_line(error: Exception) -> str:
-    text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
-    return text.strip().split("\n")[0].strip("\"'")
+def _check_config_exists(argv: list[str]) -> None:
+    for word in argv[1:]:
+        name, _, value = word.lstrip("-").partition("=")
+        file = pathlib.Path(value.split(":")[0])
+        if name == "config" and not file.is_file():
+            known = sorted(path.stem for path in CONFIGS.glob("[!_]*.py") if path.stem != "default")
+            raise UserError(
+                f"There is no config file '{file}': expected configs/NAME.py with one of the names "
+                f"{', '.join(known)}, or a file of your own."
+            )
 
 
-def _leave(message: str, code: int) -> None:
-    print(message, file=sys.stderr, flush=True)
-    sys.exit(code)
+def _sentence(error: BaseException) -> str:
+    """One line of what went wrong first; the libraries wrap it several times."""
+    flag = str(error).split(":")[0] + ": " if isinstance(error, flags.Error) else ""
+    while error.__context__ is not None and not isinstance(error.__context__, KeyError):
+        error = error.__context__
+    if isinstance(error, flags.Error):
+        flag = ""
+    if isinstance(error, AttributeError):
+        flag = "the config has no field "
+    return flag + " ".join(str(error).split())
 
 
 if __name__ == "__main__":

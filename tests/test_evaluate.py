@@ -32,7 +32,7 @@ def test_errors_of_the_digits_equal_scikit_learns(data, model, batch):
     graph = network.graph_of(miniature.NARROW["quickstart"], 10)
     inputs = images[:, 2:30, 2:30].astype(np.float32) - preprocessing.mean
     logits = network.apply(graph, jax.device_get(parameters), inputs)
-    probabilities = np.asarray(jax.nn.softmax(np.asarray(logits, np.float64)))
+    probabilities = np.array(jax.nn.softmax(logits), np.float64)
     assert ours["images"] == len(source) == 359
     for k, name in ((1, "top1_error"), (5, "top5_error")):
         expected = 1 - top_k_accuracy_score(labels, probabilities, k=k, labels=range(10))

@@ -1,0 +1,132 @@
+"""launch/local.sh: what it would do, and that real processes agree with one."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+LOCAL = str(ROOT / "launch/local.sh")
+
+
+def launch(*words, **environment):
+    clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    return subprocess.run(
+        [LOCAL, *words], cwd=ROOT, env=clean | environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+
+
+def test_dry_run_prints_a_command_for_each_process():
+    done = launch("3", "python", "-m", "alexnet_jax.main", "--config.name=two words", DRY_RUN="1")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert len(lines) == 3
+    for rank, line in enumerate(lines):
+        assert f"NUM_PROCESSES=3 PROCESS_ID={rank} 'python'" in line
+        assert line.endswith("'--config.name=two words'")
+    assert len({line.split()[0] for line in lines}) == 1, "one coordinator for all"
+
+
+@pytest.mark.parametrize("words", [[], ["2"], ["x", "true"], ["0", "true"]])
+def test_wrong_use_is_explained(words):
+    done = launch(*words)
+    assert done.returncode == 2
+    assert "usage: launch/local.sh N COMMAND" in done.stderr
+
+
+def test_output_is_marked_by_rank_and_all_succeed():
+    done = launch("2", "sh", "-c", "echo rank $PROCESS_ID of $NUM_PROCESSES")
+    assert done.returncode == 0
+    assert sorted(done.stdout.splitlines()) == ["[0] rank 0 of 2", "[1] rank 1 of 2"]
+
+
+def test_a_failing_process_is_named_and_ends_the_others():
+    done = launch("2", "sh", "-c", "[ $PROCESS_ID = 1 ] && exit 7; exec sleep 600", GRACE="1")
+    assert done.returncode == 7
+    assert "process 1 ended with code 7" in done.stderr
+
+
+def test_sigterm_reaches_the_processes():
+    with subprocess.Popen(
+        [LOCAL, "2", "sh", "-c", "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.1; done"],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    ) as process:  # fmt: skip
+        for _ in range(2):
+            assert process.stdout.readline().endswith("up\n")
+        process.terminate()
+        assert process.stdout.read().count("told") == 2
+    assert process.returncode == 5
+
+
+SEEN = """
+import sys
+from alexnet_jax.parallel import platform; platform.configure()
+import json, os, numpy as np
+from alexnet_jax.parallel import mesh, processes
+processes.initialize(os.environ["COORDINATOR_ADDRESS"], int(os.environ["NUM_PROCESSES"]),
+                     int(os.environ["PROCESS_ID"]))
+from alexnet_jax.data import sources, stream
+with processes.ending_together():
+    source, grid = sources.Digits("train", 32, 3), mesh.make_mesh(int(sys.argv[1]))
+    rows = mesh.process_rows(grid, 16)
+    batches = stream.training_batches(source, 3, 16, rows, 5, 8, 2, 2)
+    hashes = [[hash(image.tobytes()) for image in images] for images, _ in batches]
+    ids = [stream.record_ids(len(source), 3, step, 16, rows).tolist() for step in range(5, 8)]
+    exact = processes.sum_over_processes(np.array([2**40 + processes.jax.process_index()]))
+    print(json.dumps({"ids": ids, "rows": rows.tolist(), "sum": int(exact[0]), "hashes": hashes}))
+"""
+
+
+def seen(processes, model):
+    done = launch(
+        str(processes), sys.executable, "-c", SEEN, str(model), JAX_PLATFORMS="cpu",
+        PYTHONHASHSEED="0",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = [line.split("] ", 1)[1] for line in done.stdout.splitlines() if '{"ids"' in line]
+    return sorted((json.loads(text) for text in found), key=lambda part: part["rows"])
+
+
+@pytest.mark.slow
+def test_two_processes_see_disjoint_rows_whose_union_is_the_batch_of_one():
+    (whole,), parts = seen(1, 1), seen(2, 1)
+    assert [part["rows"] for part in parts] == [list(range(8)), list(range(8, 16))]
+    for key in ("ids", "hashes"):
+        for step, expected in enumerate(whole[key]):
+            assert parts[0][key][step] + parts[1][key][step] == expected
+    assert {part["sum"] for part in parts} == {2**41 + 1}
+    # Towers on two processes: both need every row.
+    assert [part["rows"] for part in seen(2, 2)] == [list(range(16))] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("devices", "model"),
+    [("1", 1), ("1", 2), ("2", 2)],
+    ids=["data 2", "towers on two processes", "data 2 x towers 2"],
+)
+def test_two_processes_end_with_the_result_of_one(tmp_path, devices, model):
+    """Ten steps of quickstart in float64, statistics and evaluation included."""
+
+    def train(processes, devices, model):
+        workdir = tmp_path / f"{processes}-{devices}-{model}"
+        done = launch(
+            str(processes), sys.executable, "-m", "alexnet_jax.main",
+            "--config=configs/quickstart.py:smoke", f"--workdir={workdir}",
+            "--config.steps=10", "--config.model.dtype=float64",
+            "--config.model.compute_dtype=float64", f"--config.parallel.model={model}",
+            JAX_ENABLE_X64="1", JAX_PLATFORMS="cpu", JAX_NUM_CPU_DEVICES=devices,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        lines = (workdir / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    for ours, theirs in zip(train(2, devices, model), train(1, "1", 1), strict=True):
+        assert (ours["step"], ours["split"]) == (theirs["step"], theirs["split"])
+        assert (ours["images"], ours["top1_error"]) == (theirs["images"], theirs["top1_error"])
+        np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=1e-10)
