@@ -95,9 +95,10 @@ def _sentence(error: BaseException) -> str:
         error = error.__context__
     if isinstance(error, flags.Error):
         flag = ""
+    text = str(error)
     if isinstance(error, AttributeError):
-        flag = "the config has no field "
-    return flag + " ".join(str(error).split())
+        flag, text = "the config has no field ", str(getattr(error.args[0], "args", [text])[0])
+    return flag + " ".join(text.split())
 
 
 if __name__ == "__main__":

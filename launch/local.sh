@@ -50,7 +50,7 @@ while [ "$left" -gt 0 ]; do
   ended=
   wait -n -p ended "${pids[@]}" 2>/dev/null
   code=$?
-  [ -n "$ended" ] || continue # a signal woke us, no process ended
+  [ -n "${ended:-}" ] || continue # a signal woke us, no process ended
   left=$((left - 1))
   for i in "${!pids[@]}"; do
     [ "${pids[$i]}" = "$ended" ] || continue

@@ -52,8 +52,9 @@ def test_a_failing_process_is_named_and_ends_the_others():
 
 
 def test_sigterm_reaches_the_processes():
+    program = "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.1; done"
     with subprocess.Popen(
-        [LOCAL, "2", "sh", "-c", "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.1; done"],
+        [LOCAL, "2", "sh", "-c", program],
         stdout=subprocess.PIPE, text=True, cwd=ROOT,
     ) as process:  # fmt: skip
         for _ in range(2):
