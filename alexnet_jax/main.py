@@ -80,7 +80,7 @@ def _check_config_exists(argv: list[str]) -> None:
     for word in argv[1:]:
         name, _, value = word.lstrip("-").partition("=")
         file = pathlib.Path(value.split(":")[0])
-        if name == "config" and not file.is_file():
+        if name == "config" and value and not file.is_file():
             known = sorted(path.stem for path in CONFIGS.glob("[!_]*.py") if path.stem != "default")
             raise UserError(
                 f"There is no config file '{file}': expected configs/NAME.py with one of the names "

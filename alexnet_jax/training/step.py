@@ -6,6 +6,7 @@ the sum of gradients and scores over "data".
 """
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
@@ -126,8 +127,12 @@ class Steps:
 
     def with_scores_reset(self, state: TrainState) -> TrainState:
         """The same state with empty sums."""
-        empty = jax.jit(lambda: scores.no_scores(self.dtype), out_shardings=replicated(self.mesh))
-        return state._replace(scores=empty())
+        return state._replace(scores=self._empty_scores())
+
+    @functools.cached_property
+    def _empty_scores(self):
+        # Kept, because a new function at every log interval would be compiled at every one.
+        return jax.jit(lambda: scores.no_scores(self.dtype), out_shardings=replicated(self.mesh))
 
     # Below: what runs on one device, with its rows and its towers.
 
