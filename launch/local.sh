@@ -59,10 +59,16 @@ while [ "$left" -gt 0 ]; do
   done
   if [ "$code" -ne 0 ] && [ "$failed" -eq 0 ]; then
     failed=$code
-    [ "$left" -gt 0 ] && (sleep "${GRACE:-45}"; kill -KILL "${pids[@]}" 2>/dev/null) &
+    (
+      trap 'kill "$nap"; exit' TERM # nobody is left to end
+      sleep "${GRACE:-45}" &
+      nap=$!
+      wait "$nap"
+      kill -KILL "${pids[@]}" 2>/dev/null
+    ) &
     reaper=$!
   fi
 done
-[ -n "${reaper:-}" ] && pkill -P "$reaper" 2>/dev/null
+[ -n "${reaper:-}" ] && kill -TERM "$reaper" 2>/dev/null
 wait 2>/dev/null
 exit "$failed"
