@@ -8,7 +8,7 @@
 # alexnet_jax.main reads. JAX_NUM_CPU_DEVICES=2 gives every process two simulated devices.
 # DRY_RUN=1 prints the commands. Ctrl-C and SIGTERM are passed on. When one process fails, its rank
 # is named, the others are ended after GRACE seconds (45), and its exit code is returned.
-# Needs bash 5.1.
+# Tried on bash 5.2.
 
 set -u
 if [ $# -lt 2 ] || ! [[ $1 =~ ^[1-9][0-9]*$ ]]; then
@@ -43,32 +43,25 @@ done
 trap 'kill -TERM "${pids[@]}" 2>/dev/null' TERM
 trap 'kill -INT "${pids[@]}" 2>/dev/null' INT
 
-# Wait for all; after the first failure the others get GRACE seconds to notice by themselves.
+# Look at each in turn; after the first failure the others get GRACE seconds to notice by themselves.
 failed=0
-left=$processes
-while [ "$left" -gt 0 ]; do
-  ended=
-  wait -n -p ended "${pids[@]}" 2>/dev/null
-  code=$?
-  [ -n "${ended:-}" ] || continue # a signal woke us, no process ended
-  left=$((left - 1))
+deadline=
+while [ "${#pids[@]}" -gt 0 ]; do
   for i in "${!pids[@]}"; do
-    [ "${pids[$i]}" = "$ended" ] || continue
+    kill -0 "${pids[$i]}" 2>/dev/null && continue
+    wait "${pids[$i]}" 2>/dev/null
+    code=$?
     unset "pids[$i]"
-    [ "$code" -eq 0 ] || [ "$failed" -ne 0 ] || echo "local.sh: process $i ended with code $code" >&2
+    if [ "$code" -ne 0 ] && [ "$failed" -eq 0 ]; then
+      echo "local.sh: process $i ended with code $code" >&2
+      failed=$code
+      deadline=$((SECONDS + ${GRACE:-45}))
+    fi
   done
-  if [ "$code" -ne 0 ] && [ "$failed" -eq 0 ]; then
-    failed=$code
-    (
-      trap 'kill "$nap"; exit' TERM # nobody is left to end
-      sleep "${GRACE:-45}" &
-      nap=$!
-      wait "$nap"
-      kill -KILL "${pids[@]}" 2>/dev/null
-    ) &
-    reaper=$!
+  if [ -n "$deadline" ] && [ "$SECONDS" -ge "$deadline" ] && [ "${#pids[@]}" -gt 0 ]; then
+    kill -KILL "${pids[@]}" 2>/dev/null
   fi
+  sleep 0.2
 done
-[ -n "${reaper:-}" ] && kill -TERM "$reaper" 2>/dev/null
-wait 2>/dev/null
+wait 2>/dev/null # for the last lines of output
 exit "$failed"
