@@ -84,6 +84,11 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
             f"batch={config.batch} is not divisible by the {devices // split} groups of devices "
             "that share it: choose a multiple."
         )
+    if config.data.mean == "channel" and len(config.data.channel_mean) != architecture.channels:
+        raise UserError(
+            f"data.channel_mean has {len(config.data.channel_mean)} numbers, but "
+            f"{model.network} sees {architecture.channels} channel(s): give one for each."
+        )
     if config.data.size < architecture.input_size:
         raise UserError(
             f"data.size={config.data.size} is smaller than the {architecture.input_size} pixels "

@@ -121,6 +121,7 @@ def set_field(config, dotted, value):
         ("model.classes", 10, "the data has 1000 classes"),
         ("model.compute_dtype", "float16", "expected float32 or bfloat16"),
         ("data.mean", "pixel", "expected image or channel"),
+        ("data.channel_mean", (117.0,), "has 1 numbers, but net145 sees 3 channel"),
         ("data.size", 200, "smaller than the 224 pixels"),
         ("parallel.model", 3, "use 1 or 2"),
         ("parallel.model", 2, "does not divide the 1 device"),
@@ -137,6 +138,8 @@ def test_impossible_configs_are_refused_with_a_sentence(field, value, sentence):
     config = default.get_config()
     with config.unlocked():
         set_field(config, field, value)
+    if field == "data.channel_mean":
+        config.data.mean = "channel"
     with pytest.raises(UserError, match=sentence):
         plan_of(config)
 
