@@ -279,8 +279,8 @@ def conclude(run: Run, state: TrainState, progress: Progress, workdir: pathlib.P
         f"(top-1 error {reached['top1_error']:.2%}, top-5 error {reached['top5_error']:.2%}).\n"
         f"parameters_sha256 {result['parameters_sha256']}\n"
         f"In {workdir}: summary.json, metrics.jsonl, checkpoints/ and tensorboard/.\n"
-        f"Next: look at the curves with tensorboard --logdir={workdir}/tensorboard; train longer by "
-        "the same command with more --config.epochs; or train the 2012 network on ImageNet with "
+        f"Next: look at the curves with tensorboard --logdir={workdir}/tensorboard; train longer "
+        "by the same command with more --config.epochs; or train the 2012 network on ImageNet with "
         "--config=configs/imagenet.py --config.data.path=DIR."
     )
     return result
