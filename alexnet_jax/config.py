@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.errors import UserError
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.model.networks import NETWORKS
-from alexnet_jax.training.optimizer import StepRates
+from alexnet_jax.training.optimizer import Group, Plateau, Schedule, StepRates
 from alexnet_jax.training.step import Augmentation
 
 
@@ -22,7 +22,9 @@ class Plan:
     steps: int
     steps_per_epoch: float
     classes: int
-    rates: dict[str, StepRates]
+    groups: dict[str, Group]
+    schedule: Schedule
+    plateau: Plateau | None
     augmentation: Augmentation
     evaluate_every: int
     checkpoint_every: int
@@ -59,6 +61,8 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
     _check_choice("model.dtype", model.dtype, ("float32", "float64"))
     _check_choice("data.mean", config.data.mean, ("image", "channel"))
     _check_choice("optimizer.unit", config.optimizer.unit, ("epochs", "steps"))
+    schedules = ("stepped", "plateau", "cosine", "exponential")
+    _check_choice("optimizer.schedule", config.optimizer.schedule, schedules)
     if "float64" in (model.dtype, model.compute_dtype) and not jax.config.jax_enable_x64:
         raise UserError("float64 needs JAX_ENABLE_X64=1 in the environment: set it or use float32.")
     split = config.parallel.model
@@ -124,14 +128,19 @@ def plan(config: ConfigDict, architecture: Architecture, records: int, data_clas
         scale=config.data.scale,
         **({} if noise_end is None else {"noise_end": noise_end}),
     )
-    unit = steps_per_epoch if config.optimizer.unit == "epochs" else 1.0
+    rules = config.optimizer
+    unit = steps_per_epoch if rules.unit == "epochs" else 1.0
+    steps = length(config, "") or 0
+    evaluate_every = length(config.evaluate, "every_") or 0
     return Plan(
-        steps=length(config, "") or 0,
+        steps=steps,
         steps_per_epoch=steps_per_epoch,
         classes=classes,
-        rates=_rates(config.optimizer, architecture, unit),
+        groups=_groups(rules, architecture, unit, steps),
+        schedule=_schedule(rules, length(rules, "warmup_") or 0, steps),
+        plateau=_plateau(rules, evaluate_every),
         augmentation=augmentation,
-        evaluate_every=length(config.evaluate, "every_") or 0,
+        evaluate_every=evaluate_every,
         checkpoint_every=length(config.checkpoint, "every_") or 0,
         log_every=config.log.every_steps,
         workers=config.data.workers or os.cpu_count() or 1,
@@ -143,21 +152,44 @@ def steps_of(epochs: float, steps_per_epoch: float) -> int:
     return math.ceil(round(epochs * steps_per_epoch, 6))
 
 
-def _rates(optimizer: ConfigDict, architecture: Architecture, unit: float) -> dict[str, StepRates]:
-    groups = {"weights": optimizer.weights, "biases": optimizer.biases}
+def _groups(optimizer: ConfigDict, architecture: Architecture, unit: float, steps: int) -> dict:
+    """Rates and decay of "weights", "biases" and of what single layers have of their own."""
+    common = {"weights": optimizer.weights, "biases": optimizer.biases}
+    decays = {"weights": optimizer.weight_decay, "biases": 0.0}
+
+    def group(name: str, kind: str, pairs: Iterable, decay: float) -> Group:
+        rates = _step_rates(name, pairs, unit)
+        if optimizer.schedule != "stepped" and any(rate for _, rate in rates[1:]):
+            raise UserError(
+                f"optimizer.schedule={optimizer.schedule} lowers the rates by itself, but {name} "
+                "has steps of its own: give one pair, or later ones with rate 0 that freeze it."
+            )
+        if optimizer.schedule == "exponential":
+            rates = _exponential(rates, *optimizer.exponential[kind], steps)
+        return Group(rates, decay)
+
+    groups = {
+        kind: group(f"optimizer.{kind}", kind, pairs, decays[kind])
+        for kind, pairs in common.items()
+    }
     names = [layer.name for layer in architecture.layers if hasattr(layer, "name")]
-    for layer, kinds in optimizer.layers.items():
+    for layer, own in optimizer.layers.items():
         if layer not in names:
             raise UserError(
                 f"optimizer.layers.{layer}: the network has no such layer, only {', '.join(names)}."
             )
-        for kind, pairs in kinds.items():
-            _check_choice(f"optimizer.layers.{layer}", kind, ("weights", "biases"))
-            groups[f"{layer}.{kind}"] = pairs
-    return {group: _step_rates(group, pairs, unit) for group, pairs in groups.items()}
+        for kind in own:
+            allowed = ("weights", "biases", "weight_decay")
+            _check_choice(f"optimizer.layers.{layer}", kind, allowed)
+        for kind, pairs in common.items():
+            decay = own.get("weight_decay", decays[kind]) if kind == "weights" else 0.0
+            if kind in own or decay != decays[kind]:
+                name = f"optimizer.layers.{layer}.{kind}"
+                groups[f"{layer}.{kind}"] = group(name, kind, own.get(kind, pairs), decay)
+    return groups
 
 
-def _step_rates(group: str, pairs: Iterable, unit: float) -> StepRates:
+def _step_rates(name: str, pairs: Iterable, unit: float) -> StepRates:
     try:
         rates = tuple((steps_of(when, unit), float(rate)) for when, rate in pairs)
     except (TypeError, ValueError):
@@ -165,10 +197,54 @@ def _step_rates(group: str, pairs: Iterable, unit: float) -> StepRates:
     starts = [start for start, _ in rates]
     if not rates or starts[0] != 0 or starts != sorted(starts) or min(r for _, r in rates) < 0:
         raise UserError(
-            f"The rates of {group} are {pairs!r}: expected pairs (from when, rate) in ascending "
-            "order, the first from 0, such as ((0, 0.01), (25, 0.001))."
+            f"{name} is {pairs!r}: expected pairs (from when, rate) in ascending order, the first "
+            "from 0, such as ((0, 0.01), (25, 0.001))."
         )
     return rates
+
+
+def _exponential(rates: StepRates, factor: float, count: int, steps: int) -> StepRates:
+    """`count` rates of equal length, in equal ratios from the first rate to 1 / factor of it.
+
+    The authors' automatic schedule of 2013: `dexp` of cuda-convnet2 (lr.cu). Freezing pairs stay.
+    """
+    if count < 2 or factor <= 0:
+        raise UserError(
+            f"optimizer.exponential has ({factor}, {count}): expected (divide by, number of "
+            "rates) with a divisor above 0 and at least two rates, such as (250, 4)."
+        )
+    falling = [
+        (math.ceil(steps * index / count), rates[0][1] * factor ** (-index / (count - 1)))
+        for index in range(count)
+    ]
+    frozen = rates[1:]
+    return (*(pair for pair in falling if not frozen or pair[0] < frozen[0][0]), *frozen)
+
+
+def _schedule(optimizer: ConfigDict, warmup: int, steps: int) -> Schedule:
+    if warmup >= steps:
+        raise UserError(
+            f"The warm-up of {warmup:,} steps is as long as the run of {steps:,}: shorten "
+            "optimizer.warmup_epochs or train longer."
+        )
+    return Schedule(warmup, steps if optimizer.schedule == "cosine" else 0)
+
+
+def _plateau(optimizer: ConfigDict, evaluate_every: int) -> Plateau | None:
+    if optimizer.schedule != "plateau":
+        return None
+    if not evaluate_every:
+        raise UserError(
+            "optimizer.schedule=plateau watches the validation error, but the run never evaluates: "
+            "set evaluate.every_epochs."
+        )
+    rule = optimizer.plateau
+    if rule.patience < 1 or rule.factor <= 1 or rule.times < 0:
+        raise UserError(
+            f"optimizer.plateau has patience={rule.patience}, factor={rule.factor}, "
+            f"times={rule.times}: expected at least 1, more than 1 and at least 0."
+        )
+    return Plateau(rule.patience, rule.factor, rule.times)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

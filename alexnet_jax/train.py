@@ -74,7 +74,13 @@ def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
     configuration.check(config, architecture, jax.device_count())
     data = config.data
     training, validation = sources.open_splits(
-        data.source, data.path, data.size, architecture.channels, data.records, config.model.classes
+        data.source,
+        data.path,
+        data.validation,
+        data.size,
+        architecture.channels,
+        data.records,
+        config.model.classes,
     )
     plan = configuration.plan(config, architecture, len(training), len(training.classes))
     mesh = meshes.make_mesh(config.parallel.model)
@@ -96,9 +102,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
     steps = Steps(
         architecture=architecture,
         classes=plan.classes,
-        optimizer=optimizer.momentum_sgd(
-            plan.rates, config.optimizer.momentum, config.optimizer.weight_decay
-        ),
+        optimizer=optimizer.momentum_sgd(plan.groups, config.optimizer.momentum, plan.schedule),
         augmentation=plan.augmentation,
         mesh=mesh,
         seed=config.seed,
@@ -236,7 +240,7 @@ def log_training(
     epoch = step / run.plan.steps_per_epoch
     left = (run.plan.steps - step) * run.config.batch / speed
     record = {"step": step, "epoch": epoch, "split": "train", **means,
-              "learning_rate": optimizer.rates_at(run.plan.rates, step - 1),
+              "learning_rate": optimizer.rates_at(run.plan.groups, run.plan.schedule, step - 1),
               "images_per_second": speed}  # fmt: skip
     line = (
         f"step {step:,}/{run.plan.steps:,}  epoch {epoch:.2f}  loss {means['loss']:.4f}  "

@@ -31,6 +31,7 @@ def get_config() -> ConfigDict:
     data = config.data = ConfigDict()
     data.source = "folder"  # folder, digits or synthetic
     data.path = config_dict.placeholder(str)  # folder with train/CLASS/* and val/CLASS/*
+    data.validation = "val"  # name of the second folder in it
     data.size = 256  # side of the stored image, pixels (section 2)
     data.records = 1024  # images of a synthetic split
     data.random_crop = True  # section 4.1; False takes the centre
@@ -48,10 +49,22 @@ def get_config() -> ConfigDict:
     optimizer = config.optimizer = ConfigDict()
     optimizer.momentum = 0.9  # section 5
     optimizer.weight_decay = 0.0005  # section 5; weights only
+    optimizer.schedule = "stepped"  # stepped as given below, plateau, cosine or exponential
     optimizer.unit = "epochs"  # of the first number of each pair below: epochs or steps
     optimizer.weights = ((0, 0.01),)  # pairs (from when, learning rate)
     optimizer.biases = ((0, 0.02),)  # the 2012 source gives biases twice the rate
-    optimizer.layers = ConfigDict()  # own pairs of a layer, {"conv1": {"weights": pairs, ...}}
+    # What single layers have of their own: {"conv1": {"weights": pairs, "biases": pairs,
+    # "weight_decay": number}, ...}
+    optimizer.layers = ConfigDict()
+    optimizer.warmup_epochs = config_dict.placeholder(float)  # rates grow linearly until then
+    optimizer.warmup_steps = config_dict.placeholder(int)
+    plateau = optimizer.plateau = ConfigDict()  # section 5: divided when the error stops improving
+    plateau.patience = 3  # evaluations in a row without a better validation top-1 error
+    plateau.factor = 10.0  # the rates are divided by it
+    plateau.times = 3  # at most
+    exponential = optimizer.exponential = ConfigDict()  # the authors' automatic schedule of 2013
+    exponential.weights = (250.0, 4)  # divided by 250 in the end, in four rates of equal length
+    exponential.biases = (10.0, 2)
 
     evaluate = config.evaluate = ConfigDict()
     evaluate.every_epochs = 1.0

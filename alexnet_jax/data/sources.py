@@ -16,6 +16,9 @@ from alexnet_jax.errors import UserError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
+LEFT_BEHIND = ("Thumbs.db", "desktop.ini")  # by Windows; names with a leading dot are left out too
+
+
 class Source(Protocol):
     """A split of a data set. `load(ids)` gives uint8 [n, size, size, channels] and int32 [n]."""
 
@@ -30,7 +33,8 @@ class Source(Protocol):
 class Folder:
     """The images of PATH/SPLIT/CLASS/*, classes in alphabetical order.
 
-    `classes` is given for a validation split, so that its labels are those of training.
+    `classes` is given for a validation split, so that its labels are those of training. UserError
+    for a missing folder, a class without images, an unknown class and a file that is no image.
     """
 
     def __init__(
@@ -45,9 +49,12 @@ class Folder:
         if not root.is_dir():
             raise UserError(
                 f"{root} is not a folder: images are expected in {path}/train/CLASS/ and "
-                f"{path}/val/CLASS/; give that folder with --config.data.path=DIR."
+                f"{path}/val/CLASS/; give that folder with --config.data.path=DIR, and the name of "
+                "the second with --config.data.validation=NAME if it is not val."
             )
         found = tuple(sorted(entry.name for entry in os.scandir(root) if entry.is_dir()))
+        if not found:
+            raise UserError(f"{root} holds no class folders: expected CLASS/NAME.jpg in it.")
         unknown = sorted(set(found) - set(classes or found))
         if unknown:
             raise UserError(
@@ -58,11 +65,9 @@ class Folder:
         self.size, self.channels = size, channels
         self.files, labels = [], []
         for label, name in enumerate(self.classes):
-            files = _image_files(root / name)
+            files = _image_files(root / name) if name in found else []
             self.files += files
             labels += [label] * len(files)
-        if not self.files:
-            raise UserError(f"{root} holds no images: expected CLASS/NAME.jpg (or .png ...) in it.")
         self.labels = np.asarray(labels, np.int32)
         names = "\n".join(os.path.relpath(file, root) for file in self.files)
         self.fingerprint = _fingerprint("folder", split, size, channels, names)
@@ -127,11 +132,18 @@ class Synthetic:
 
 
 def open_splits(
-    kind: str, path: str | None, size: int, channels: int, records: int, classes: int | None
+    kind: str,
+    path: str | None,
+    validation: str,
+    size: int,
+    channels: int,
+    records: int,
+    classes: int | None,
 ) -> tuple[Source, Source]:
     """Training and validation split of a source: "folder", "digits" or "synthetic".
 
-    `path` is for a folder; `records` and `classes` are for synthetic images.
+    `path` and the name of its folder for `validation` are for a folder of images; `records` and
+    `classes` are for synthetic images.
     """
     match kind:
         case "folder" if path is None:
@@ -141,7 +153,7 @@ def open_splits(
             )
         case "folder":
             training = Folder(path, "train", size, channels)
-            return training, Folder(path, "val", size, channels, training.classes)
+            return training, Folder(path, validation, size, channels, training.classes)
         case "digits":
             return Digits("train", size, channels), Digits("val", size, channels)
         case "synthetic":
@@ -153,9 +165,18 @@ def open_splits(
 
 
 def _image_files(folder: pathlib.Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(e.path for e in os.scandir(folder) if e.name.lower().endswith(SUFFIXES))
+    """Paths of the images of a class, sorted; anything else in it but LEFT_BEHIND is refused."""
+    names = sorted(e.name for e in os.scandir(folder) if not e.name.startswith("."))
+    names = [name for name in names if name not in LEFT_BEHIND]
+    for name in names:
+        if not name.lower().endswith(SUFFIXES):
+            raise UserError(
+                f"{folder / name} is not an image: a class folder holds image files "
+                f"({', '.join(SUFFIXES)}) alone; take it away."
+            )
+    if not names:
+        raise UserError(f"{folder} holds no images: put some in it, or take the folder away.")
+    return [str(folder / name) for name in names]
 
 
 def _enlarge(digit: np.ndarray, mode: str, size: int) -> np.ndarray:

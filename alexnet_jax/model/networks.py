@@ -86,6 +86,30 @@ QUICKSTART = Architecture(
 )
 
 
+# The net of cuda-convnet's "18% error in 20 minutes" on CIFAR-10: layers-18pct.cfg of the 2012
+# release. Pooling windows hang over the edge and are clipped: 32 -> 16 -> 8 -> 4.
+CIFAR_18PCT = Architecture(
+    name="cifar_18pct",
+    input_size=32,
+    channels=3,
+    towers=1,
+    layers=(
+        Convolution("conv1", 32, size=5, padding=2, deviation=0.0001),
+        MaxPool(3, 2),
+        ReLU(),
+        SpatialNorm.cuda_convnet(size=3, scale=5e-5, power=0.75),
+        Convolution("conv2", 32, size=5, padding=2),
+        ReLU(),
+        AveragePool(3, 2),
+        SpatialNorm.cuda_convnet(size=3, scale=5e-5, power=0.75),
+        Convolution("conv3", 64, size=5, padding=2),
+        ReLU(),
+        AveragePool(3, 2),
+        Output("fc10"),
+    ),
+)
+
+
 def lenet5(name: str, input_size: int, relu: bool) -> Architecture:
     """LeNet-5 (LeCun et al. 1998) for grey images of 32 pixels, or 28 padded by 2.
 
@@ -119,6 +143,7 @@ def lenet5(name: str, input_size: int, relu: bool) -> Architecture:
 NETWORKS = {
     "net145": NET145,
     "quickstart": QUICKSTART,
+    "cifar_18pct": CIFAR_18PCT,
     "lenet5": lenet5("lenet5", 32, relu=False),
     "lenet5_relu": lenet5("lenet5_relu", 32, relu=True),
     "lenet5_28": lenet5("lenet5_28", 28, relu=False),

@@ -1,10 +1,14 @@
-"""The 2012 update rule from optax parts, with its stepped rates for each group of parameters.
+"""The 2012 update rule from optax parts, with the learning rates of each group of parameters.
 
 Paper section 5 and Weights::update of the 2012 source (weights.cu):
     v <- momentum * v - decay * rate * w - rate * gradient;    w <- w + v
 Biases are not decayed, and a rate of 0 freezes a group completely, its velocity included.
+
+The rate of a group at a step is that of its own steps, times the schedule's factor that all groups
+share (warm-up, cosine), times the factor of the plateau rule, which the training state carries.
 """
 
+import dataclasses
 from collections.abc import Mapping
 
 import jax
@@ -14,51 +18,128 @@ import optax
 StepRates = tuple[tuple[int, float], ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Parameters that are updated alike: their stepped rates and their weight decay."""
+
+    rates: StepRates
+    weight_decay: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """The factor on the rates of all groups; without warm-up and cosine it is 1.
+
+    Over the first `warmup` steps it grows linearly, from 1 / warmup to 1. Then, if `cosine` is not
+    0, it falls along half a cosine and would be 0 at step `cosine`.
+    """
+
+    warmup: int = 0
+    cosine: int = 0
+
+    def factor(self, step: jax.Array | int) -> jax.Array | float:
+        """The factor at a step."""
+        parts, boundaries = [optax.constant_schedule(1.0)], []
+        if self.cosine:
+            parts = [optax.cosine_decay_schedule(1.0, self.cosine - self.warmup)]
+        if self.warmup > 1:
+            # Not from 0, since a rate of 0 means frozen.
+            rise = optax.linear_schedule(1 / self.warmup, 1.0, self.warmup - 1)
+            parts, boundaries = [rise, *parts], [self.warmup]
+        return optax.join_schedules(parts, boundaries)(step)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plateau:
+    """Divide the rates by `factor` when the validation error stops improving (paper section 5).
+
+    That is when `patience` evaluations in a row were no better than the best one before; at most
+    `times` times.
+    """
+
+    patience: int
+    factor: float
+    times: int
+
+    def observe(self, seen: "PlateauState", error: float) -> "PlateauState":
+        """What is known after one more evaluation."""
+        if seen.best is None or error < seen.best:
+            return PlateauState(error, 0, seen.drops)
+        if seen.waited + 1 < self.patience or seen.drops == self.times:
+            return PlateauState(seen.best, seen.waited + 1, seen.drops)
+        return PlateauState(seen.best, 0, seen.drops + 1)
+
+    def rate_factor(self, seen: "PlateauState") -> float:
+        """What the rates are multiplied by now."""
+        return self.factor**-seen.drops
+
+
+@dataclasses.dataclass(frozen=True)
+class PlateauState:
+    """Best validation error so far, evaluations without a better one, divisions made."""
+
+    best: float | None = None
+    waited: int = 0
+    drops: int = 0
+
+
 def stepped(rates: StepRates) -> optax.Schedule:
     """The rate of the last pair whose step has been reached."""
     schedules = [optax.constant_schedule(rate) for _, rate in rates]
     return optax.join_schedules(schedules, [step for step, _ in rates[1:]])
 
 
-def group_of(layer: str, kind: str, rates: Mapping[str, StepRates]) -> str:
-    """Group of a parameter: "conv1.weights" if it has rates of its own, else "weights"."""
+def group_of(layer: str, kind: str, groups: Mapping[str, Group]) -> str:
+    """Group of a parameter: "conv1.weights" if it has one of its own, else "weights"."""
     group = "biases" if kind == "bias" else "weights"
     own = f"{layer}.{group}"
-    return own if own in rates else group
+    return own if own in groups else group
 
 
 def momentum_sgd(
-    rates: Mapping[str, StepRates], momentum: float, weight_decay: float
+    groups: Mapping[str, Group], momentum: float, schedule: Schedule = Schedule()
 ) -> optax.GradientTransformationExtraArgs:
     """The rule above over parameters {layer: {"kernel", "bias"}}.
 
-    `rates` has "weights" and "biases" and may have "LAYER.weights" and "LAYER.biases".
+    `groups` has "weights" and "biases" and may have "LAYER.weights" and "LAYER.biases". `update`
+    takes the plateau rule's factor as `rate_factor`.
     """
 
     def labels(parameters):
         return {
-            layer: {kind: group_of(layer, kind, rates) for kind in kinds}
+            layer: {kind: group_of(layer, kind, groups) for kind in kinds}
             for layer, kinds in parameters.items()
         }
 
-    def rule(group: str) -> optax.GradientTransformation:
-        schedule = stepped(rates[group])
-        decay = 0.0 if group.endswith("biases") else weight_decay
+    def rule(group: Group) -> optax.GradientTransformation:
+        own = stepped(group.rates)
+        decay = group.weight_decay
         return optax.chain(
             optax.add_decayed_weights(decay) if decay else optax.identity(),
-            optax.scale_by_learning_rate(schedule),
+            optax.scale_by_learning_rate(lambda step: own(step) * schedule.factor(step)),
+            _scale_by_rate_factor(),
             # A rate of 0 alone would let the old velocity go on moving the weights.
-            optax.conditionally_mask(optax.trace(momentum), lambda step: schedule(step) > 0),
+            optax.conditionally_mask(optax.trace(momentum), lambda step: own(step) > 0),
         )
 
-    return optax.partition({group: rule(group) for group in rates}, labels)
+    return optax.partition({name: rule(group) for name, group in groups.items()}, labels)
 
 
-def rates_at(rates: Mapping[str, StepRates], step: int) -> dict[str, float]:
+def _scale_by_rate_factor() -> optax.GradientTransformationExtraArgs:
+    def update(updates, state, parameters=None, *, rate_factor=1.0, **_):
+        return jax.tree.map(lambda u: u * rate_factor, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
+
+
+def rates_at(
+    groups: Mapping[str, Group], schedule: Schedule, step: int, rate_factor: float = 1.0
+) -> dict[str, float]:
     """The rate of every group at a step, as plain numbers for the log."""
+    factor = float(schedule.factor(step)) * rate_factor
     return {
-        group: [rate for start, rate in pairs if start <= step][-1]
-        for group, pairs in rates.items()
+        name: factor * [rate for start, rate in group.rates if start <= step][-1]
+        for name, group in groups.items()
     }
 
 

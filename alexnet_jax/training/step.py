@@ -28,12 +28,14 @@ ROWS, WHOLE = PartitionSpec(DATA_AXIS), PartitionSpec()
 class TrainState(NamedTuple):
     """Everything a run carries from step to step, and all that a checkpoint holds of arrays.
 
-    `scores` are sums over the training images since they were last reset.
+    `rate_factor` is the plateau rule's factor on the learning rates. `scores` are sums over the
+    training images since they were last reset.
     """
 
     step: jax.Array
     parameters: network.Parameters
     optimizer_state: optax.OptState
+    rate_factor: jax.Array
     scores: scores.Sums
 
 
@@ -139,9 +141,9 @@ class Steps:
     def _train(self, state: TrainState, images, labels, preprocessing: Preprocessing):
         gradients, batch_scores = self._gradients(state, images, labels, preprocessing)
         updates, optimizer_state = self.optimizer.update(
-            gradients, state.optimizer_state, state.parameters
+            gradients, state.optimizer_state, state.parameters, rate_factor=state.rate_factor
         )
-        state = TrainState(
+        state = state._replace(
             step=state.step + 1,
             parameters=optax.apply_updates(state.parameters, updates),
             optimizer_state=optimizer_state,
@@ -195,6 +197,7 @@ class Steps:
             step=jnp.zeros((), jnp.int32),
             parameters=parameters,
             optimizer_state=self.optimizer.init(parameters),
+            rate_factor=jnp.ones((), self.dtype),
             scores=scores.no_scores(self.dtype),
         )
 
