@@ -1,23 +1,42 @@
 """Checks a config and derives its numbers, once, before anything costly starts."""
 
 import dataclasses
+import json
 import math
 import os
-from collections.abc import Iterable
+import pathlib
 
 import jax
 from ml_collections import ConfigDict
 
+from alexnet_jax import rates
 from alexnet_jax.errors import UserError
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.model.networks import NETWORKS
-from alexnet_jax.training.optimizer import Group, Plateau, Schedule, StepRates
+from alexnet_jax.training.optimizer import Group, Plateau, Schedule
 from alexnet_jax.training.step import Augmentation
+
+LEAST = {"batch": 1, "data.ahead": 1, "data.shared_by": 1, "log.every_steps": 1,
+         "checkpoint.keep": 1, "checkpoint.keep_best": 0}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Every:
+    """The first step at or after each multiple of `steps`, which may be a fraction; 0: never."""
+
+    steps: float
+
+    def due(self, step: int) -> bool:
+        """Whether it is time after step number `step`, counted from 1."""
+        return self.steps > 0 and self._times(step) > self._times(step - 1)
+
+    def _times(self, step: int) -> int:
+        return math.floor(round(step / self.steps, 6))
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The numbers of a run. Lengths are in steps; an interval of 0 means never."""
+    """The numbers of a run; lengths are in steps."""
 
     steps: int
     steps_per_epoch: float
@@ -26,9 +45,12 @@ class Plan:
     schedule: Schedule
     plateau: Plateau | None
     augmentation: Augmentation
-    evaluate_every: int
-    checkpoint_every: int
-    log_every: int
+    log: Every
+    pictures: Every
+    histograms: Every
+    evaluation: Every
+    checkpoint: Every
+    keep_for_good: Every
     workers: int
 
 
@@ -80,9 +102,9 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
             f"epochs={config.epochs} and steps={config.steps} give the run no length: set one of "
             "them above 0."
         )
-    for name in ("batch", "data.ahead", "log.every_steps", "checkpoint.keep", "data.shared_by"):
-        if _field(config, name) < 1:
-            raise UserError(f"{name}={_field(config, name)} must be at least 1.")
+    for name, least in LEAST.items():
+        if _field(config, name) < least:
+            raise UserError(f"{name}={_field(config, name)} must be at least {least}.")
     if config.batch % (devices // split):
         raise UserError(
             f"batch={config.batch} is not divisible by the {devices // split} groups of devices "
@@ -116,7 +138,12 @@ def plan(config: ConfigDict, architecture: Architecture, records: int, data_clas
         steps = section[f"{name}steps"]
         if steps is None and epochs is None:
             return None
-        return steps if steps is not None else steps_of(epochs, steps_per_epoch)
+        return steps if steps is not None else rates.steps_of(epochs, steps_per_epoch)
+
+    def every(section: ConfigDict, name: str = "every_") -> Every:
+        if section[f"{name}steps"] is not None:
+            return Every(section[f"{name}steps"])
+        return Every((section[f"{name}epochs"] or 0) * steps_per_epoch)
 
     noise_end = length(config.data, "colour_noise_")
     augmentation = Augmentation(
@@ -131,120 +158,51 @@ def plan(config: ConfigDict, architecture: Architecture, records: int, data_clas
     rules = config.optimizer
     unit = steps_per_epoch if rules.unit == "epochs" else 1.0
     steps = length(config, "") or 0
-    evaluate_every = length(config.evaluate, "every_") or 0
+    evaluation = every(config.evaluate)
     return Plan(
         steps=steps,
         steps_per_epoch=steps_per_epoch,
         classes=classes,
-        groups=_groups(rules, architecture, unit, steps),
-        schedule=_schedule(rules, length(rules, "warmup_") or 0, steps),
-        plateau=_plateau(rules, evaluate_every),
+        groups=rates.groups(rules, architecture, unit, steps),
+        schedule=rates.schedule(rules, length(rules, "warmup_") or 0, steps),
+        plateau=rates.plateau(rules, evaluates=evaluation.steps > 0),
         augmentation=augmentation,
-        evaluate_every=evaluate_every,
-        checkpoint_every=length(config.checkpoint, "every_") or 0,
-        log_every=config.log.every_steps,
+        log=Every(config.log.every_steps),
+        pictures=every(config.log, "pictures_every_"),
+        histograms=every(config.log, "histograms_every_"),
+        evaluation=evaluation,
+        checkpoint=every(config.checkpoint),
+        keep_for_good=every(config.checkpoint, "keep_every_"),
         workers=config.data.workers or os.cpu_count() or 1,
     )
 
 
-def steps_of(epochs: float, steps_per_epoch: float) -> int:
-    """The first step at or after so many epochs."""
-    return math.ceil(round(epochs * steps_per_epoch, 6))
+def identity(config: ConfigDict, classes: int, fingerprint: str) -> dict:
+    """What has to stay the same when a run goes on: {field: value}, values as JSON has them.
 
-
-def _groups(optimizer: ConfigDict, architecture: Architecture, unit: float, steps: int) -> dict:
-    """Rates and decay of "weights", "biases" and of what single layers have of their own."""
-    common = {"weights": optimizer.weights, "biases": optimizer.biases}
-    decays = {"weights": optimizer.weight_decay, "biases": 0.0}
-
-    def group(name: str, kind: str, pairs: Iterable, decay: float) -> Group:
-        rates = _step_rates(name, pairs, unit)
-        if optimizer.schedule != "stepped" and any(rate for _, rate in rates[1:]):
-            raise UserError(
-                f"optimizer.schedule={optimizer.schedule} lowers the rates by itself, but {name} "
-                "has steps of its own: give one pair, or later ones with rate 0 that freeze it."
-            )
-        if optimizer.schedule == "exponential":
-            rates = _exponential(rates, *optimizer.exponential[kind], steps)
-        return Group(rates, decay)
-
-    groups = {
-        kind: group(f"optimizer.{kind}", kind, pairs, decays[kind])
-        for kind, pairs in common.items()
-    }
-    names = [layer.name for layer in architecture.layers if hasattr(layer, "name")]
-    for layer, own in optimizer.layers.items():
-        if layer not in names:
-            raise UserError(
-                f"optimizer.layers.{layer}: the network has no such layer, only {', '.join(names)}."
-            )
-        for kind in own:
-            allowed = ("weights", "biases", "weight_decay")
-            _check_choice(f"optimizer.layers.{layer}", kind, allowed)
-        for kind, pairs in common.items():
-            decay = own.get("weight_decay", decays[kind]) if kind == "weights" else 0.0
-            if kind in own or decay != decays[kind]:
-                name = f"optimizer.layers.{layer}.{kind}"
-                groups[f"{layer}.{kind}"] = group(name, kind, own.get(kind, pairs), decay)
-    return groups
-
-
-def _step_rates(name: str, pairs: Iterable, unit: float) -> StepRates:
-    try:
-        rates = tuple((steps_of(when, unit), float(rate)) for when, rate in pairs)
-    except (TypeError, ValueError):
-        rates = ()
-    starts = [start for start, _ in rates]
-    if not rates or starts[0] != 0 or starts != sorted(starts) or min(r for _, r in rates) < 0:
-        raise UserError(
-            f"{name} is {pairs!r}: expected pairs (from when, rate) in ascending order, the first "
-            "from 0, such as ((0, 0.01), (25, 0.001))."
-        )
-    return rates
-
-
-def _exponential(rates: StepRates, factor: float, count: int, steps: int) -> StepRates:
-    """`count` rates of equal length, in equal ratios from the first rate to 1 / factor of it.
-
-    The authors' automatic schedule of 2013: `dexp` of cuda-convnet2 (lr.cu). Freezing pairs stay.
+    Network, optimiser, seed, global batch and training data. Mesh, paths, end, logging and
+    checkpoint policy may change.
     """
-    if count < 2 or factor <= 0:
-        raise UserError(
-            f"optimizer.exponential has ({factor}, {count}): expected (divide by, number of "
-            "rates) with a divisor above 0 and at least two rates, such as (250, 4)."
-        )
-    falling = [
-        (math.ceil(steps * index / count), rates[0][1] * factor ** (-index / (count - 1)))
-        for index in range(count)
-    ]
-    frozen = rates[1:]
-    return (*(pair for pair in falling if not frozen or pair[0] < frozen[0][0]), *frozen)
+    fields = json.loads(config.to_json_best_effort())
+    model = fields["model"] | {"classes": classes}
+    return {
+        "seed": fields["seed"],
+        "batch": fields["batch"],
+        **{f"model.{name}": value for name, value in model.items()},
+        **{f"optimizer.{name}": value for name, value in fields["optimizer"].items()},
+        "the fingerprint of the training data": fingerprint,
+    }
 
 
-def _schedule(optimizer: ConfigDict, warmup: int, steps: int) -> Schedule:
-    if warmup >= steps:
-        raise UserError(
-            f"The warm-up of {warmup:,} steps is as long as the run of {steps:,}: shorten "
-            "optimizer.warmup_epochs or train longer."
-        )
-    return Schedule(warmup, steps if optimizer.schedule == "cosine" else 0)
-
-
-def _plateau(optimizer: ConfigDict, evaluate_every: int) -> Plateau | None:
-    if optimizer.schedule != "plateau":
-        return None
-    if not evaluate_every:
-        raise UserError(
-            "optimizer.schedule=plateau watches the validation error, but the run never evaluates: "
-            "set evaluate.every_epochs."
-        )
-    rule = optimizer.plateau
-    if rule.patience < 1 or rule.factor <= 1 or rule.times < 0:
-        raise UserError(
-            f"optimizer.plateau has patience={rule.patience}, factor={rule.factor}, "
-            f"times={rule.times}: expected at least 1, more than 1 and at least 0."
-        )
-    return Plateau(rule.patience, rule.factor, rule.times)
+def check_same_run(ours: dict, theirs: dict, workdir: pathlib.Path) -> None:
+    """UserError naming the first field in which `ours` differs from the run in `workdir`."""
+    for name, value in theirs.items():
+        if name in ours and ours[name] != value:
+            raise UserError(
+                f"{workdir} holds a run with other settings: {name} is {value} there and "
+                f"{ours[name]} here. Choose another --workdir, or set it as it was; to start from "
+                f"that run's parameters alone, add --config.init.from={workdir}."
+            )
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -10,8 +10,7 @@ from alexnet_jax.data import stream
 from alexnet_jax.data.sources import Source
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.training import scores
-
-IN_FLIGHT = 2  # steps the host may be ahead of the device, so that batches do not pile up
+from alexnet_jax.training.stopwatch import IN_FLIGHT
 
 
 def evaluate(

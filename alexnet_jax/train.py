@@ -1,29 +1,27 @@
 """The story of a training run, from a config to summary.json."""
 
-import collections
 import dataclasses
-import json
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from alexnet_jax import config as configuration
-from alexnet_jax.data import augment, sources, statistics, stream
-from alexnet_jax.errors import UserError
-from alexnet_jax.evaluate import IN_FLIGHT, evaluate
-from alexnet_jax.model import summary
+from alexnet_jax.data import stream
+from alexnet_jax.evaluate import evaluate
+from alexnet_jax.model.layers import Convolution
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel import processes
-from alexnet_jax.provenance import provenance
-from alexnet_jax.training import metrics, optimizer, scores
-from alexnet_jax.training.checkpoint import Checkpoints, parameters_sha256
-from alexnet_jax.training.step import Preprocessing, Steps, TrainState
+from alexnet_jax.run import Run, claimed, prepare
+from alexnet_jax.training import metrics, optimizer, pictures, report, scores
+from alexnet_jax.training.checkpoint import Checkpoints, load_parameters, parameters_sha256
+from alexnet_jax.training.step import TrainState
+from alexnet_jax.training.stopwatch import Stopwatch
+from alexnet_jax.training.terminal import Terminal
+
+VIEWS_SHOWN = 32
 
 
 def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
@@ -31,27 +29,17 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
 
     UserError where the config, the data or the workdir cannot be used.
     """
-    run = prepare(config, workdir)
-    with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:
-        state, progress = begin(run, checkpoints)
-        with metrics.MetricsLog(workdir, progress.step, writes=processes.is_lead()) as log:
-            state, progress = train(run, state, progress, checkpoints, log)
-    return conclude(run, state, progress, workdir)
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What stays the same from the first step to the last."""
-
-    config: ConfigDict
-    plan: configuration.Plan
-    training: sources.Source
-    validation: sources.Source
-    mesh: Mesh
-    preprocessing: Preprocessing
-    steps: Steps
-    train_step: Callable
-    evaluation_step: Callable
+    lead = processes.is_lead()
+    with claimed(workdir), Terminal(speaks=lead) as terminal:
+        run = prepare(config, workdir, terminal)
+        policy = config.checkpoint
+        with Checkpoints(
+            workdir / "checkpoints", policy.keep, policy.keep_best, run.plan.keep_for_good.due
+        ) as checkpoints:
+            state, progress = begin(run, checkpoints, terminal)
+            with metrics.MetricsLog(workdir, progress.step, lead, terminal.say) as log:
+                state, progress = train(run, state, progress, checkpoints, log, terminal)
+        return conclude(run, state, progress, workdir, terminal)
 
 
 @dataclasses.dataclass
@@ -59,114 +47,31 @@ class Progress:
     """How far a run is; saved as JSON beside each checkpoint.
 
     `seconds` counts this command and those it went on from; `training` and `validation` are the
-    newest results of each split.
+    newest results of each split, `best` is the step and the error of the best evaluation.
     """
 
     step: int = 0
     seconds: float = 0.0
     training: dict = dataclasses.field(default_factory=dict)
     validation: dict = dataclasses.field(default_factory=dict)
+    best: dict = dataclasses.field(default_factory=dict)
+    plateau: dict = dataclasses.field(default_factory=dict)
 
 
-def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
-    """Check everything, open the data, measure its statistics and compile both steps."""
-    architecture = configuration.architecture_of(config)
-    configuration.check(config, architecture, jax.device_count())
-    data = config.data
-    training, validation = sources.open_splits(
-        data.source,
-        data.path,
-        data.validation,
-        data.size,
-        architecture.channels,
-        data.records,
-        config.model.classes,
-    )
-    plan = configuration.plan(config, architecture, len(training), len(training.classes))
-    mesh = meshes.make_mesh(config.parallel.model)
-    say(summary.table(architecture, plan.classes))
-    say(
-        f"{len(training):,} training and {len(validation):,} validation images; "
-        f"{plan.steps:,} steps of {config.batch} images are "
-        f"{plan.steps / plan.steps_per_epoch:.4g} epochs; "
-        f"{mesh.size} device(s), data x model = {mesh.devices.shape[0]} x {mesh.devices.shape[1]}"
-    )
-    workdir.mkdir(parents=True, exist_ok=True)
-    measured = measure_statistics(training, workdir / "statistics.npz", plan.workers)
-    preprocessing = Preprocessing(
-        mean=np.float32(data.channel_mean)
-        if data.mean == "channel"
-        else augment.mean_view(measured.mean_image, architecture.input_size),
-        directions=augment.scaled_directions(measured),
-    )
-    steps = Steps(
-        architecture=architecture,
-        classes=plan.classes,
-        optimizer=optimizer.momentum_sgd(plan.groups, config.optimizer.momentum, plan.schedule),
-        augmentation=plan.augmentation,
-        mesh=mesh,
-        seed=config.seed,
-        dtype=jnp.dtype(config.model.dtype),
-        compute_dtype=jnp.dtype(config.model.compute_dtype),
-    )
-    preprocessing = meshes.put_replicated(mesh, preprocessing)
-    compiled = compile_steps(steps, config.batch, data.size, preprocessing)
-    return Run(config, plan, training, validation, mesh, preprocessing, steps, *compiled)
-
-
-def measure_statistics(
-    source: sources.Source, path: pathlib.Path, workers: int
-) -> statistics.Statistics:
-    """Mean image and colours of the training set, from `path` if they were measured before.
-
-    The processes of a run share the work. UserError if `path` belongs to other data.
-    """
-    found = processes.sum_over_processes(np.int64(path.exists()))
-    if found == jax.process_count():
-        measured = statistics.Statistics.load(path)
-        if measured.fingerprint != source.fingerprint:
-            raise UserError(
-                f"{path.parent} was made from other training data than this config gives: "
-                "choose another --workdir, or the data it was started with."
-            )
-        return measured
-    own = np.arange(jax.process_index(), len(source), jax.process_count())
-    report = metrics.ProgressLine("mean image and colours", say)
-    own_sums = statistics.sum_images(source, own, workers, report)
-    sums = statistics.Sums(*map(processes.sum_over_processes, dataclasses.astuple(own_sums)))
-    measured = statistics.from_sums(sums, source.fingerprint)
-    if processes.is_lead():
-        measured.save(path)
-    return measured
-
-
-def compile_steps(
-    steps: Steps, batch: int, size: int, preprocessing: Preprocessing
-) -> tuple[Callable, Callable]:
-    """Compile both steps before the first batch is read, and say what a step costs."""
-    began = time.perf_counter()
-    state, (images, labels) = steps.state_shapes(), steps.batch_shapes(batch, size)
-    lowered = steps.training().lower(state, images, labels, preprocessing)
-    train_step = lowered.compile()
-    evaluation_step = steps.evaluation().lower(state.parameters, images, labels, preprocessing)
-    evaluation_step = evaluation_step.compile()
-    memory = train_step.memory_analysis()
-    needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes
-    say(
-        f"Compiled in {time.perf_counter() - began:.1f} s; on each device a training step costs "
-        f"{train_step.cost_analysis()['flops'] / 1e9:,.1f} GFLOP and {needed / 2**30:.2f} GiB."
-    )
-    return train_step, evaluation_step
-
-
-def begin(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
-    """A fresh state, or the newest checkpoint's."""
+def begin(run: Run, checkpoints: Checkpoints, terminal: Terminal) -> tuple[TrainState, Progress]:
+    """The newest checkpoint's state, or a fresh one, perhaps with another run's parameters."""
     step = checkpoints.latest()
-    if step is None:
-        return run.steps.initial_state(), Progress()
-    state, facts = checkpoints.restore(step, run.steps.state_shapes())
-    say(f"Going on from step {step:,} of {run.plan.steps:,}.")
-    return state, Progress(**facts)
+    if step is not None:
+        state, facts = checkpoints.restore(step, run.steps.state_shapes())
+        terminal.say(f"Going on from step {step:,} of {run.plan.steps:,}.")
+        return state, Progress(**facts["progress"])
+    state, source = run.steps.initial_state(), run.config.init["from"]
+    if source is not None:
+        shapes = run.steps.state_shapes().parameters
+        parameters, where = load_parameters(pathlib.Path(source), shapes, run.config.init.layers)
+        terminal.say(f"Starting with {', '.join(parameters)} from {where}.")
+        state = state._replace(parameters=state.parameters | parameters)
+    return state, Progress()
 
 
 def train(
@@ -175,29 +80,38 @@ def train(
     progress: Progress,
     checkpoints: Checkpoints,
     log: metrics.MetricsLog,
+    terminal: Terminal,
 ) -> tuple[TrainState, Progress]:
     """The loop: step after step, with a line, an evaluation and a checkpoint now and then."""
-    plan, running = run.plan, collections.deque()
+    plan, batch_size = run.plan, run.config.batch
+    telling = report.Report(plan.steps, plan.steps_per_epoch, batch_size, terminal, log)
+    log.write_config(progress.step, *described(run))
     began = time.perf_counter() - progress.seconds
-    rate = metrics.Rate()
-    for step, batch in enumerate(device_batches(run, progress.step), start=progress.step + 1):
-        state, loss = run.train_step(state, *batch, run.preprocessing)
-        running.append(loss)
-        if len(running) > IN_FLIGHT:  # bounds the batches that wait on the device
-            running.popleft().block_until_ready()
+    with Stopwatch() as watch:
+        batches = watch.batches(device_batches(run, progress.step))
+        for step, (images, labels) in enumerate(batches, start=progress.step + 1):
+            state, loss = run.train_step(state, images, labels, run.preprocessing)
+            watch.started(loss)
+            telling.redraw(step)
 
-        last = step == plan.steps
-        if last or step % plan.log_every == 0:
-            sums, state = jax.device_get(state.scores), run.steps.with_scores_reset(state)
-            progress.training = log_training(run, log, step, sums, rate)
-        if last or (plan.evaluate_every and step % plan.evaluate_every == 0):
-            with rate.paused():
-                progress.validation = evaluate_split(run, state)
-                log_validation(run, log, step, progress.validation)
-        if last or (plan.checkpoint_every and step % plan.checkpoint_every == 0):
-            with rate.paused():
-                progress.step, progress.seconds = step, time.perf_counter() - began
-                checkpoints.save(step, state, dataclasses.asdict(progress))
+            last = step == plan.steps
+            if last or plan.log.due(step):
+                sums, state = jax.device_get(state.scores), run.steps.with_scores_reset(state)
+                progress.training = training_means(sums, watch)
+                telling.training(step, progress.training, rates_of(run, progress, step))
+            if plan.pictures.due(step) or plan.histograms.due(step):
+                with watch.paused():
+                    show(run, log, state, step, images)
+            evaluated = last or plan.evaluation.due(step)
+            if evaluated:
+                with watch.paused():
+                    state = evaluate_split(run, state, progress, step, telling)
+            if evaluated or plan.checkpoint.due(step) or plan.keep_for_good.due(step):
+                with watch.paused():
+                    progress.step, progress.seconds = step, time.perf_counter() - began
+                    error = progress.validation["top1_error"] if evaluated else None
+                    facts = run.facts | {"progress": dataclasses.asdict(progress)}
+                    checkpoints.save(step, state, facts, error)
     return state, progress
 
 
@@ -217,9 +131,29 @@ def device_batches(run: Run, first_step: int) -> Iterator[tuple[jax.Array, jax.A
         yield tuple(meshes.put_rows(run.mesh, batch, rows, array) for array in arrays)
 
 
-def evaluate_split(run: Run, state: TrainState) -> dict[str, float]:
-    """Loss and errors of the centre view over the validation split."""
-    return evaluate(
+def training_means(sums: dict, watch: Stopwatch) -> dict:
+    """Means since the last line, with the speed since then."""
+    means = scores.means([sums])
+    speed, waiting = watch.take(means["images"])
+    return means | {"images_per_second": speed, "waiting_for_data": waiting}
+
+
+def rates_of(run: Run, progress: Progress, step: int) -> dict[str, float]:
+    """The learning rate of each group in step number `step`."""
+    factor = rate_factor(run, optimizer.PlateauState(**progress.plateau))
+    return optimizer.rates_at(run.plan.groups, run.plan.schedule, step - 1, factor)
+
+
+def rate_factor(run: Run, seen: optimizer.PlateauState) -> float:
+    """What the plateau rule multiplies all rates by; 1 without that rule."""
+    return run.plan.plateau.rate_factor(seen) if run.plan.plateau else 1.0
+
+
+def evaluate_split(
+    run: Run, state: TrainState, progress: Progress, step: int, telling: report.Report
+) -> TrainState:
+    """Evaluate the validation split and note it in `progress`; the plateau rule may lower rates."""
+    means = progress.validation = evaluate(
         run.evaluation_step,
         state.parameters,
         run.preprocessing,
@@ -229,58 +163,89 @@ def evaluate_split(run: Run, state: TrainState) -> dict[str, float]:
         run.plan.workers,
         run.config.data.ahead,
     )
+    error = means["top1_error"]
+    is_best = not progress.best or error < progress.best["top1_error"]
+    if is_best:
+        progress.best = {"step": step, "top1_error": error}
+    telling.validation(step, means, is_best)
+    if run.plan.plateau and run.plan.evaluation.due(step):
+        before = optimizer.PlateauState(**progress.plateau)
+        seen = run.plan.plateau.observe(before, error)
+        progress.plateau = dataclasses.asdict(seen)
+        if seen.drops > before.drops:
+            telling.terminal.say(
+                f"  no better for {run.plan.plateau.patience} evaluations: all learning rates are "
+                f"divided by {run.plan.plateau.factor:g} ({seen.drops} of {run.plan.plateau.times})"
+            )
+            state = run.steps.with_rate_factor(state, rate_factor(run, seen))
+    return state
 
 
-def log_training(
-    run: Run, log: metrics.MetricsLog, step: int, sums: dict, rate: metrics.Rate
+def show(run: Run, log: metrics.MetricsLog, state: TrainState, step: int, images) -> None:
+    """Pictures of the first layer and of a training batch, and histograms of all weights."""
+    if run.plan.pictures.due(step):
+        layers = run.steps.architecture.layers
+        first = next(layer.name for layer in layers if isinstance(layer, Convolution))
+        kernel = processes.to_host(state.parameters[first]["kernel"])
+        seen = run.views(np.int32(step - 1), images, run.preprocessing)
+        seen = np.asarray(seen.addressable_shards[0].data)[:VIEWS_SHOWN]
+        shown = {
+            f"filters of {first}": pictures.filters(kernel),
+            "training images as the network sees them": pictures.views(seen, run.config.data.scale),
+        }
+        log.write_images(step, shown)
+    if run.plan.histograms.due(step):
+        arrays = {
+            f"{layer}/{kind}": processes.to_host(array)
+            for layer, kinds in state.parameters.items()
+            for kind, array in kinds.items()
+        }
+        log.write_histograms(step, arrays)
+
+
+def described(run: Run) -> tuple[str, dict]:
+    """The config as text for TensorBoard, and the few numbers by which runs are compared."""
+    config, rules = run.config, run.config.optimizer
+    text = "\n".join(f"    {line}" for line in str(config).splitlines())
+    return text, {
+        "network": config.model.network,
+        "epochs": run.plan.steps / run.plan.steps_per_epoch,
+        "batch": config.batch,
+        "seed": config.seed,
+        "learning_rate": float(rules.weights[0][1]),
+        "schedule": rules.schedule,
+        "momentum": rules.momentum,
+        "weight_decay": rules.weight_decay,
+        "dropout": config.model.dropout,
+        "colour_noise": config.data.colour_noise,
+        "compute_dtype": config.model.compute_dtype,
+    }
+
+
+def conclude(
+    run: Run, state: TrainState, progress: Progress, workdir: pathlib.Path, terminal: Terminal
 ) -> dict:
-    """Write the means since the last line; returns them with the rate of images."""
-    means = scores.means([sums])
-    speed = rate.take(means["images"])
-    epoch = step / run.plan.steps_per_epoch
-    left = (run.plan.steps - step) * run.config.batch / speed
-    record = {"step": step, "epoch": epoch, "split": "train", **means,
-              "learning_rate": optimizer.rates_at(run.plan.groups, run.plan.schedule, step - 1),
-              "images_per_second": speed}  # fmt: skip
-    line = (
-        f"step {step:,}/{run.plan.steps:,}  epoch {epoch:.2f}  loss {means['loss']:.4f}  "
-        f"top-1 error {means['top1_error']:.1%}  {speed:,.0f} images/s  "
-        f"{metrics.duration(left)} left"
-    )
-    log.write(record, line)
-    return means | {"images_per_second": speed}
-
-
-def log_validation(run: Run, log: metrics.MetricsLog, step: int, means: dict) -> None:
-    """Write the results of an evaluation."""
-    epoch = step / run.plan.steps_per_epoch
-    line = (
-        f"  validation at epoch {epoch:.2f}: loss {means['loss']:.4f}  top-1 error "
-        f"{means['top1_error']:.2%}  top-5 error {means['top5_error']:.2%}"
-    )
-    log.write({"step": step, "epoch": epoch, "split": "val", **means}, line)
-
-
-def conclude(run: Run, state: TrainState, progress: Progress, workdir: pathlib.Path) -> dict:
     """Write summary.json and say what was reached, where it lies and what to try next."""
+    epochs = progress.step / run.plan.steps_per_epoch
     result = {
         "name": run.config.name,
         "steps": progress.step,
-        "epochs": progress.step / run.plan.steps_per_epoch,
+        "epochs": epochs,
         "seconds": round(progress.seconds, 1),
         "validation": progress.validation,
+        "best": progress.best,
         "training": progress.training,
         "parameters_sha256": parameters_sha256(state.parameters),
-        "config": json.loads(run.config.to_json_best_effort()),
-        **provenance(),
+        **{name: value for name, value in run.facts.items() if name != "identity"},
     }
     if processes.is_lead():
         metrics.write_json(workdir / "summary.json", result)
-    reached = progress.validation
-    say(
-        f"Done: {progress.step:,} steps in {metrics.duration(progress.seconds)}. Of "
-        f"{len(run.validation):,} held-out images {1 - reached['top1_error']:.2%} are named right "
-        f"(top-1 error {reached['top1_error']:.2%}, top-5 error {reached['top5_error']:.2%}).\n"
+    reached = report.summary(
+        progress.step, epochs, progress.seconds, progress.training, progress.validation,
+        progress.best,
+    )  # fmt: skip
+    terminal.say(
+        f"{reached}\n"
         f"parameters_sha256 {result['parameters_sha256']}\n"
         f"In {workdir}: summary.json, metrics.jsonl, checkpoints/ and tensorboard/.\n"
         f"Next: look at the curves with tensorboard --logdir={workdir}/tensorboard; train longer "
@@ -288,9 +253,3 @@ def conclude(run: Run, state: TrainState, progress: Progress, workdir: pathlib.P
         "--config=configs/imagenet.py --config.data.path=DIR."
     )
     return result
-
-
-def say(text: str) -> None:
-    """Print on the lead process alone."""
-    if processes.is_lead():
-        print(text, flush=True)

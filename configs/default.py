@@ -66,17 +66,28 @@ def get_config() -> ConfigDict:
     exponential.weights = (250.0, 4)  # divided by 250 in the end, in four rates of equal length
     exponential.biases = (10.0, 2)
 
+    init = config.init = ConfigDict()
+    init["from"] = config_dict.placeholder(str)  # a run's folder, or one of its checkpoints/STEP:
+    init.layers = ()  # start from these layers of it; empty: from all
+
     evaluate = config.evaluate = ConfigDict()
-    evaluate.every_epochs = 1.0
+    evaluate.every_epochs = 1.0  # of the whole validation split; a checkpoint follows
     evaluate.every_steps = config_dict.placeholder(int)
 
     checkpoint = config.checkpoint = ConfigDict()
     checkpoint.every_epochs = 1.0
     checkpoint.every_steps = config_dict.placeholder(int)
     checkpoint.keep = 3  # newest checkpoints kept
+    checkpoint.keep_best = 1  # and those with the lowest validation top-1 error
+    checkpoint.keep_every_epochs = config_dict.placeholder(float)  # and these, saved for good
+    checkpoint.keep_every_steps = config_dict.placeholder(int)
 
     log = config.log = ConfigDict()
     log.every_steps = 50  # one line of progress and of metrics.jsonl
+    log.pictures_every_epochs = 1.0  # conv1's filters and training images as the network sees them
+    log.pictures_every_steps = config_dict.placeholder(int)
+    log.histograms_every_epochs = config_dict.placeholder(float)  # of all weights; unset: never
+    log.histograms_every_steps = config_dict.placeholder(int)
     return config
 
 

@@ -57,6 +57,13 @@ def sum_over_processes(values: np.ndarray) -> np.ndarray:
     return gathered.view(np.int64).sum(axis=0).reshape(values.shape)
 
 
+def to_host(array: jax.Array) -> np.ndarray:
+    """The whole of a global array on this host; every process of the run must call it."""
+    if not array.is_fully_addressable:
+        array = multihost_utils.process_allgather(array, tiled=True)
+    return np.asarray(array)
+
+
 @contextlib.contextmanager
 def ending_together() -> Iterator[None]:
     """Run the body so that its end, good or bad, is the end of all processes.

@@ -1,93 +1,93 @@
-"""What a run tells: lines in the terminal, metrics.jsonl, TensorBoard and summary.json."""
+"""What a run writes down: metrics.jsonl, TensorBoard and summary.json."""
 
-import contextlib
 import json
 import os
 import pathlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+SPLITS = ("train", "val")
+# Tags of TensorBoard that hold no numbers of a step: written anew whenever a run starts.
+CONFIG_TAG, HYPER_PARAMETERS_TAG = "config", "_hparams_"
 
 
 class MetricsLog:
-    """Writes each record of a run to WORKDIR/metrics.jsonl, to TensorBoard and to the terminal.
+    """Writes the records of a run to WORKDIR/metrics.jsonl and to WORKDIR/tensorboard.
 
-    Only the lead process has one that writes. Records later than `first_step` are dropped from an
-    existing file: the run goes on from there and writes them again.
+    Each split is a run of its own in TensorBoard, so that their curves share a chart. Only the lead
+    process has a log that writes. What is later than `first_step` is dropped from existing files:
+    the run goes on from there and writes it again. What can't be written is said once, through
+    `say`, and the run goes on.
     """
 
-    def __init__(self, workdir: pathlib.Path, first_step: int, writes: bool):
-        self._file = self._writer = None
-        if not writes:
-            return
-        path = workdir / "metrics.jsonl"
-        _cut_back(path, first_step)
-        self._file = path.open("a")
-        from clu.metric_writers import SummaryWriter
-
-        self._writer = SummaryWriter(str(workdir / "tensorboard"))
+    def __init__(
+        self, workdir: pathlib.Path, first_step: int, writes: bool, say: Callable[[str], None]
+    ):
+        self._say, self._writers = say, {}
+        self._path = workdir / "metrics.jsonl" if writes else None
+        self._line_is_cut = self._complained = False
+        if writes:
+            self._attempt(_cut_back_lines, self._path, first_step)
+            self._attempt(self._open_tensorboard, workdir / "tensorboard", first_step)
 
     def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(self, *_) -> None:
-        if self._file:
-            self._file.close()
-            self._writer.close()
+        for writer in self._writers.values():
+            self._attempt(writer.close)
 
-    def write(self, record: dict, line: str) -> None:
-        """One record with `step`, `split` and numbers, and the line that says it to a person."""
-        if not self._file:
+    def write(self, record: dict) -> None:
+        """One record with `step`, `split` and numbers, which may lie in nested dicts."""
+        if self._path is None:
             return
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        self._attempt(self._append, json.dumps(record))
         scalars = {
-            f"{record['split']}/{name}": value
+            name: value
             for name, value in flatten(record)
-            if name not in ("step", "split")
+            if name not in ("step", "split", "epoch", "images")
         }
-        self._writer.write_scalars(record["step"], scalars)
-        self._writer.flush()
-        print(line, flush=True)
+        self._to_tensorboard("write_scalars", record["split"], record["step"], scalars)
 
+    def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Pictures uint8 [height, width, 1 or 3], by name."""
+        batches = {name: image[None] for name, image in images.items()}
+        self._to_tensorboard("write_images", "train", step, batches)
 
-class Rate:
-    """Images a second, not counting the time within `paused`."""
+    def write_histograms(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Distributions of the numbers in arrays, by name."""
+        self._to_tensorboard("write_histograms", "train", step, arrays)
 
-    def __init__(self) -> None:
-        self._since = time.perf_counter()
-        self._paused = 0.0
+    def write_config(self, step: int, text: str, hyper_parameters: Mapping[str, object]) -> None:
+        """The config as text and the few numbers by which runs are compared."""
+        self._to_tensorboard("write_texts", "train", step, {CONFIG_TAG: text})
+        self._to_tensorboard("write_hparams", "train", hyper_parameters)
 
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """While the loop does something else, such as an evaluation."""
-        began = time.perf_counter()
-        yield
-        self._paused += time.perf_counter() - began
+    def _append(self, line: str) -> None:
+        cut, self._line_is_cut = self._line_is_cut, True
+        with self._path.open("a") as file:
+            file.write("\n" * cut + line + "\n")
+        self._line_is_cut = False
 
-    def take(self, images: int) -> float:
-        """Images a second since the last call."""
-        now = time.perf_counter()
-        seconds = now - self._since - self._paused
-        self._since, self._paused = now, 0.0
-        return images / max(seconds, 1e-9)
+    def _open_tensorboard(self, folder: pathlib.Path, first_step: int) -> None:
+        _cut_back_events(folder, first_step)
+        from clu.metric_writers import SummaryWriter
 
+        self._writers = {split: SummaryWriter(str(folder / split)) for split in SPLITS}
 
-class ProgressLine:
-    """Says how far something long is, at most every ten seconds and at its end."""
+    def _to_tensorboard(self, method: str, split: str, *what) -> None:
+        if split in self._writers:
+            self._attempt(getattr(self._writers[split], method), *what)
+            self._attempt(self._writers[split].flush)
 
-    def __init__(self, what: str, say: Callable[[str], None]):
-        self._what, self._say = what, say
-        self._began = self._said = time.perf_counter()
-
-    def __call__(self, done: int, total: int) -> None:
-        """`done` of `total` images are through."""
-        now = time.perf_counter()
-        if now - self._said < 10 and done < total:
-            return
-        self._said = now
-        speed = done / max(now - self._began, 1e-9)
-        left = f", {duration((total - done) / speed)} left" if done < total else ""
-        self._say(f"{self._what}: {done:,} of {total:,} images, {speed:,.0f} images/s{left}")
+    def _attempt(self, action: Callable, *arguments) -> None:
+        try:
+            action(*arguments)
+        except Exception as error:  # TensorFlow raises errors of its own kinds
+            if not self._complained:
+                self._say(f"warning: metrics can't be written, the run goes on without: {error}")
+            self._complained = True
 
 
 def flatten(record: dict, prefix: str = "") -> list[tuple[str, float]]:
@@ -101,24 +101,12 @@ def flatten(record: dict, prefix: str = "") -> list[tuple[str, float]]:
     return leaves
 
 
-def duration(seconds: float) -> str:
-    """Seconds as 12s, 3m40s or 5h07m."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds}s"
-    if seconds < 3600:
-        return f"{seconds // 60}m{seconds % 60:02d}s"
-    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
-
-
 def write_json(path: pathlib.Path, content: dict) -> None:
     """Write a JSON file that appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
+    _replace(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def _cut_back(path: pathlib.Path, step: int) -> None:
+def _cut_back_lines(path: pathlib.Path, step: int) -> None:
     """Keep the records up to `step`; a line cut short by a kill is dropped."""
     if not path.exists():
         return
@@ -129,6 +117,38 @@ def _cut_back(path: pathlib.Path, step: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             continue
+    _replace(path, "".join(kept).encode())
+
+
+def _cut_back_events(folder: pathlib.Path, step: int) -> None:
+    """Keep TensorBoard's events up to `step`, but for the config, which is written anew."""
+    paths = sorted(folder.glob("*/events.out.tfevents.*"))
+    if not paths:
+        return
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    for path in paths:
+        partial = path.with_name("partial." + path.name.replace("tfevents", "unfinished"))
+        with partial.open("wb") as file:
+            writer = RecordWriter(file)
+            for event in _events(path):
+                rooms = {value.tag.partition("/")[0] for value in event.summary.value}
+                if event.step <= step and not rooms & {CONFIG_TAG, HYPER_PARAMETERS_TAG}:
+                    writer.write(event.SerializeToString())
+        os.replace(partial, path)
+
+
+def _events(path: pathlib.Path) -> Iterator:
+    """Events of a file, as far as it is whole."""
+    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+    try:
+        yield from LegacyEventFileLoader(str(path)).Load()
+    except Exception:  # the end was cut off by a kill
+        return
+
+
+def _replace(path: pathlib.Path, content: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(kept))
+    partial.write_bytes(content)
     os.replace(partial, path)

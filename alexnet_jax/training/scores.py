@@ -5,13 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-Sums = dict[str, jax.Array]  # loss, top1_errors, top5_errors, images
+# Of images: loss, top1_errors, top5_errors, images. Of training also gradient_norm, norms.
+Sums = dict[str, jax.Array]
 
 
 def no_scores(dtype=jnp.float32) -> Sums:
-    """Sums over no image, the loss in `dtype`, the counts as integers."""
-    counts = ("top1_errors", "top5_errors", "images")
-    return {"loss": jnp.zeros((), dtype)} | {name: jnp.zeros((), jnp.int32) for name in counts}
+    """Sums over no training step, reals in `dtype`, counts as integers."""
+    reals, counts = ("loss", "gradient_norm"), ("top1_errors", "top5_errors", "images", "norms")
+    zeros = {name: jnp.zeros((), dtype) for name in reals}
+    return zeros | {name: jnp.zeros((), jnp.int32) for name in counts}
 
 
 def score(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, Sums]:
@@ -35,12 +37,18 @@ def score(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, Sums]:
 
 
 def means(sums: list[dict]) -> dict[str, float]:
-    """Mean loss, top-1 and top-5 error and the number of images, from host sums, in float64."""
+    """Mean loss, top-1 and top-5 error and the number of images, from host sums, in float64.
+
+    Of training steps also the mean of the gradient norms that were measured.
+    """
     total = {name: np.sum([np.float64(part[name]) for part in sums]) for name in sums[0]}
     images = int(total["images"])
-    return {
+    result = {
         "loss": float(total["loss"] / images),
         "top1_error": float(total["top1_errors"] / images),
         "top5_error": float(total["top5_errors"] / images),
         "images": images,
     }
+    if total.get("norms"):
+        result["gradient_norm"] = float(total["gradient_norm"] / total["norms"])
+    return result

@@ -17,12 +17,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from alexnet_jax.data import augment
 from alexnet_jax.model import network
-from alexnet_jax.parallel.mesh import DATA_AXIS, MODEL_AXIS, replicated, rows_sharding
+from alexnet_jax.parallel.mesh import (
+    DATA_AXIS,
+    MODEL_AXIS,
+    put_replicated,
+    replicated,
+    rows_sharding,
+)
 from alexnet_jax.training import optimizer as optimizers
 from alexnet_jax.training import scores
 from alexnet_jax.training.randomness import RowKeys, root_key
 
-ROWS, WHOLE = PartitionSpec(DATA_AXIS), PartitionSpec()
+ROWS, OWN_TOWER, WHOLE = PartitionSpec(DATA_AXIS), PartitionSpec(MODEL_AXIS), PartitionSpec()
 
 
 class TrainState(NamedTuple):
@@ -72,7 +78,8 @@ class Steps:
     """A network with its update rule on a mesh: the initial state and the jitted steps.
 
     `dtype` is that of parameters and preprocessing (float32; float64 for proofs), `compute_dtype`
-    that of activations (float32 or bfloat16). Logits and loss are at least float32.
+    that of activations (float32 or bfloat16). Logits and loss are at least float32. The norm of the
+    gradient is measured at every `norm_every`-th step, since it costs a pass over all of it.
     """
 
     architecture: network.Architecture
@@ -83,6 +90,7 @@ class Steps:
     seed: int
     dtype: jnp.dtype = jnp.dtype("float32")
     compute_dtype: jnp.dtype = jnp.dtype("float32")
+    norm_every: int = 1
 
     def initial_state(self) -> TrainState:
         """Parameters drawn from the seed; each device draws only what it holds."""
@@ -116,6 +124,10 @@ class Steps:
         step = self._mapped(self._train, (state, ROWS, ROWS, WHOLE), (state, WHOLE))
         return jax.jit(step, donate_argnums=0)
 
+    def views(self):
+        """jitted (step, images, preprocessing) -> what the network sees of a training batch."""
+        return jax.jit(self._mapped(self._views, (WHOLE, ROWS, WHOLE), ROWS))
+
     def gradients(self):
         """jitted (state, images, labels, preprocessing) -> (gradients, scores) of `training`."""
         state = self._state_specs()
@@ -131,6 +143,11 @@ class Steps:
         """The same state with empty sums."""
         return state._replace(scores=self._empty_scores())
 
+    def with_rate_factor(self, state: TrainState, factor: float) -> TrainState:
+        """The same state with another factor on all learning rates."""
+        value = np.asarray(factor, self.dtype)
+        return state._replace(rate_factor=put_replicated(self.mesh, value))
+
     @functools.cached_property
     def _empty_scores(self):
         # Kept, because a new function at every log interval would be compiled at every one.
@@ -140,6 +157,9 @@ class Steps:
 
     def _train(self, state: TrainState, images, labels, preprocessing: Preprocessing):
         gradients, batch_scores = self._gradients(state, images, labels, preprocessing)
+        measured = (state.step + 1) % self.norm_every == 0
+        norm = jax.lax.cond(measured, self._norm, lambda _: jnp.zeros((), self.dtype), gradients)
+        step_scores = batch_scores | {"gradient_norm": norm, "norms": measured.astype(jnp.int32)}
         updates, optimizer_state = self.optimizer.update(
             gradients, state.optimizer_state, state.parameters, rate_factor=state.rate_factor
         )
@@ -147,7 +167,7 @@ class Steps:
             step=state.step + 1,
             parameters=optax.apply_updates(state.parameters, updates),
             optimizer_state=optimizer_state,
-            scores=jax.tree.map(jnp.add, state.scores, batch_scores),
+            scores=jax.tree.map(jnp.add, state.scores, step_scores),
         )
         return state, batch_scores["loss"] / batch_scores["images"]
 
@@ -165,6 +185,19 @@ class Steps:
         # Parameters are equal along "data", so shard_map sums their gradients over it.
         gradients, sums = jax.grad(mean_loss, has_aux=True)(state.parameters)
         return gradients, jax.lax.psum(sums, DATA_AXIS)
+
+    def _norm(self, gradients: network.Parameters) -> jax.Array:
+        """Length of the gradient over all towers."""
+        specs = self._state_specs().parameters
+        total = {True: 0.0, False: 0.0}
+        for layer, kinds in gradients.items():
+            for kind, gradient in kinds.items():
+                total[specs[layer][kind] == OWN_TOWER] += jnp.square(gradient).sum()
+        return jnp.sqrt(jax.lax.psum(total[True], MODEL_AXIS) + total[False])
+
+    def _views(self, step, images, preprocessing: Preprocessing):
+        keys = RowKeys(self.seed, step, len(images), self.augmentation.shared_by)
+        return self._training_view(images, keys, step, preprocessing)
 
     def _training_view(self, images, keys: RowKeys, step, preprocessing: Preprocessing):
         how = self.augmentation

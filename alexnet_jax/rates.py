@@ -1,0 +1,115 @@
+"""The learning rates that a config's `optimizer` section asks for, as numbers of steps."""
+
+import math
+from collections.abc import Iterable
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.errors import UserError
+from alexnet_jax.model.network import Architecture
+from alexnet_jax.training.optimizer import Group, Plateau, Schedule, StepRates
+
+
+def groups(optimizer: ConfigDict, architecture: Architecture, unit: float, steps: int) -> dict:
+    """Rates and decay of "weights", "biases" and of what single layers have of their own."""
+    common = {"weights": optimizer.weights, "biases": optimizer.biases}
+    decays = {"weights": optimizer.weight_decay, "biases": 0.0}
+
+    def group(name: str, kind: str, pairs: Iterable, decay: float) -> Group:
+        rates = _step_rates(name, pairs, unit)
+        if optimizer.schedule != "stepped" and any(rate for _, rate in rates[1:]):
+            raise UserError(
+                f"optimizer.schedule={optimizer.schedule} lowers the rates by itself, but {name} "
+                "has steps of its own: give one pair, or later ones with rate 0 that freeze it."
+            )
+        if optimizer.schedule == "exponential":
+            rates = _exponential(rates, *optimizer.exponential[kind], steps)
+        return Group(rates, decay)
+
+    result = {
+        kind: group(f"optimizer.{kind}", kind, pairs, decays[kind])
+        for kind, pairs in common.items()
+    }
+    names = [layer.name for layer in architecture.layers if hasattr(layer, "name")]
+    for layer, own in optimizer.layers.items():
+        if layer not in names:
+            raise UserError(
+                f"optimizer.layers.{layer}: the network has no such layer, only {', '.join(names)}."
+            )
+        for field in own:
+            if field not in (*common, "weight_decay"):
+                raise UserError(
+                    f"optimizer.layers.{layer} has a field '{field}': expected weights, biases or "
+                    "weight_decay."
+                )
+        for kind, pairs in common.items():
+            decay = own.get("weight_decay", decays[kind]) if kind == "weights" else 0.0
+            if kind in own or decay != decays[kind]:
+                name = f"optimizer.layers.{layer}.{kind}"
+                result[f"{layer}.{kind}"] = group(name, kind, own.get(kind, pairs), decay)
+    return result
+
+
+def schedule(optimizer: ConfigDict, warmup: int, steps: int) -> Schedule:
+    """The factor on all rates over a run of `steps`."""
+    if warmup >= steps:
+        raise UserError(
+            f"The warm-up of {warmup:,} steps is as long as the run of {steps:,}: shorten "
+            "optimizer.warmup_epochs or train longer."
+        )
+    return Schedule(warmup, steps if optimizer.schedule == "cosine" else 0)
+
+
+def plateau(optimizer: ConfigDict, evaluates: bool) -> Plateau | None:
+    """The plateau rule if it is chosen; `evaluates` says whether the run ever evaluates."""
+    if optimizer.schedule != "plateau":
+        return None
+    if not evaluates:
+        raise UserError(
+            "optimizer.schedule=plateau watches the validation error, but the run never evaluates: "
+            "set evaluate.every_epochs."
+        )
+    rule = optimizer.plateau
+    if rule.patience < 1 or rule.factor <= 1 or rule.times < 0:
+        raise UserError(
+            f"optimizer.plateau has patience={rule.patience}, factor={rule.factor}, "
+            f"times={rule.times}: expected at least 1, more than 1 and at least 0."
+        )
+    return Plateau(rule.patience, rule.factor, rule.times)
+
+
+def steps_of(epochs: float, steps_per_epoch: float) -> int:
+    """The first step at or after so many epochs."""
+    return math.ceil(round(epochs * steps_per_epoch, 6))
+
+
+def _step_rates(name: str, pairs: Iterable, unit: float) -> StepRates:
+    try:
+        rates = tuple((steps_of(when, unit), float(rate)) for when, rate in pairs)
+    except (TypeError, ValueError):
+        rates = ()
+    starts = [start for start, _ in rates]
+    if not rates or starts[0] != 0 or starts != sorted(starts) or min(r for _, r in rates) < 0:
+        raise UserError(
+            f"{name} is {pairs!r}: expected pairs (from when, rate) in ascending order, the first "
+            "from 0, such as ((0, 0.01), (25, 0.001))."
+        )
+    return rates
+
+
+def _exponential(rates: StepRates, factor: float, count: int, steps: int) -> StepRates:
+    """`count` rates of equal length, in equal ratios from the first rate to 1 / factor of it.
+
+    The authors' automatic schedule of 2013: `dexp` of cuda-convnet2 (lr.cu). Freezing pairs stay.
+    """
+    if count < 2 or factor <= 0:
+        raise UserError(
+            f"optimizer.exponential has ({factor}, {count}): expected (divide by, number of "
+            "rates) with a divisor above 0 and at least two rates, such as (250, 4)."
+        )
+    falling = [
+        (math.ceil(steps * index / count), rates[0][1] * factor ** (-index / (count - 1)))
+        for index in range(count)
+    ]
+    frozen = rates[1:]
+    return (*(pair for pair in falling if not frozen or pair[0] < frozen[0][0]), *frozen)

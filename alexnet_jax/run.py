@@ -1,0 +1,176 @@
+"""What stays the same from the first step of a run to the last, and how it is made of a config."""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from alexnet_jax import config as configuration
+from alexnet_jax.data import augment, sources, statistics
+from alexnet_jax.errors import UserError
+from alexnet_jax.model import summary
+from alexnet_jax.parallel import mesh as meshes
+from alexnet_jax.parallel import processes
+from alexnet_jax.provenance import provenance
+from alexnet_jax.training import checkpoint, optimizer
+from alexnet_jax.training.step import Preprocessing, Steps
+from alexnet_jax.training.terminal import ProgressLine, Terminal
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run that is ready to take its steps.
+
+    `facts` go into every checkpoint: what the run is (`identity`), its config and provenance.
+    """
+
+    config: ConfigDict
+    plan: configuration.Plan
+    facts: dict
+    training: sources.Source
+    validation: sources.Source
+    mesh: Mesh
+    preprocessing: Preprocessing
+    steps: Steps
+    views: Callable
+    train_step: Callable
+    evaluation_step: Callable
+
+
+def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Run:
+    """Check everything, open the data, measure its statistics and compile both steps."""
+    architecture = configuration.architecture_of(config)
+    configuration.check(config, architecture, jax.device_count())
+    data = config.data
+    training, validation = sources.open_splits(
+        data.source,
+        data.path,
+        data.validation,
+        data.size,
+        architecture.channels,
+        data.records,
+        config.model.classes,
+    )
+    plan = configuration.plan(config, architecture, len(training), len(training.classes))
+    facts = facts_of(config, plan, training)
+    before = checkpoint.newest_facts(workdir / "checkpoints")
+    if before:
+        configuration.check_same_run(facts["identity"], before["identity"], workdir)
+    mesh = meshes.make_mesh(config.parallel.model)
+    terminal.say(summary.table(architecture, plan.classes))
+    terminal.say(
+        f"{len(training):,} training and {len(validation):,} validation images; "
+        f"{plan.steps:,} steps of {config.batch} images are "
+        f"{plan.steps / plan.steps_per_epoch:.4g} epochs; "
+        f"{mesh.size} device(s), data x model = {mesh.devices.shape[0]} x {mesh.devices.shape[1]}"
+    )
+    steps = Steps(
+        architecture=architecture,
+        classes=plan.classes,
+        optimizer=optimizer.momentum_sgd(plan.groups, config.optimizer.momentum, plan.schedule),
+        augmentation=plan.augmentation,
+        mesh=mesh,
+        seed=config.seed,
+        dtype=jnp.dtype(config.model.dtype),
+        compute_dtype=jnp.dtype(config.model.compute_dtype),
+        norm_every=config.log.every_steps,
+    )
+    source = config.init["from"]
+    if source is not None and before is None:
+        shapes = steps.state_shapes().parameters
+        checkpoint.check_parameters(pathlib.Path(source), shapes, config.init.layers)
+    measured = measure_statistics(training, workdir / "statistics.npz", plan.workers, terminal)
+    preprocessing = Preprocessing(
+        mean=np.float32(data.channel_mean)
+        if data.mean == "channel"
+        else augment.mean_view(measured.mean_image, architecture.input_size),
+        directions=augment.scaled_directions(measured),
+    )
+    preprocessing = meshes.put_replicated(mesh, preprocessing)
+    compiled = compile_steps(steps, config.batch, data.size, preprocessing, terminal)
+    return Run(
+        config, plan, facts, training, validation, mesh, preprocessing, steps, steps.views(),
+        *compiled,
+    )  # fmt: skip
+
+
+def facts_of(config: ConfigDict, plan: configuration.Plan, training: sources.Source) -> dict:
+    """What a run is, for the JSON beside its checkpoints."""
+    return {
+        "identity": configuration.identity(config, plan.classes, training.fingerprint),
+        "data": {"fingerprint": training.fingerprint, "images": len(training)},
+        "config": json.loads(config.to_json_best_effort()),
+        **provenance(),
+    }
+
+
+@contextlib.contextmanager
+def claimed(workdir: pathlib.Path) -> Iterator[None]:
+    """Make the folder of a run if need be; if nothing comes to lie in it, take it away again.
+
+    UserError if it can't be written.
+    """
+    made = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=workdir):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"The folder {workdir} can't be written ({error.strerror}): choose another --workdir."
+        ) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # not empty: the run has begun
+            for folder in made:
+                folder.rmdir()
+
+
+def measure_statistics(
+    source: sources.Source, path: pathlib.Path, workers: int, terminal: Terminal
+) -> statistics.Statistics:
+    """Mean image and colours of the training set, from `path` if they were measured before.
+
+    The processes of a run share the work.
+    """
+    stored = statistics.Statistics.load(path) if path.exists() else None
+    usable = stored is not None and stored.fingerprint == source.fingerprint
+    if processes.sum_over_processes(np.int64(usable)) == jax.process_count():
+        return stored
+    own = np.arange(jax.process_index(), len(source), jax.process_count())
+    report = ProgressLine("mean image and colours", terminal)
+    own_sums = statistics.sum_images(source, own, workers, report)
+    sums = statistics.Sums(*map(processes.sum_over_processes, dataclasses.astuple(own_sums)))
+    measured = statistics.from_sums(sums, source.fingerprint)
+    if processes.is_lead():
+        measured.save(path)
+    return measured
+
+
+def compile_steps(
+    steps: Steps, batch: int, size: int, preprocessing: Preprocessing, terminal: Terminal
+) -> tuple[Callable, Callable]:
+    """Compile both steps before the first batch is read, and say what a step costs."""
+    began = time.perf_counter()
+    state, (images, labels) = steps.state_shapes(), steps.batch_shapes(batch, size)
+    lowered = steps.training().lower(state, images, labels, preprocessing)
+    train_step = lowered.compile()
+    evaluation_step = steps.evaluation().lower(state.parameters, images, labels, preprocessing)
+    evaluation_step = evaluation_step.compile()
+    memory = train_step.memory_analysis()
+    needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    terminal.say(
+        f"Compiled in {time.perf_counter() - began:.1f} s; on each device a training step costs "
+        f"{train_step.cost_analysis()['flops'] / 1e9:,.1f} GFLOP and {needed / 2**30:.2f} GiB."
+    )
+    return train_step, evaluation_step

@@ -1,0 +1,74 @@
+"""Numbers of a run on their way to a person and to files: one line and one record each."""
+
+import dataclasses
+
+from alexnet_jax.training.metrics import MetricsLog
+from alexnet_jax.training.terminal import Terminal, duration
+
+WORTH_SAYING = 0.02  # share of time waiting for data from which a line mentions it
+
+
+@dataclasses.dataclass
+class Report:
+    """Says and writes how a run of `steps` steps of `batch` images goes."""
+
+    steps: int
+    steps_per_epoch: float
+    batch: int
+    terminal: Terminal
+    log: MetricsLog
+    _means: dict = dataclasses.field(default_factory=dict)
+
+    def training(self, step: int, means: dict, learning_rates: dict[str, float]) -> None:
+        """Means since the last report, with `images_per_second` and `waiting_for_data`."""
+        self._means = means
+        self.log.write(self._record(step, "train") | means | {"learning_rate": learning_rates})
+        self.terminal.live(self._line(step))
+
+    def redraw(self, step: int) -> None:
+        """Move the live line on to `step`; costs nothing unless it is time."""
+        if self._means and self.terminal.wants_redraw():
+            self.terminal.live(self._line(step))
+
+    def validation(self, step: int, means: dict, is_best: bool) -> None:
+        """The result of an evaluation."""
+        self.log.write(self._record(step, "val") | means)
+        self.terminal.say(
+            f"  validation at epoch {step / self.steps_per_epoch:.2f}: loss {means['loss']:.4f}  "
+            f"top-1 error {means['top1_error']:.2%}  top-5 error {means['top5_error']:.2%}"
+            f"{'  (best so far)' if is_best else ''}"
+        )
+
+    def _record(self, step: int, split: str) -> dict:
+        return {"step": step, "epoch": step / self.steps_per_epoch, "split": split}
+
+    def _line(self, step: int) -> str:
+        means = self._means
+        speed, waiting = means["images_per_second"], means["waiting_for_data"]
+        left = (self.steps - step) * self.batch / speed
+        return (
+            f"step {step:,}/{self.steps:,}  epoch {step / self.steps_per_epoch:.2f}  "
+            f"loss {means['loss']:.4f}  top-1 error {means['top1_error']:.1%}  "
+            f"{speed:,.0f} images/s  {duration(left)} left"
+            f"{f'  {waiting:.0%} waiting for data' if waiting > WORTH_SAYING else ''}"
+        )
+
+
+def summary(
+    steps: int, epochs: float, seconds: float, training: dict, validation: dict, best: dict
+) -> str:
+    """What a run reached, as a table; `best` has the step and the error of its best evaluation."""
+    lines = [
+        f"Done: {steps:,} steps, {epochs:.4g} epochs, in {duration(seconds)}.",
+        f"{'':<12}{'images':>12}{'loss':>10}{'top-1 error':>14}{'top-5 error':>14}",
+    ]
+    for name, means in (("training", training), ("validation", validation)):
+        lines.append(
+            f"{name:<12}{means['images']:>12,}{means['loss']:>10.4f}"
+            f"{means['top1_error']:>14.2%}{means['top5_error']:>14.2%}"
+        )
+    lines.append(
+        "Training: the mean since the last line but one, augmented and with dropout. Best "
+        f"validation top-1 error: {best['top1_error']:.2%}, at step {best['step']:,}."
+    )
+    return "\n".join(lines)

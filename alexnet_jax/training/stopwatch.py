@@ -1,0 +1,76 @@
+"""How fast training goes, and for what share of the time the device has nothing to do."""
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator
+
+import jax
+
+IN_FLIGHT = 2  # steps the host may be ahead of the device, so that batches do not pile up
+
+
+class Stopwatch:
+    """Images a second and the share of time in which the device waited for data.
+
+    A thread notes when the device ends each step; the host never waits for it but to stay at most
+    IN_FLIGHT steps ahead. Time within `paused` does not count.
+    """
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+        self._paused = self._waited = 0.0
+        self._running: queue.Queue[jax.Array | None] = queue.Queue(maxsize=IN_FLIGHT - 1)
+        self._started = self._ended = 0
+        self._idle_since = self._since
+        self._thread = threading.Thread(target=self._note_ends, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> "Stopwatch":
+        return self
+
+    def __exit__(self, error, *_) -> None:
+        if error is None:  # else the device may never answer again
+            self._running.put(None)
+            self._thread.join()
+
+    def batches(self, batches: Iterable) -> Iterator:
+        """The same batches; time until one comes counts as waiting while no step is running."""
+        batches = iter(batches)
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            if self._ended == self._started:
+                self._waited += time.perf_counter() - max(asked, self._idle_since)
+            yield batch
+
+    def started(self, result: jax.Array) -> None:
+        """A step was dispatched that gives `result`; returns when few enough are in flight."""
+        self._started += 1
+        self._running.put(result)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """While the loop does something else, such as an evaluation."""
+        began = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - began
+
+    def take(self, images: int) -> tuple[float, float]:
+        """Images a second and share of time waiting for data, since the last call."""
+        now = time.perf_counter()
+        seconds = max(now - self._since - self._paused, 1e-9)
+        rates = images / seconds, min(1.0, self._waited / seconds)
+        self._since, self._paused, self._waited = now, 0.0, 0.0
+        return rates
+
+    def _note_ends(self) -> None:
+        while (result := self._running.get()) is not None:
+            # A failed step fails again where its results are used, in the loop itself.
+            with contextlib.suppress(Exception):
+                result.block_until_ready()
+            self._idle_since = time.perf_counter()
+            self._ended += 1

@@ -1,0 +1,93 @@
+"""What a run says at the terminal: lines that stay, and one that is rewritten in place."""
+
+import shutil
+import sys
+import time
+from typing import TextIO
+
+REDRAW_SECONDS = 0.5
+SAY_SECONDS = 10.0
+
+
+class Terminal:
+    """Prints lines; where `stream` is a terminal, the newest live line is overwritten.
+
+    A silent one, `speaks=False`, is for all processes but the lead. Leaving the context ends the
+    live line, so that an error message starts on a line of its own.
+    """
+
+    def __init__(self, speaks: bool = True, stream: TextIO | None = None):
+        self._stream = stream or sys.stdout
+        self._speaks = speaks
+        self.rewrites = speaks and self._stream.isatty()
+        self._live, self._drawn = "", 0.0
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._live:
+            self._write("\n")
+        self._live = ""
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        if self._speaks:
+            self._write(f"{self._erasing()}{text}\n{self._live}")
+
+    def live(self, text: str) -> None:
+        """The newest state of something long: overwritten by the next, or a plain line."""
+        if self.rewrites:
+            text = text[: shutil.get_terminal_size().columns - 1]
+            self._write(self._erasing() + text)
+            self._live, self._drawn = text, time.monotonic()
+        else:
+            self.say(text)
+
+    def wants_redraw(self) -> bool:
+        """Whether a live line has stood long enough to be worth drawing again."""
+        return bool(self._live) and time.monotonic() - self._drawn > REDRAW_SECONDS
+
+    def end_live(self, text: str) -> None:
+        """Turn the live line into one that stays."""
+        if self.rewrites:
+            erasing, self._live = self._erasing(), ""
+            self._write(f"{erasing}{text}\n")
+        else:
+            self.say(text)
+
+    def _erasing(self) -> str:
+        return "\r\x1b[K" if self._live else ""
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+class ProgressLine:
+    """Says how far something long is; plainly at most every ten seconds, and at its end."""
+
+    def __init__(self, what: str, terminal: Terminal):
+        self._what, self._terminal = what, terminal
+        self._began = self._said = time.perf_counter()
+
+    def __call__(self, done: int, total: int) -> None:
+        """`done` of `total` images are through."""
+        now = time.perf_counter()
+        speed = done / max(now - self._began, 1e-9)
+        line = f"{self._what}: {done:,} of {total:,} images, {speed:,.0f} images/s"
+        if done == total:
+            self._terminal.end_live(line)
+        elif now - self._said > (REDRAW_SECONDS if self._terminal.rewrites else SAY_SECONDS):
+            self._said = now
+            self._terminal.live(f"{line}, {duration((total - done) / speed)} left")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 12s, 3m40s or 5h07m."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02d}s"
+    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
