@@ -51,6 +51,7 @@ class Plan:
     evaluation: Every
     checkpoint: Every
     keep_for_good: Every
+    init_layers: tuple[str, ...]
     workers: int
 
 
@@ -173,6 +174,8 @@ def plan(config: ConfigDict, architecture: Architecture, records: int, data_clas
         evaluation=evaluation,
         checkpoint=every(config.checkpoint),
         keep_for_good=every(config.checkpoint, "keep_every_"),
+        # A flag gives "conv1,conv2" as one string.
+        init_layers=tuple(name for part in config.init.layers for name in part.split(",")),
         workers=config.data.workers or os.cpu_count() or 1,
     )
 
@@ -201,7 +204,7 @@ def check_same_run(ours: dict, theirs: dict, workdir: pathlib.Path) -> None:
             raise UserError(
                 f"{workdir} holds a run with other settings: {name} is {value} there and "
                 f"{ours[name]} here. Choose another --workdir, or set it as it was; to start from "
-                f"that run's parameters alone, add --config.init.from={workdir}."
+                f"that run's parameters alone, add --config.init.from_run={workdir}."
             )
 
 

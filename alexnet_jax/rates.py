@@ -23,7 +23,7 @@ def groups(optimizer: ConfigDict, architecture: Architecture, unit: float, steps
                 "has steps of its own: give one pair, or later ones with rate 0 that freeze it."
             )
         if optimizer.schedule == "exponential":
-            rates = _exponential(rates, *optimizer.exponential[kind], steps)
+            rates = _exponential(rates, optimizer.exponential[kind], steps)
         return Group(rates, decay)
 
     result = {
@@ -97,15 +97,20 @@ def _step_rates(name: str, pairs: Iterable, unit: float) -> StepRates:
     return rates
 
 
-def _exponential(rates: StepRates, factor: float, count: int, steps: int) -> StepRates:
-    """`count` rates of equal length, in equal ratios from the first rate to 1 / factor of it.
+def _exponential(rates: StepRates, how: Iterable, steps: int) -> StepRates:
+    """(factor, count): so many rates of equal length, in equal ratios down to 1 / factor.
 
     The authors' automatic schedule of 2013: `dexp` of cuda-convnet2 (lr.cu). Freezing pairs stay.
     """
-    if count < 2 or factor <= 0:
+    try:
+        factor, count = how
+        sound = factor > 0 and count >= 2
+    except (TypeError, ValueError):
+        sound = False
+    if not sound:
         raise UserError(
-            f"optimizer.exponential has ({factor}, {count}): expected (divide by, number of "
-            "rates) with a divisor above 0 and at least two rates, such as (250, 4)."
+            f"optimizer.exponential has {how!r}: expected (divide by, number of rates) with a "
+            "divisor above 0 and at least two rates, such as (250, 4)."
         )
     falling = [
         (math.ceil(steps * index / count), rates[0][1] * factor ** (-index / (count - 1)))

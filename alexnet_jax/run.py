@@ -84,10 +84,10 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Ru
         compute_dtype=jnp.dtype(config.model.compute_dtype),
         norm_every=config.log.every_steps,
     )
-    source = config.init["from"]
+    source = config.init.from_run
     if source is not None and before is None:
         shapes = steps.state_shapes().parameters
-        checkpoint.check_parameters(pathlib.Path(source), shapes, config.init.layers)
+        checkpoint.check_parameters(pathlib.Path(source), shapes, plan.init_layers)
     measured = measure_statistics(training, workdir / "statistics.npz", plan.workers, terminal)
     preprocessing = Preprocessing(
         mean=np.float32(data.channel_mean)

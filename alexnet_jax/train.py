@@ -65,10 +65,10 @@ def begin(run: Run, checkpoints: Checkpoints, terminal: Terminal) -> tuple[Train
         state, facts = checkpoints.restore(step, run.steps.state_shapes())
         terminal.say(f"Going on from step {step:,} of {run.plan.steps:,}.")
         return state, Progress(**facts["progress"])
-    state, source = run.steps.initial_state(), run.config.init["from"]
+    state, source = run.steps.initial_state(), run.config.init.from_run
     if source is not None:
         shapes = run.steps.state_shapes().parameters
-        parameters, where = load_parameters(pathlib.Path(source), shapes, run.config.init.layers)
+        parameters, where = load_parameters(pathlib.Path(source), shapes, run.plan.init_layers)
         terminal.say(f"Starting with {', '.join(parameters)} from {where}.")
         state = state._replace(parameters=state.parameters | parameters)
     return state, Progress()

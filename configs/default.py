@@ -67,8 +67,8 @@ def get_config() -> ConfigDict:
     exponential.biases = (10.0, 2)
 
     init = config.init = ConfigDict()
-    init["from"] = config_dict.placeholder(str)  # a run's folder, or one of its checkpoints/STEP:
-    init.layers = ()  # start from these layers of it; empty: from all
+    init.from_run = config_dict.placeholder(str)  # start from the parameters of this run's folder
+    init.layers = ()  # of these layers alone, such as conv1,conv2; empty: of all
 
     evaluate = config.evaluate = ConfigDict()
     evaluate.every_epochs = 1.0  # of the whole validation split; a checkpoint follows

@@ -12,11 +12,11 @@ from alexnet_jax.training.step import Augmentation, Preprocessing, Steps
 CLASSES, BATCH = 10, 4
 NARROW = {"net145": NET145.with_width(1 / 24), "quickstart": QUICKSTART.with_width(1 / 4)}
 STORED = {"net145": 228, "quickstart": 32}
-RATES = {
-    "weights": ((0, 0.01), (5, 0.001)),
-    "biases": ((0, 0.02),),
-    "conv1.weights": ((0, 0.01), (7, 0.0)),
-    "conv1.biases": ((0, 0.02), (7, 0.0)),
+GROUPS = {
+    "weights": optimizer.Group(((0, 0.01), (5, 0.001)), 0.0005),
+    "biases": optimizer.Group(((0, 0.02),)),
+    "conv1.weights": optimizer.Group(((0, 0.01), (7, 0.0)), 0.0005),
+    "conv1.biases": optimizer.Group(((0, 0.02), (7, 0.0))),
 }
 
 
@@ -30,7 +30,7 @@ def make_steps(name, data, model, dtype="float32", seed=5, architecture=None, **
     return Steps(
         architecture=architecture,
         classes=CLASSES,
-        optimizer=optimizer.momentum_sgd(RATES, 0.9, 0.0005),
+        optimizer=optimizer.momentum_sgd(GROUPS, 0.9),
         augmentation=Augmentation(crop=architecture.input_size, **augmentation),
         mesh=make_mesh(data, model),
         seed=seed,

@@ -11,8 +11,9 @@ ROOT = pathlib.Path(__file__).parent.parent / "alexnet_jax"
 STOREYS = [
     {"main"},
     {"train"},
-    {"evaluate"},
+    {"evaluate", "run"},
     {"config"},
+    {"rates"},
     {"training"},
     {"data", "model", "parallel"},
     {"errors", "provenance"},

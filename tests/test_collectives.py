@@ -89,6 +89,7 @@ def values(sizes):
 
 
 SCORES = collections.Counter({1: 4})
+NORM = collections.Counter({1: 1})  # of the gradient, now and then
 
 
 def test_net145_on_2x2_sends_only_what_the_two_gpus_did():
@@ -104,7 +105,7 @@ def test_net145_on_2x2_sends_only_what_the_two_gpus_did():
     gathered = [13 * 13 * 256, 6 * 6 * 256, 4096]
     assert set(axes["model"]) == {"all-gather", "all-reduce", "reduce-scatter"}
     assert axes["model"]["all-gather"] == collections.Counter(images * n for n in gathered)
-    assert axes["model"]["all-reduce"] == collections.Counter([images * CLASSES])
+    assert axes["model"]["all-reduce"] == collections.Counter([images * CLASSES]) + NORM
     assert axes["model"]["reduce-scatter"] == collections.Counter(images * n // 2 for n in gathered)
     # A gather's result is what both towers sent together; each tower sends its partial logits.
     assert sum(gathered) + 2 * CLASSES == 58_576

@@ -1,12 +1,14 @@
 """Configs: their derived numbers, their smoke versions, and what is refused."""
 
 import importlib
+import json
 import pathlib
 
 import pytest
 
 from alexnet_jax import config as configuration
 from alexnet_jax.errors import UserError
+from alexnet_jax.training.optimizer import Group
 from configs import default, imagenet
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -37,28 +39,114 @@ def test_imagenet_has_net_145s_own_schedule():
     plan = plan_of(load("imagenet"))
     assert plan.steps == step_after(91) == 910_830
     drops = [step_after(epoch) for epoch in (25, 51, 79)]
-    assert plan.rates["weights"] == tuple(zip([0, *drops], (1e-2, 1e-3, 1e-4, 1e-5), strict=True))
-    assert plan.rates["biases"] == ((0, 0.02),)
+    rates = {name: group.rates for name, group in plan.groups.items()}
+    assert rates["weights"] == tuple(zip([0, *drops], (1e-2, 1e-3, 1e-4, 1e-5), strict=True))
+    assert rates["biases"] == ((0, 0.02),)
     conv1 = [step_after(epoch) for epoch in (25, 51, 67, 72)]
-    rates = (1e-2, 1e-3, 1e-4, 1e-5, 0.0)
-    assert plan.rates["conv1.weights"] == tuple(zip([0, *conv1], rates, strict=True))
-    assert plan.rates["conv1.biases"] == ((0, 0.02), (step_after(72), 0.0))
+    values = (1e-2, 1e-3, 1e-4, 1e-5, 0.0)
+    assert rates["conv1.weights"] == tuple(zip([0, *conv1], values, strict=True))
+    assert rates["conv1.biases"] == ((0, 0.02), (step_after(72), 0.0))
+    decays = {name: group.weight_decay for name, group in plan.groups.items()}
+    assert decays == {"weights": 5e-4, "biases": 0, "conv1.weights": 5e-4, "conv1.biases": 0}
     assert plan.augmentation.noise == 0.1
     assert plan.augmentation.noise_end == step_after(67)
     assert plan.augmentation.shared_by == 32
     assert (plan.augmentation.crop, plan.classes) == (224, 1000)
     config = load("imagenet")
-    assert (config.batch, config.optimizer.momentum, config.optimizer.weight_decay) == (
-        128, 0.9, 0.0005,
-    )  # fmt: skip
+    assert (config.batch, config.optimizer.momentum) == (128, 0.9)
 
 
-def test_the_papers_text_has_equal_rates_and_three_drops():
+def test_the_papers_text_has_equal_rates_and_at_most_three_divisions():
     plan = plan_of(load("imagenet", "paper"))
-    assert set(plan.rates) == {"weights", "biases"}
-    assert plan.rates["weights"] == plan.rates["biases"]
-    values = [rate for _, rate in plan.rates["weights"]]
-    assert values == [0.01, 0.001, 0.0001, 0.00001]
+    assert set(plan.groups) == {"weights", "biases"}
+    assert plan.groups["weights"].rates == plan.groups["biases"].rates == ((0, 0.01),)
+    assert (plan.plateau.factor, plan.plateau.times) == (10, 3)
+
+
+def test_the_2013_schedule_has_four_and_two_rates_of_equal_length():
+    """Net 170's numbers, 0.01 to 0.01 / 250 in four steps: cuda-convnet2's lr.cu by hand."""
+    groups = plan_of(load("imagenet", "2013")).groups
+    steps = step_after(95)
+    starts, values = zip(*groups["weights"].rates, strict=True)
+    assert starts == tuple(-(-steps * i // 4) for i in range(4))
+    assert values == pytest.approx([0.01, 0.01 / 250 ** (1 / 3), 0.01 / 250 ** (2 / 3), 4e-5])
+    assert groups["biases"].rates == ((0, 0.02), (-(-steps // 2), pytest.approx(0.002)))
+    # 95 * 3 / 4 = 71.25: conv1 has its fourth rate for less than an epoch, then it is frozen.
+    assert groups["conv1.weights"].rates == (*groups["weights"].rates, (step_after(72), 0.0))
+
+
+def test_cifar10_has_the_rates_and_decays_of_18pct():
+    plan = plan_of(load("cifar10"), records=50_000, classes=10)
+    assert plan.steps == 54_688  # 140 epochs
+    epochs_120, epochs_130 = 46_875, 50_782
+    weights = plan.groups["weights"].rates
+    assert weights == ((0, 1e-3), (epochs_120, 1e-4), (epochs_130, 1e-5))
+    assert plan.groups["biases"].rates == tuple((start, 2 * rate) for start, rate in weights)
+    assert plan.groups["fc10.weights"] == Group(weights, 1.0)
+    assert (plan.groups["weights"].weight_decay, plan.groups["biases"].weight_decay) == (0.004, 0)
+
+
+def test_something_is_due_at_the_first_step_after_each_multiple():
+    every = configuration.Every(2.5)
+    assert [step for step in range(1, 11) if every.due(step)] == [3, 5, 8, 10]
+    assert not any(configuration.Every(0).due(step) for step in range(1, 100))
+    epoch = configuration.Every(IMAGENET_IMAGES / 128)
+    due = [step for step in range(step_after(89) - 2, step_after(91) + 1) if epoch.due(step)]
+    assert due == [step_after(89), step_after(90), step_after(91)]
+
+
+def identity_of(config, fingerprint="abc"):
+    return configuration.identity(config, 1000, fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", 1),
+        ("batch", 64),
+        ("model.network", "quickstart"),
+        ("model.width", 0.5),
+        ("model.compute_dtype", "bfloat16"),
+        ("optimizer.momentum", 0.8),
+        ("optimizer.weights", ((0, 0.02),)),
+        ("optimizer.schedule", "cosine"),
+    ],
+)
+def test_another_run_is_refused_by_the_name_of_the_field(field, value):
+    config = default.get_config()
+    before = json.loads(json.dumps(identity_of(config)))
+    set_field(config, field, value)
+    with pytest.raises(UserError, match=f"{field} is ") as caught:
+        configuration.check_same_run(identity_of(config), before, pathlib.Path("runs/x"))
+    assert "--config.init.from_run=runs/x" in str(caught.value)
+
+
+def test_other_data_is_refused():
+    config = default.get_config()
+    with pytest.raises(UserError, match="fingerprint of the training data is abc there and xyz"):
+        configuration.check_same_run(
+            identity_of(config, "xyz"), identity_of(config), pathlib.Path("x")
+        )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 120.0),
+        ("parallel.model", 2),
+        ("data.path", "/elsewhere"),
+        ("data.workers", 8),
+        ("log.every_steps", 7),
+        ("checkpoint.keep", 9),
+        ("evaluate.every_epochs", 2.0),
+        ("name", "other"),
+    ],
+)
+def test_mesh_paths_end_logging_and_checkpoints_may_change(field, value):
+    config = default.get_config()
+    before = json.loads(json.dumps(identity_of(config)))
+    set_field(config, field, value)
+    configuration.check_same_run(identity_of(config), before, pathlib.Path("x"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -74,12 +162,14 @@ def test_every_config_has_a_smoke_version_and_a_command(name):
 
 
 def test_every_variant_of_a_config_is_sound():
-    for name, argument in (("imagenet", "paper"), ("imagenet", "paper,smoke"), ("lenet5", "relu")):
+    variants = {"imagenet": ("paper", "paper,smoke", "2013"), "lenet5": ("relu",),
+                "cifar10": ("short",)}  # fmt: skip
+    for name, argument in ((n, a) for n, arguments in variants.items() for a in arguments):
         plan_of(load(name, argument), records=1000, classes=10)
 
 
 def test_an_unknown_option_names_those_that_exist():
-    with pytest.raises(ValueError, match="unknown option 'smok'.*paper, smoke"):
+    with pytest.raises(ValueError, match="unknown option 'smok'.*paper, 2013, smoke"):
         load("imagenet", "smok")
 
 
@@ -88,14 +178,14 @@ def test_steps_win_over_epochs():
     config.steps = 20
     config.evaluate.every_steps = 7
     plan = plan_of(config)
-    assert (plan.steps, plan.evaluate_every) == (20, 7)
+    assert (plan.steps, plan.evaluation.steps) == (20, 7)
 
 
 def test_rates_in_steps():
     config = default.get_config()
     config.optimizer.unit = "steps"
     config.optimizer.weights = ((0, 0.1), (33, 0.01))
-    assert plan_of(config).rates["weights"] == ((0, 0.1), (33, 0.01))
+    assert plan_of(config).groups["weights"].rates == ((0, 0.1), (33, 0.01))
 
 
 def test_classes_follow_the_data_unless_set():
@@ -132,6 +222,11 @@ def set_field(config, dotted, value):
         ("optimizer.weights", ((0, 0.1), (9, 0.01), (3, 0.1)), "ascending order"),
         ("optimizer.biases", (0.1,), "expected pairs"),
         ("optimizer.layers.conv9", {"weights": ((0, 0.1),)}, "no such layer"),
+        ("optimizer.layers.conv1", {"weight": ((0, 0.1),)}, "field 'weight'"),
+        ("optimizer.schedule", "linear", "expected stepped or plateau or cosine or exponential"),
+        ("optimizer.warmup_epochs", 90.0, "as long as the run"),
+        ("checkpoint.keep", 0, "must be at least 1"),
+        ("checkpoint.keep_best", -1, "must be at least 0"),
     ],
 )
 def test_impossible_configs_are_refused_with_a_sentence(field, value, sentence):
@@ -140,6 +235,25 @@ def test_impossible_configs_are_refused_with_a_sentence(field, value, sentence):
         set_field(config, field, value)
     if field == "data.channel_mean":
         config.data.mean = "channel"
+    with pytest.raises(UserError, match=sentence):
+        plan_of(config)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "field", "value", "sentence"),
+    [
+        ("plateau", "evaluate.every_epochs", None, "never evaluates"),
+        ("plateau", "optimizer.plateau.patience", 0, "patience=0"),
+        ("plateau", "optimizer.weights", ((0, 0.1), (5, 0.01)), "lowers the rates by itself"),
+        ("cosine", "optimizer.biases", ((0, 0.1), (5, 0.01)), "optimizer.biases has steps"),
+        ("exponential", "optimizer.exponential.weights", (250.0, 1), "at least two rates"),
+        ("exponential", "optimizer.exponential.biases", (10.0,), "at least two rates"),
+    ],
+)
+def test_impossible_schedules_are_refused_with_a_sentence(schedule, field, value, sentence):
+    config = default.get_config()
+    config.optimizer.schedule = schedule
+    set_field(config, field, value)
     with pytest.raises(UserError, match=sentence):
         plan_of(config)
 

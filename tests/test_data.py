@@ -68,8 +68,9 @@ def make_folder(root, random, splits=("train", "val"), classes=("cat", "dog"), e
 
 def test_folder_labels_images_by_their_class_folder(tmp_path, random):
     root = make_folder(tmp_path, random)
-    (root / "train/cat/notes.txt").write_text("not an image")
-    training, validation = sources.open_splits("folder", str(root), 8, 3, 0, None)
+    (root / "train/cat/.hidden").write_text("left out")
+    (root / "train/.cache").mkdir()
+    training, validation = sources.open_splits("folder", str(root), "val", 8, 3, 0, None)
     assert training.classes == validation.classes == ("cat", "dog")
     assert len(training) == len(validation) == 6
     pixels, labels = training.load([5, 0])
@@ -83,7 +84,7 @@ def test_folder_labels_images_by_their_class_folder(tmp_path, random):
 def test_folder_keeps_training_labels_when_validation_lacks_a_class(tmp_path, random):
     make_folder(tmp_path, random, ("train",), ("ant", "bee", "cat"))
     make_folder(tmp_path, random, ("val",), ("cat",))
-    _, validation = sources.open_splits("folder", str(tmp_path), 8, 3, 0, None)
+    _, validation = sources.open_splits("folder", str(tmp_path), "val", 8, 3, 0, None)
     assert set(validation.load(range(3))[1].tolist()) == {2}
 
 
@@ -93,6 +94,13 @@ def test_folder_keeps_training_labels_when_validation_lacks_a_class(tmp_path, ra
         (lambda root, random: None, "train is not a folder"),
         (lambda root, random: make_folder(root, random, ("train",)), "val is not a folder"),
         (lambda root, random: make_folder(root, random, each=0), "holds no images"),
+        (lambda root, random: make_folder(root, random, classes=()), "train is not a folder"),
+        (
+            lambda root, random: (make_folder(root, random) / "val/cat/notes.txt").write_text(
+                "text"
+            ),
+            "notes.txt is not an image",
+        ),
         (
             lambda root, random: (
                 make_folder(root, random, ("train",), ("cat",)),
@@ -105,13 +113,13 @@ def test_folder_keeps_training_labels_when_validation_lacks_a_class(tmp_path, ra
 def test_folder_says_what_is_wrong(tmp_path, random, build, sentence):
     build(tmp_path, random)
     with pytest.raises(UserError, match=sentence):
-        sources.open_splits("folder", str(tmp_path), 8, 3, 0, None)
+        sources.open_splits("folder", str(tmp_path), "val", 8, 3, 0, None)
 
 
 def test_a_broken_image_is_named(tmp_path, random):
     root = make_folder(tmp_path, random)
     (root / "train/cat/1.PNG").write_bytes(b"not an image at all")
-    training, _ = sources.open_splits("folder", str(root), 8, 3, 0, None)
+    training, _ = sources.open_splits("folder", str(root), "val", 8, 3, 0, None)
     with pytest.raises(UserError, match=r"train/cat/1.PNG could not be decoded"):
         training.load([0, 1])
 
@@ -120,13 +128,13 @@ def test_a_truncated_image_is_named(tmp_path, random):
     root = make_folder(tmp_path, random)
     whole = encoded(random.integers(0, 256, (64, 64, 3), np.uint8), "JPEG")
     (root / "train/cat/1.PNG").write_bytes(whole[: len(whole) // 2])
-    training, _ = sources.open_splits("folder", str(root), 8, 3, 0, None)
+    training, _ = sources.open_splits("folder", str(root), "val", 8, 3, 0, None)
     with pytest.raises(UserError, match=r"1.PNG could not be decoded"):
         training.load([1])
 
 
 def test_digits_are_scikit_learns_and_split_once():
-    training, validation = sources.open_splits("digits", None, 32, 3, 0, None)
+    training, validation = sources.open_splits("digits", None, "val", 32, 3, 0, None)
     assert (len(training), len(validation)) == (1438, 359)
     pixels, labels = training.load([0, 1, 2, 3, 4])
     assert labels.tolist() == [0, 1, 2, 3, 5]  # record 4, a four, is held out
@@ -136,7 +144,7 @@ def test_digits_are_scikit_learns_and_split_once():
 
 
 def test_synthetic_images_repeat_and_differ():
-    training, validation = sources.open_splits("synthetic", None, 8, 3, 16, 5)
+    training, validation = sources.open_splits("synthetic", None, "val", 8, 3, 16, 5)
     first, labels = training.load([3, 4])
     np.testing.assert_array_equal(first[0], training.load([3])[0][0])
     assert not np.array_equal(first[0], first[1])
@@ -147,9 +155,9 @@ def test_synthetic_images_repeat_and_differ():
 
 def test_an_unknown_source_is_refused():
     with pytest.raises(UserError, match="'folder', 'digits' or 'synthetic'"):
-        sources.open_splits("imagnet", None, 8, 3, 0, None)
+        sources.open_splits("imagnet", None, "val", 8, 3, 0, None)
     with pytest.raises(UserError, match=r"--config.data.path=DIR"):
-        sources.open_splits("folder", None, 8, 3, 0, None)
+        sources.open_splits("folder", None, "val", 8, 3, 0, None)
 
 
 def measured(source, parts=1):

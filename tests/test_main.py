@@ -1,8 +1,11 @@
 """The command line: mistakes get one sentence and no traceback, and leave nothing behind."""
 
+import contextlib
 import json
 import os
 import pathlib
+import pty
+import shutil
 import subprocess
 import sys
 
@@ -25,6 +28,14 @@ def run(*words, cwd=ROOT, **environment):
     )
 
 
+def assert_one_sentence(done, sentence):
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr + done.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -40,16 +51,14 @@ def run(*words, cwd=ROOT, **environment):
         (["--config=configs/imagenet.py", "--config.data.path=nowhere"], "nowhere/train is not a"),
         (["--config.parallel.model=2"], "parallel.model=2 does not divide the 1 device"),
         (["--config.model.dtype=float64"], "float64 needs JAX_ENABLE_X64=1"),
+        (["--config.model.network=alexnet"], "expected one of net145, quickstart"),
+        (["--config.init.from_run=nowhere"], "init.from_run=nowhere is not the folder of a run"),
     ],
 )
 def test_a_mistake_gets_one_sentence(tmp_path, words, sentence):
     workdir = tmp_path / "run"
     done = run(*words, f"--workdir={workdir}")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert sentence in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert "Traceback" not in done.stderr + done.stdout
+    assert_one_sentence(done, sentence)
     assert not workdir.exists()
 
 
@@ -60,18 +69,95 @@ def test_help_names_every_flag():
         assert flag in done.stdout
 
 
-def test_a_broken_image_ends_the_run_with_its_name(tmp_path):
+def image_folder(root):
+    """Two classes of two images in both splits."""
     for split in ("train", "val"):
         for name in ("cat", "dog"):
-            folder = tmp_path / "data" / split / name
+            folder = root / split / name
             folder.mkdir(parents=True)
-            Image.new("RGB", (40, 40), "red").save(folder / "1.png")
-    (tmp_path / "data/train/dog/2.jpg").write_bytes(b"rubbish")
-    done = run("--config.data.source=folder", f"--config.data.path={tmp_path / 'data'}",
-               f"--workdir={tmp_path / 'run'}")  # fmt: skip
-    assert done.returncode == 2
-    assert "train/dog/2.jpg could not be decoded" in done.stderr
-    assert "Traceback" not in done.stderr
+            for number in range(2):
+                Image.new("RGB", (40, 40), (40 * number, 90, 0)).save(folder / f"{number}.png")
+    return root
+
+
+def no_train_folder(data):
+    shutil.rmtree(data / "train")
+    return "train is not a folder: images are expected in"
+
+
+def empty_train_folder(data):
+    shutil.rmtree(data / "train")
+    (data / "train").mkdir()
+    return "train holds no class folders"
+
+
+def class_without_images(data):
+    for path in (data / "train/dog").iterdir():
+        path.unlink()
+    return "train/dog holds no images"
+
+
+def file_of_another_kind(data):
+    (data / "val/cat/notes.txt").write_text("not an image")
+    return "val/cat/notes.txt is not an image"
+
+
+def broken_image(data):
+    (data / "train/dog/2.jpg").write_bytes(b"rubbish")
+    return "train/dog/2.jpg could not be decoded"
+
+
+def unknown_class(data):
+    (data / "val/dog").rename(data / "val/wolf")
+    return "has a class 'wolf' that the training folder lacks"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        no_train_folder,
+        empty_train_folder,
+        class_without_images,
+        file_of_another_kind,
+        broken_image,
+        unknown_class,
+    ],
+)
+def test_bad_data_gets_one_sentence(tmp_path, spoil):
+    data = image_folder(tmp_path / "data")
+    sentence = spoil(data)
+    workdir = tmp_path / "new/run"
+    done = run("--config.data.source=folder", f"--config.data.path={data}", f"--workdir={workdir}")
+    assert_one_sentence(done, sentence)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("where", ["file/run", "/proc/run"])
+def test_a_workdir_that_cannot_be_written_gets_one_sentence(tmp_path, where):
+    (tmp_path / "file").write_text("in the way")
+    done = run(f"--workdir={tmp_path / where}")
+    assert_one_sentence(done, f"{where} can't be written")
+
+
+def test_a_live_line_at_a_terminal_is_overwritten(tmp_path):
+    """The same command on a pseudo-terminal."""
+    lead, follow = pty.openpty()
+    command = [sys.executable, "-m", "alexnet_jax.main", "--config=configs/lenet5.py:smoke",
+               f"--workdir={tmp_path}"]  # fmt: skip
+    with subprocess.Popen(command, cwd=ROOT, stdout=follow, stderr=follow) as process:
+        os.close(follow)
+        output = b""
+        with contextlib.suppress(OSError):  # the other end was closed
+            while part := os.read(lead, 4096):
+                output += part
+    os.close(lead)
+    assert process.returncode == 0
+    text = output.decode()
+    lines = [line.rsplit("\r\x1b[K", 1)[-1] for line in text.replace("\r\n", "\n").split("\n")]
+    assert "\r\x1b[Kstep 2/3" in text
+    assert sum("step 2/3" in line for line in lines) == 0
+    assert sum("step 3/3" in line for line in lines) == 1
+    assert "Done: 3 steps" in text
 
 
 def records(workdir):
@@ -80,7 +166,7 @@ def records(workdir):
 
 def test_a_run_writes_its_records_and_the_same_command_goes_on(tmp_path):
     """Three steps, then three more: the same records as six at once, and the same parameters."""
-    common = ["--config=configs/quickstart.py:smoke", "--config.evaluate.every_steps=3"]
+    common = ["--config=configs/lenet5.py:smoke", "--config.evaluate.every_steps=3"]
     parts, whole = tmp_path / "parts", tmp_path / "whole"
     first = run(*common, "--config.steps=3", f"--workdir={parts}")
     assert first.returncode == 0, first.stderr
@@ -97,10 +183,12 @@ def test_a_run_writes_its_records_and_the_same_command_goes_on(tmp_path):
         (4, "train"), (5, "train"), (6, "train"), (6, "val"),
     ]  # fmt: skip
     for a, b in zip(ours, theirs, strict=True):
-        a.pop("images_per_second", None), b.pop("images_per_second", None)
+        for name in ("images_per_second", "waiting_for_data"):  # differ from run to run
+            assert (name in a) == (name in b) == (a["split"] == "train")
+            a.pop(name, None), b.pop(name, None)
         assert a == b
     assert set(ours[0]) == {"step", "epoch", "split", "loss", "top1_error", "top5_error",
-                            "images", "learning_rate"}  # fmt: skip
+                            "images", "gradient_norm", "learning_rate"}  # fmt: skip
     summaries = [json.loads((w / "summary.json").read_text()) for w in (parts, whole)]
     assert summaries[0]["parameters_sha256"] == summaries[1]["parameters_sha256"]
     assert summaries[0]["steps"] == 6
@@ -112,6 +200,20 @@ def test_a_run_writes_its_records_and_the_same_command_goes_on(tmp_path):
     after = json.loads((parts / "summary.json").read_text())
     assert after["parameters_sha256"] == summaries[0]["parameters_sha256"]
 
-    other = run(*common, f"--workdir={parts}", "--config.data.size=36")
-    assert other.returncode == 2
-    assert "was made from other training data" in other.stderr
+    other = run(*common, f"--workdir={parts}", "--config.optimizer.momentum=0.8")
+    assert_one_sentence(other, "optimizer.momentum is 0.9 there and 0.8 here")
+    facts = json.loads((parts / "checkpoints/6/facts/metadata").read_text())
+    assert facts["config"]["batch"] == 8
+    assert {"versions", "git_commit", "data", "identity", "progress"} <= set(facts)
+    assert len(facts["data"]["fingerprint"]) == 16
+
+
+def test_a_run_may_start_from_the_parameters_of_another(tmp_path):
+    common = ["--config=configs/lenet5.py:smoke", "--config.steps=1"]
+    first = run(*common, f"--workdir={tmp_path / 'first'}")
+    assert first.returncode == 0, first.stderr
+    layers = "--config.init.layers=conv1,conv2"
+    second = run(*common, f"--workdir={tmp_path / 'second'}", layers, "--config.seed=1",
+                 f"--config.init.from_run={tmp_path / 'first'}")  # fmt: skip
+    assert second.returncode == 0, second.stderr
+    assert "Starting with conv1, conv2 from " in second.stdout

@@ -1,8 +1,10 @@
-"""The records of a run: each step once, files whole, durations readable."""
+"""The records of a run: each step once in every file, files whole, no failure stops a run."""
 
 import json
 
+import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from alexnet_jax.training import metrics
 
@@ -15,48 +17,127 @@ def lines(path):
     return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_resumed_log_holds_each_step_once(tmp_path, capsys):
-    with metrics.MetricsLog(tmp_path, 0, writes=True) as log:
+def open_log(path, first_step, writes=True, said=None):
+    return metrics.MetricsLog(path, first_step, writes, [].append if said is None else said.append)
+
+
+def events(path, split):
+    """All events as they stand in the files; purging would hide what was written twice."""
+    found = EventAccumulator(
+        str(path / "tensorboard" / split),
+        size_guidance={"tensors": 0},
+        purge_orphaned_data=False,
+    )
+    return found.Reload()
+
+
+def steps_of(found, tag):
+    return [event.step for event in found.Tensors(tag)]
+
+
+def test_a_resumed_log_holds_each_step_once(tmp_path):
+    picture = np.zeros((4, 4, 3), np.uint8)
+    with open_log(tmp_path, 0) as log:
+        log.write_config(0, "batch: 1", {"batch": 1})
         for step in (10, 20, 30):
-            log.write(record(step), f"step {step}")
-        log.write(record(30, "val"), "validation")
+            log.write(record(step))
+            log.write_images(step, {"filters": picture})
+        log.write(record(30, "val"))
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 40, "spl')  # killed while writing
-    with metrics.MetricsLog(tmp_path, 20, writes=True) as log:
-        log.write(record(30), "step 30")
+    for path in (tmp_path / "tensorboard/train").iterdir():
+        path.write_bytes(path.read_bytes()[:-7])  # here too
+    for _ in range(2):
+        with open_log(tmp_path, 20) as log:
+            log.write_config(20, "batch: 2", {"batch": 2})
+            log.write(record(30))
     assert [r["step"] for r in lines(tmp_path)] == [10, 20, 30]
-    assert capsys.readouterr().out.count("step 30") == 2
+    train = events(tmp_path, "train")
+    assert steps_of(train, "loss") == [10, 20, 30]
+    assert steps_of(train, "filters") == [10, 20]
+    assert steps_of(train, "config") == [20]
+    assert events(tmp_path, "val").Tags()["tensors"] == []
 
 
-def test_tensorboard_gets_the_numbers_under_their_split(tmp_path):
-    with metrics.MetricsLog(tmp_path, 0, writes=True) as log:
-        log.write(record(10), "")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"tensors": 0})
-    events.Reload()
-    assert set(events.Tags()["tensors"]) == {"train/loss", "train/learning_rate/weights"}
-    assert events.Tensors("train/loss")[0].step == 10
+def test_a_run_without_a_checkpoint_starts_its_files_anew(tmp_path):
+    for _ in range(2):
+        with open_log(tmp_path, 0) as log:
+            log.write(record(10))
+    assert [r["step"] for r in lines(tmp_path)] == [10]
+    assert steps_of(events(tmp_path, "train"), "loss") == [10]
 
 
-def test_other_processes_write_nothing(tmp_path, capsys):
-    with metrics.MetricsLog(tmp_path, 0, writes=False) as log:
-        log.write(record(10), "step 10")
+def test_both_splits_share_their_tags_and_texts_are_there(tmp_path):
+    with open_log(tmp_path, 0) as log:
+        log.write_config(0, "batch: 1", {"batch": 1, "network": "net145"})
+        log.write(record(10))
+        log.write(record(10, "val"))
+        log.write_histograms(10, {"conv1/kernel": np.arange(12.0)})
+    train = events(tmp_path, "train")
+    assert set(train.Tags()["tensors"]) == {
+        "config", "loss", "learning_rate/weights", "conv1/kernel", "_hparams_/session_start_info",
+    }  # fmt: skip
+    assert b"batch: 1" in train.Tensors("config")[0].tensor_proto.string_val[0]
+    assert "loss" in events(tmp_path, "val").Tags()["tensors"]
+
+
+def test_other_processes_write_nothing(tmp_path):
+    with open_log(tmp_path, 0, writes=False) as log:
+        log.write_config(0, "", {})
+        log.write(record(10))
+        log.write_images(10, {"filters": np.zeros((4, 4, 3), np.uint8)})
     assert list(tmp_path.iterdir()) == []
-    assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0s"), (59.6, "1m00s"), (220, "3m40s"), (18430, "5h07m")]
-)
-def test_durations(seconds, text):
-    assert metrics.duration(seconds) == text
-
-
-def test_progress_is_said_at_the_end_and_not_for_every_chunk():
+def test_what_cannot_be_written_is_said_once_and_the_run_goes_on(tmp_path):
     said = []
-    progress = metrics.ProgressLine("counting", said.append)
-    for done in range(1, 101):
-        progress(done, 100)
+    (tmp_path / "tensorboard").write_text("in the way of the folder")
+    (tmp_path / "metrics.jsonl").mkdir()
+    with open_log(tmp_path, 0, said=said) as log:
+        log.write(record(10))
+        log.write(record(20))
     assert len(said) == 1
-    assert said[0].startswith("counting: 100 of 100 images")
+    assert said[0].startswith("warning: metrics can't be written")
+
+
+def test_a_line_cut_by_a_full_disk_does_not_spoil_the_next(tmp_path, monkeypatch):
+    said = []
+    with open_log(tmp_path, 0, said=said) as log:
+        log.write(record(10))
+        with monkeypatch.context() as patch:
+            patch.setattr(log, "_path", FullDisk(tmp_path / "metrics.jsonl"))
+            log.write(record(20))
+        log.write(record(30))
+    assert len(said) == 1
+    text = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(text[0])["step"] == 10
+    assert json.loads(text[2])["step"] == 30
+
+
+class FullDisk:
+    """A path whose file takes ten letters and then refuses."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def open(self, mode):
+        self.file = self.path.open(mode)
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def write(self, text):
+        self.file.write(text[:10])
+        raise OSError(28, "No space left on device")
+
+
+def test_json_appears_whole(tmp_path):
+    metrics.write_json(tmp_path / "summary.json", {"a": 1})
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+    with pytest.raises(TypeError):
+        metrics.write_json(tmp_path / "summary.json", {"a": object()})
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"a": 1}

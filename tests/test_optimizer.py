@@ -1,5 +1,7 @@
 """The 2012 update rule against a NumPy loop, over a whole miniature of net 145's schedule."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,10 @@ RATES = {
     "biases": ((0, 0.02),),
     "conv1.weights": ((0, 0.01), (50, 0.001), (102, 0.0001), (134, 0.00001), (144, 0.0)),
     "conv1.biases": ((0, 0.02), (144, 0.0)),
+    "fc8.weights": ((0, 0.01), (50, 0.001), (102, 0.0001), (158, 0.00001)),
 }
+DECAYS = {"weights": 0.0005, "conv1.weights": 0.0005, "fc8.weights": 1.0}
+GROUPS = {name: optimizer.Group(rates, DECAYS.get(name, 0.0)) for name, rates in RATES.items()}
 STEPS = 182
 
 
@@ -30,13 +35,13 @@ def reference_run(parameters, gradients):
         for layer, kinds in parameters.items():
             for kind in kinds:
                 group = "biases" if kind == "bias" else "weights"
-                own = f"conv1.{group}" if layer == "conv1" else group
+                own = f"{layer}.{group}" if f"{layer}.{group}" in RATES else group
                 rate = reference_rate(own, step)
                 if rate == 0:
                     continue
                 v = 0.9 * velocity[layer][kind] - rate * gradients[step][layer][kind]
                 if kind == "kernel":
-                    v = v - 0.0005 * rate * kinds[kind]
+                    v = v - DECAYS[own] * rate * kinds[kind]
                 velocity[layer][kind] = v
                 kinds[kind] = kinds[kind] + v
         history.append({name: dict(kinds) for name, kinds in parameters.items()})
@@ -55,7 +60,7 @@ def test_the_rule_equals_a_numpy_loop_over_net_145s_schedule(float64):
 
     start, gradients = draw(1.0), [draw(100.0) for _ in range(STEPS)]
     expected = reference_run(start, gradients)
-    rule = optimizer.momentum_sgd(RATES, momentum=0.9, weight_decay=0.0005)
+    rule = optimizer.momentum_sgd(GROUPS, momentum=0.9)
     parameters = jax.tree.map(jnp.asarray, start)
     state = rule.init(parameters)
     update = jax.jit(rule.update)
@@ -73,19 +78,88 @@ def test_the_rule_equals_a_numpy_loop_over_net_145s_schedule(float64):
 
 @pytest.mark.parametrize("step", [0, 49, 50, 133, 134, 143, 144, 10_000])
 def test_logged_rates_are_the_ones_in_use(step):
-    for group, rate in optimizer.rates_at(RATES, step).items():
+    for group, rate in optimizer.rates_at(GROUPS, optimizer.Schedule(), step).items():
         assert rate == reference_rate(group, step)
         assert float(optimizer.stepped(RATES[group])(step)) == np.float32(rate)
 
 
 def test_velocity_lies_as_its_parameter_does():
-    rule = optimizer.momentum_sgd(RATES, 0.9, 0.0005)
+    rule = optimizer.momentum_sgd(GROUPS, 0.9)
     spec = jax.sharding.PartitionSpec("model")
     specs = {"conv1": {"kernel": spec, "bias": spec}, "fc8": {"kernel": spec, "bias": spec}}
     parameters = {name: {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(2)} for name in specs}
     state = jax.eval_shape(rule.init, parameters)
     laid = optimizer.state_specs(state, specs)
     leaves = list(zip(jax.tree.leaves(state), jax.tree.leaves(laid), strict=True))
-    assert sum(leaf.ndim > 0 for leaf, _ in leaves) == 4
+    assert sum(leaf.ndim > 0 for leaf, _ in leaves) == 4  # a velocity for each parameter
     for leaf, found in leaves:
         assert found == (spec if leaf.ndim else jax.sharding.PartitionSpec())
+
+
+def moved(schedule, rate_factor=1.0, steps=40):
+    """Where one weight goes under a gradient of 1."""
+    groups = {
+        "weights": optimizer.Group(((0, 0.1),), 0.01),
+        "biases": optimizer.Group(((0, 0.1),)),
+    }
+    rule = optimizer.momentum_sgd(groups, 0.9, schedule)
+    parameters = {"fc": {"kernel": jnp.ones(()), "bias": jnp.ones(())}}
+    state, update, path = rule.init(parameters), jax.jit(rule.update), []
+    for _ in range(steps):
+        ones = jax.tree.map(jnp.ones_like, parameters)
+        updates, state = update(ones, state, parameters, rate_factor=rate_factor)
+        parameters = jax.tree.map(jnp.add, parameters, updates)
+        path.append(float(parameters["fc"]["kernel"]))
+    return path
+
+
+def loop(factors):
+    """The same by the formula, with these factors on the rate."""
+    w, v, path = 1.0, 0.0, []
+    for factor in factors:
+        v = 0.9 * v - 0.01 * 0.1 * factor * w - 0.1 * factor
+        w += v
+        path.append(w)
+    return path
+
+
+SCHEDULES = {
+    "warm-up": (optimizer.Schedule(warmup=10), lambda t: min(1, (t + 1) / 10)),
+    "one step of warm-up": (optimizer.Schedule(warmup=1), lambda t: 1.0),
+    "cosine": (optimizer.Schedule(cosine=40), lambda t: (1 + math.cos(math.pi * t / 40)) / 2),
+    "both": (
+        optimizer.Schedule(warmup=8, cosine=40),
+        lambda t: (t + 1) / 8 if t < 8 else (1 + math.cos(math.pi * (t - 8) / 32)) / 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_warm_up_and_cosine_move_weights_as_a_loop_does(float64, name):
+    schedule, factor = SCHEDULES[name]
+    # optax computes a schedule's factor in float32.
+    np.testing.assert_allclose(moved(schedule), loop(map(factor, range(40))), rtol=1e-5, atol=1e-6)
+    groups = {"weights": optimizer.Group(((0, 0.1),))}
+    for step in (0, 7, 8, 39):
+        logged = optimizer.rates_at(groups, schedule, step)["weights"]
+        assert logged == pytest.approx(0.1 * factor(step), rel=1e-6)
+
+
+def test_the_plateau_factor_scales_rate_and_decay(float64):
+    np.testing.assert_allclose(moved(optimizer.Schedule(), 0.01), loop([0.01] * 40), rtol=1e-9)
+
+
+def test_the_plateau_rule_divides_when_the_error_stops_improving():
+    rule, seen, drops = (
+        optimizer.Plateau(patience=2, factor=10, times=3),
+        optimizer.PlateauState(),
+        [],
+    )
+    better, worse_and_equal, better_again = [0.9, 0.8, 0.7], [0.75, 0.7], [0.6]
+    never_better = [0.61, 0.62, 0.6, 0.65, 0.7, 0.8]
+    for error in better + worse_and_equal + better_again + never_better:
+        seen = rule.observe(seen, error)
+        drops.append(seen.drops)
+    assert drops == [0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
+    assert rule.rate_factor(seen) == pytest.approx(1e-3)
+    assert seen.best == 0.6

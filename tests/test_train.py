@@ -9,6 +9,8 @@ from tests.test_config import NAMES, load
 
 CASES = [(name, "smoke") for name in NAMES] + [
     ("imagenet", "paper,smoke"),
+    ("imagenet", "2013,smoke"),
+    ("cifar10", "short,smoke"),
     ("lenet5", "relu,smoke"),
 ]
 

@@ -52,7 +52,8 @@ class Folder:
                 f"{path}/val/CLASS/; give that folder with --config.data.path=DIR, and the name of "
                 "the second with --config.data.validation=NAME if it is not val."
             )
-        found = tuple(sorted(entry.name for entry in os.scandir(root) if entry.is_dir()))
+        entries = (entry for entry in os.scandir(root) if entry.is_dir())
+        found = tuple(sorted(e.name for e in entries if not e.name.startswith(".")))
         if not found:
             raise UserError(f"{root} holds no class folders: expected CLASS/NAME.jpg in it.")
         unknown = sorted(set(found) - set(classes or found))

@@ -112,13 +112,13 @@ def check_parameters(
         folder, step = path.parent, int(path.name)
     if not folder.is_dir():
         raise UserError(
-            f"init.from={path} is not the folder of a run: expected one that holds checkpoints/, "
-            "or one of its checkpoints/STEP."
+            f"init.from_run={path} is not the folder of a run: expected one that holds "
+            "checkpoints/, or one of its checkpoints/STEP."
         )
     with _reader(folder) as manager:
         step = manager.latest_step() if step is None else step
         if step is None or step not in manager.all_steps():
-            raise UserError(f"init.from={path}: there is no complete checkpoint in {folder}.")
+            raise UserError(f"init.from_run={path}: there is no complete checkpoint in {folder}.")
         _check_layers(path, manager.item_metadata(step).parameters, shapes, layers)
     return folder, step
 
@@ -146,14 +146,14 @@ def _check_layers(path: pathlib.Path, stored: dict, shapes: dict, layers: Sequen
     for layer in layers or sorted({*stored, *shapes}):
         if layer not in common:
             raise UserError(
-                f"init.from={path}: layer {layer} is not in both networks: name the layers to take "
-                f"with --config.init.layers, out of {', '.join(common) or 'none'}."
+                f"init.from_run={path}: layer {layer} is not in both networks: name the layers to "
+                f"take with --config.init.layers, out of {', '.join(common) or 'none'}."
             )
         for kind, wanted in shapes[layer].items():
             there = tuple(stored[layer][kind].shape)
             if there != wanted.shape:
                 raise UserError(
-                    f"init.from={path}: {layer}.{kind} has the shape {there} there and "
+                    f"init.from_run={path}: {layer}.{kind} has the shape {there} there and "
                     f"{wanted.shape} here: name the other layers with --config.init.layers."
                 )
 
@@ -165,7 +165,12 @@ def _as_stored(metadata) -> jax.ShapeDtypeStruct:
 
 def _reader(folder: pathlib.Path) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(read_only=True)
-    return ocp.CheckpointManager(folder.absolute(), options=options)
+    handlers = {  # needed to read metadata before anything was restored
+        "parameters": ocp.StandardCheckpointHandler(),
+        "rest": ocp.StandardCheckpointHandler(),
+        "facts": ocp.JsonCheckpointHandler(),
+    }
+    return ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
 
 
 def parameters_sha256(parameters) -> str:

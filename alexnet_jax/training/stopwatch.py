@@ -4,7 +4,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import jax
 
@@ -18,8 +18,9 @@ class Stopwatch:
     IN_FLIGHT steps ahead. Time within `paused` does not count.
     """
 
-    def __init__(self) -> None:
-        self._since = time.perf_counter()
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._since = clock()
         self._paused = self._waited = 0.0
         self._running: queue.Queue[jax.Array | None] = queue.Queue(maxsize=IN_FLIGHT - 1)
         self._started = self._ended = 0
@@ -39,12 +40,12 @@ class Stopwatch:
         """The same batches; time until one comes counts as waiting while no step is running."""
         batches = iter(batches)
         while True:
-            asked = time.perf_counter()
+            asked = self._clock()
             batch = next(batches, None)
             if batch is None:
                 return
             if self._ended == self._started:
-                self._waited += time.perf_counter() - max(asked, self._idle_since)
+                self._waited += self._clock() - max(asked, self._idle_since)
             yield batch
 
     def started(self, result: jax.Array) -> None:
@@ -55,13 +56,13 @@ class Stopwatch:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """While the loop does something else, such as an evaluation."""
-        began = time.perf_counter()
+        began = self._clock()
         yield
-        self._paused += time.perf_counter() - began
+        self._paused += self._clock() - began
 
     def take(self, images: int) -> tuple[float, float]:
         """Images a second and share of time waiting for data, since the last call."""
-        now = time.perf_counter()
+        now = self._clock()
         seconds = max(now - self._since - self._paused, 1e-9)
         rates = images / seconds, min(1.0, self._waited / seconds)
         self._since, self._paused, self._waited = now, 0.0, 0.0
@@ -72,5 +73,5 @@ class Stopwatch:
             # A failed step fails again where its results are used, in the loop itself.
             with contextlib.suppress(Exception):
                 result.block_until_ready()
-            self._idle_since = time.perf_counter()
+            self._idle_since = self._clock()
             self._ended += 1
