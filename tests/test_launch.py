@@ -112,7 +112,7 @@ def test_two_processes_see_disjoint_rows_whose_union_is_the_batch_of_one():
     ids=["data 2", "towers on two processes", "data 2 x towers 2"],
 )
 def test_two_processes_end_with_the_result_of_one(tmp_path, devices, model):
-    """Ten steps of quickstart in float64, statistics and evaluation included."""
+    """Ten steps of quickstart in float64: statistics, evaluation, plateau rule and pictures too."""
 
     def train(processes, devices, model):
         workdir = tmp_path / f"{processes}-{devices}-{model}"
@@ -121,13 +121,21 @@ def test_two_processes_end_with_the_result_of_one(tmp_path, devices, model):
             "--config=configs/quickstart.py:smoke", f"--workdir={workdir}",
             "--config.steps=10", "--config.model.dtype=float64",
             "--config.model.compute_dtype=float64", f"--config.parallel.model={model}",
+            "--config.evaluate.every_steps=2", "--config.optimizer.schedule=plateau",
+            "--config.optimizer.plateau.patience=1", "--config.optimizer.weights=((0,0.01),)",
+            "--config.optimizer.biases=((0,0.02),)", "--config.log.pictures_every_steps=4",
+            "--config.log.histograms_every_steps=4",
             JAX_ENABLE_X64="1", JAX_PLATFORMS="cpu", JAX_NUM_CPU_DEVICES=devices,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         lines = (workdir / "metrics.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
 
-    for ours, theirs in zip(train(2, devices, model), train(1, "1", 1), strict=True):
+    one = train(1, "1", 1)
+    assert one[0]["learning_rate"] == {"weights": 0.01, "biases": 0.02}
+    assert one[-2]["learning_rate"]["weights"] < 0.005, "the plateau rule had nothing to do"
+    for ours, theirs in zip(train(2, devices, model), one, strict=True):
+        assert ours.get("learning_rate") == theirs.get("learning_rate")
         assert (ours["step"], ours["split"]) == (theirs["step"], theirs["split"])
         assert (ours["images"], ours["top1_error"]) == (theirs["images"], theirs["top1_error"])
         np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=1e-10)

@@ -178,3 +178,42 @@ def test_bfloat16_trains_with_float32_parameters():
     assert {leaf.dtype for leaf in jax.tree.leaves(state.parameters)} == {jnp.dtype("float32")}
     assert loss.dtype == jnp.float32
     assert np.isfinite(loss)
+
+
+def test_a_gradient_norm_is_that_of_numpy_on_any_mesh():
+    """Measured at every second step only; the mean over those."""
+    norms = {}
+    for data, model in ((1, 1), (2, 2)):
+        steps = dataclasses.replace(miniature.make_steps("quickstart", data, model), norm_every=2)
+        preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("quickstart"))
+        state, train, gradients = steps.initial_state(), steps.training(), steps.gradients()
+        expected = []
+        for step in range(4):
+            batch = miniature.put(steps, *miniature.batch_of("quickstart", step))
+            found, _ = gradients(state, *batch, preprocessing)
+            leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(found)]
+            expected.append(np.sqrt(sum((leaf**2).sum() for leaf in leaves)))
+            state, _ = train(state, *batch, preprocessing)
+        means = scores.means([jax.device_get(state.scores)])
+        assert means["gradient_norm"] == pytest.approx((expected[1] + expected[3]) / 2, rel=1e-5)
+        norms[data] = means["gradient_norm"]
+    assert norms[1] == pytest.approx(norms[2], rel=1e-3)
+
+
+def test_views_are_what_the_network_sees():
+    """Drawn anew at each step, and without augmentation the centre less the mean."""
+    steps = miniature.make_steps("quickstart", 1, 1)
+    preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("quickstart"))
+    images, _ = miniature.put(steps, *miniature.batch_of("quickstart", 0))
+    first = np.asarray(steps.views()(np.int32(0), images, preprocessing))
+    again = np.asarray(steps.views()(np.int32(0), images, preprocessing))
+    other = np.asarray(steps.views()(np.int32(1), images, preprocessing))
+    assert first.shape == (miniature.BATCH, 28, 28, 3)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1
+    plain = dataclasses.replace(steps.augmentation, random_crop=False, flip=False, noise=0.0)
+    plain = dataclasses.replace(steps, augmentation=plain)
+    centre = np.asarray(plain.views()(np.int32(0), images, preprocessing))
+    expected = np.asarray(images)[:, 2:30, 2:30].astype(np.float32)
+    mean = miniature.preprocessing_of("quickstart").mean
+    np.testing.assert_allclose(centre, expected - mean, rtol=1e-6)

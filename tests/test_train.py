@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from alexnet_jax.train import train_and_evaluate
@@ -44,3 +45,32 @@ def test_every_choice_takes_a_step(tmp_path, change):
     config.steps = 1
     config.update_from_flattened_dict(change)
     assert train_and_evaluate(config, tmp_path)["steps"] >= 1
+
+
+def records(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_plateau_rule_lowers_all_rates_and_goes_on_after_a_restart(tmp_path):
+    """With next to no rate nothing improves: each evaluation after the first one divides."""
+
+    def train(name, steps):
+        config = load("lenet5", "smoke")
+        config.steps = steps
+        config.evaluate.every_steps = 2
+        config.optimizer.schedule = "plateau"
+        config.optimizer.plateau.patience = 1
+        config.optimizer.weights = ((0, 1e-9),)
+        config.optimizer.biases = ((0, 2e-9),)
+        return train_and_evaluate(config, tmp_path / name)
+
+    whole = train("whole", 14)
+    rates = [r["learning_rate"] for r in records(tmp_path / "whole") if r["split"] == "train"]
+    drops = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 3, 3, 3]
+    np.testing.assert_allclose([r["weights"] for r in rates], [1e-9 / 10**d for d in drops])
+    np.testing.assert_allclose([r["biases"] for r in rates], [2e-9 / 10**d for d in drops])
+    train("parts", 6)
+    parts = train("parts", 14)
+    assert parts["parameters_sha256"] == whole["parameters_sha256"]
+    for ours, theirs in zip(records(tmp_path / "parts"), records(tmp_path / "whole"), strict=True):
+        assert ours.get("learning_rate") == theirs.get("learning_rate")
