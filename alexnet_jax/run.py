@@ -61,7 +61,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Ru
         config.model.classes,
     )
     plan = configuration.plan(config, architecture, len(training), len(training.classes))
-    facts = facts_of(config, plan, training)
+    facts = facts_of(config, plan, training, validation)
     before = checkpoint.newest_facts(workdir / "checkpoints")
     if before:
         configuration.check_same_run(facts["identity"], before["identity"], workdir)
@@ -103,11 +103,19 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Ru
     )  # fmt: skip
 
 
-def facts_of(config: ConfigDict, plan: configuration.Plan, training: sources.Source) -> dict:
+def facts_of(
+    config: ConfigDict,
+    plan: configuration.Plan,
+    training: sources.Source,
+    validation: sources.Source,
+) -> dict:
     """What a run is, for the JSON beside its checkpoints."""
     return {
         "identity": configuration.identity(config, plan.classes, training.fingerprint),
-        "data": {"fingerprint": training.fingerprint, "images": len(training)},
+        "data": {
+            name: {"fingerprint": source.fingerprint, "images": len(source)}
+            for name, source in (("training", training), ("validation", validation))
+        },
         "config": json.loads(config.to_json_best_effort()),
         **provenance(),
     }

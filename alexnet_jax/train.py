@@ -206,7 +206,8 @@ def show(run: Run, log: metrics.MetricsLog, state: TrainState, step: int, images
 def described(run: Run) -> tuple[str, dict]:
     """The config as text for TensorBoard, and the few numbers by which runs are compared."""
     config, rules = run.config, run.config.optimizer
-    text = "\n".join(f"    {line}" for line in str(config).splitlines())
+    fields = metrics.flatten(config.to_dict(), separator=".")
+    text = "\n".join(f"    {name} = {value}" for name, value in fields)
     return text, {
         "network": config.model.network,
         "epochs": run.plan.steps / run.plan.steps_per_epoch,
@@ -239,7 +240,10 @@ def conclude(
         **{name: value for name, value in run.facts.items() if name != "identity"},
     }
     if processes.is_lead():
-        metrics.write_json(workdir / "summary.json", result)
+        try:
+            metrics.write_json(workdir / "summary.json", result)
+        except OSError as error:
+            terminal.say(f"warning: summary.json can't be written: {error}")
     reached = report.summary(
         progress.step, epochs, progress.seconds, progress.training, progress.validation,
         progress.best,

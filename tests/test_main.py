@@ -62,6 +62,12 @@ def test_a_mistake_gets_one_sentence(tmp_path, words, sentence):
     assert not workdir.exists()
 
 
+def test_a_batch_that_devices_cannot_share_gets_one_sentence(tmp_path):
+    done = run("--config.batch=63", f"--workdir={tmp_path / 'run'}", JAX_NUM_CPU_DEVICES="2")
+    assert_one_sentence(done, "batch=63 is not divisible by the 2 groups of devices")
+    assert not (tmp_path / "run").exists()
+
+
 def test_help_names_every_flag():
     done = run("--help")
     assert done.returncode == 0
@@ -202,10 +208,11 @@ def test_a_run_writes_its_records_and_the_same_command_goes_on(tmp_path):
 
     other = run(*common, f"--workdir={parts}", "--config.optimizer.momentum=0.8")
     assert_one_sentence(other, "optimizer.momentum is 0.9 there and 0.8 here")
-    facts = json.loads((parts / "checkpoints/6/facts/metadata").read_text())
+    facts = json.loads((parts / "checkpoints/6/facts/facts.json").read_text())
     assert facts["config"]["batch"] == 8
     assert {"versions", "git_commit", "data", "identity", "progress"} <= set(facts)
-    assert len(facts["data"]["fingerprint"]) == 16
+    assert facts["data"]["training"]["images"] == 1438
+    assert len(facts["data"]["training"]["fingerprint"]) == 16
 
 
 def test_a_run_may_start_from_the_parameters_of_another(tmp_path):

@@ -53,9 +53,9 @@ def test_a_resumed_log_holds_each_step_once(tmp_path):
             log.write(record(30))
     assert [r["step"] for r in lines(tmp_path)] == [10, 20, 30]
     train = events(tmp_path, "train")
-    assert steps_of(train, "loss") == [10, 20, 30]
-    assert steps_of(train, "filters") == [10, 20]
-    assert steps_of(train, "config") == [20]
+    assert steps_of(train, "loss and error/loss") == [10, 20, 30]
+    assert steps_of(train, "pictures/filters") == [10, 20]
+    assert steps_of(events(tmp_path, "."), "config") == [20]
     assert events(tmp_path, "val").Tags()["tensors"] == []
 
 
@@ -64,7 +64,7 @@ def test_a_run_without_a_checkpoint_starts_its_files_anew(tmp_path):
         with open_log(tmp_path, 0) as log:
             log.write(record(10))
     assert [r["step"] for r in lines(tmp_path)] == [10]
-    assert steps_of(events(tmp_path, "train"), "loss") == [10]
+    assert steps_of(events(tmp_path, "train"), "loss and error/loss") == [10]
 
 
 def test_both_splits_share_their_tags_and_texts_are_there(tmp_path):
@@ -75,10 +75,12 @@ def test_both_splits_share_their_tags_and_texts_are_there(tmp_path):
         log.write_histograms(10, {"conv1/kernel": np.arange(12.0)})
     train = events(tmp_path, "train")
     assert set(train.Tags()["tensors"]) == {
-        "config", "loss", "learning_rate/weights", "conv1/kernel", "_hparams_/session_start_info",
+        "loss and error/loss", "optimizer/learning_rate/weights", "weights/conv1/kernel",
     }  # fmt: skip
-    assert b"batch: 1" in train.Tensors("config")[0].tensor_proto.string_val[0]
-    assert "loss" in events(tmp_path, "val").Tags()["tensors"]
+    whole = events(tmp_path, ".")
+    assert set(whole.Tags()["tensors"]) == {"config", "_hparams_/session_start_info"}
+    assert b"batch: 1" in whole.Tensors("config")[0].tensor_proto.string_val[0]
+    assert "loss and error/loss" in events(tmp_path, "val").Tags()["tensors"]
 
 
 def test_other_processes_write_nothing(tmp_path):

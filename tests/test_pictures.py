@@ -9,7 +9,8 @@ from alexnet_jax.training import pictures
 def tile(picture, index, columns, size):
     """The pixels of one tile of a grid."""
     row, column = divmod(index, columns)
-    top, left = 1 + row * (size + 1), 1 + column * (size + 1)
+    gap = pictures.GAP
+    top, left = gap + row * (size + gap), gap + column * (size + gap)
     return picture[top : top + size, left : left + size]
 
 
@@ -17,13 +18,14 @@ def test_filters_of_two_towers_stand_one_above_the_other():
     kernel = np.random.default_rng(0).normal(size=(2, 11, 11, 3, 48)).astype(np.float32)
     kernel[1, :, :, :, 7] = 0
     picture = pictures.filters(kernel)
-    assert picture.shape == (2 * (4 * 45 + 1), 12 * 45 + 1, 3)
+    half, apart = 4 * (44 + 2) + 2, 8
+    assert picture.shape == (2 * half + apart, 12 * (44 + 2) + 2, 3)
     for tower, index in ((0, 0), (0, 47), (1, 13)):
-        half = picture[tower * 181 : (tower + 1) * 181]
-        found = tile(half, index, 12, 44)[::4, ::4].astype(int)
+        own_half = picture[tower * (half + apart) :]
+        found = tile(own_half, index, 12, 44)[::4, ::4].astype(int)
         own = kernel[tower, :, :, :, index]
         np.testing.assert_allclose(found, 128 + 127 * own / np.abs(own).max(), atol=0.51)
-    assert np.all(tile(picture[181:], 7, 12, 44) == 128)
+    assert np.all(tile(picture[half + apart :], 7, 12, 44) == 128)
 
 
 def test_views_are_in_grey_levels_with_zero_as_grey():
@@ -39,4 +41,4 @@ def test_views_are_in_grey_levels_with_zero_as_grey():
 )
 def test_grids_are_about_twice_as_wide_as_high(count, columns):
     picture = pictures.grid(np.zeros((count, 5, 5, 1), np.uint8), pictures._columns(count))
-    assert picture.shape[1] == columns * 6 + 1
+    assert picture.shape[1] == columns * (5 + 2) + 2

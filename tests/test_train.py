@@ -74,3 +74,17 @@ def test_the_plateau_rule_lowers_all_rates_and_goes_on_after_a_restart(tmp_path)
     assert parts["parameters_sha256"] == whole["parameters_sha256"]
     for ours, theirs in zip(records(tmp_path / "parts"), records(tmp_path / "whole"), strict=True):
         assert ours.get("learning_rate") == theirs.get("learning_rate")
+
+
+def test_a_run_ends_well_where_nothing_can_be_written_down(tmp_path, capsys):
+    """Folders and files of the same names are in the way; checkpoints alone have to work."""
+    for name in ("metrics.jsonl", "summary.json"):
+        (tmp_path / name / "x").mkdir(parents=True)
+    (tmp_path / "tensorboard").write_text("")
+    config = load("lenet5", "smoke")
+    config.log.pictures_every_steps = config.log.histograms_every_steps = 1
+    assert train_and_evaluate(config, tmp_path)["steps"] == 3
+    output = capsys.readouterr().out
+    assert output.count("warning: metrics can't be written, the run goes on without") == 1
+    assert output.count("warning: summary.json can't be written") == 1
+    assert (tmp_path / "checkpoints/3").is_dir()

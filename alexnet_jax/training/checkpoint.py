@@ -41,7 +41,9 @@ class Checkpoints:
             best_fn=_goodness,
             create=True,
         )
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(), options=options, item_handlers=_handlers()
+        )
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -165,12 +167,16 @@ def _as_stored(metadata) -> jax.ShapeDtypeStruct:
 
 def _reader(folder: pathlib.Path) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(read_only=True)
-    handlers = {  # needed to read metadata before anything was restored
+    return ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=_handlers())
+
+
+def _handlers() -> dict:
+    """Of the items of a checkpoint: CHECKPOINT/parameters, /rest and /facts/facts.json."""
+    return {
         "parameters": ocp.StandardCheckpointHandler(),
         "rest": ocp.StandardCheckpointHandler(),
-        "facts": ocp.JsonCheckpointHandler(),
+        "facts": ocp.JsonCheckpointHandler("facts.json"),
     }
-    return ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
 
 
 def parameters_sha256(parameters) -> str:

@@ -7,18 +7,22 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-SPLITS = ("train", "val")
-# Tags of TensorBoard that hold no numbers of a step: written anew whenever a run starts.
-CONFIG_TAG, HYPER_PARAMETERS_TAG = "config", "_hparams_"
+# TensorBoard shows tags by what stands before their slash, in alphabetical order.
+CHAPTERS = {
+    "loss and error": ("loss", "top1_error", "top5_error"),
+    "optimizer": ("gradient_norm", "learning_rate"),
+    "speed": ("images_per_second", "waiting_for_data"),
+}
+# A split is a run of its own, so that both curves share a chart; the rest lies above them.
+WHOLE, SPLITS = "", ("train", "val")
 
 
 class MetricsLog:
     """Writes the records of a run to WORKDIR/metrics.jsonl and to WORKDIR/tensorboard.
 
-    Each split is a run of its own in TensorBoard, so that their curves share a chart. Only the lead
-    process has a log that writes. What is later than `first_step` is dropped from existing files:
-    the run goes on from there and writes it again. What can't be written is said once, through
-    `say`, and the run goes on.
+    Only the lead process has a log that writes. What is later than `first_step` is dropped from
+    existing files: the run goes on from there and writes it again. What can't be written is said
+    once, through `say`, and the run goes on.
     """
 
     def __init__(
@@ -44,25 +48,26 @@ class MetricsLog:
             return
         self._attempt(self._append, json.dumps(record))
         scalars = {
-            name: value
-            for name, value in flatten(record)
-            if name not in ("step", "split", "epoch", "images")
+            f"{chapter}/{name}": value
+            for chapter, members in CHAPTERS.items()
+            for name, value in flatten({key: record[key] for key in members if key in record})
         }
         self._to_tensorboard("write_scalars", record["split"], record["step"], scalars)
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Pictures uint8 [height, width, 1 or 3], by name."""
-        batches = {name: image[None] for name, image in images.items()}
+        batches = {f"pictures/{name}": image[None] for name, image in images.items()}
         self._to_tensorboard("write_images", "train", step, batches)
 
     def write_histograms(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Distributions of the numbers in arrays, by name."""
-        self._to_tensorboard("write_histograms", "train", step, arrays)
+        named = {f"weights/{name}": array for name, array in arrays.items()}
+        self._to_tensorboard("write_histograms", "train", step, named)
 
     def write_config(self, step: int, text: str, hyper_parameters: Mapping[str, object]) -> None:
         """The config as text and the few numbers by which runs are compared."""
-        self._to_tensorboard("write_texts", "train", step, {CONFIG_TAG: text})
-        self._to_tensorboard("write_hparams", "train", hyper_parameters)
+        self._to_tensorboard("write_texts", WHOLE, step, {"config": text})
+        self._to_tensorboard("write_hparams", WHOLE, hyper_parameters)
 
     def _append(self, line: str) -> None:
         cut, self._line_is_cut = self._line_is_cut, True
@@ -74,7 +79,7 @@ class MetricsLog:
         _cut_back_events(folder, first_step)
         from clu.metric_writers import SummaryWriter
 
-        self._writers = {split: SummaryWriter(str(folder / split)) for split in SPLITS}
+        self._writers = {part: SummaryWriter(str(folder / part)) for part in (WHOLE, *SPLITS)}
 
     def _to_tensorboard(self, method: str, split: str, *what) -> None:
         if split in self._writers:
@@ -90,12 +95,12 @@ class MetricsLog:
             self._complained = True
 
 
-def flatten(record: dict, prefix: str = "") -> list[tuple[str, float]]:
-    """Leaves of nested dicts with names joined by a slash."""
+def flatten(record: dict, prefix: str = "", separator: str = "/") -> list[tuple[str, object]]:
+    """Leaves of nested dicts with their names joined."""
     leaves = []
     for name, value in record.items():
         if isinstance(value, dict):
-            leaves += flatten(value, f"{prefix}{name}/")
+            leaves += flatten(value, f"{prefix}{name}{separator}", separator)
         else:
             leaves.append((prefix + name, value))
     return leaves
@@ -121,7 +126,9 @@ def _cut_back_lines(path: pathlib.Path, step: int) -> None:
 
 
 def _cut_back_events(folder: pathlib.Path, step: int) -> None:
-    """Keep TensorBoard's events up to `step`, but for the config, which is written anew."""
+    """Keep the splits' events up to `step`; the config's are dropped and written anew."""
+    for path in folder.glob("events.out.tfevents.*"):
+        path.unlink()
     paths = sorted(folder.glob("*/events.out.tfevents.*"))
     if not paths:
         return
@@ -132,8 +139,7 @@ def _cut_back_events(folder: pathlib.Path, step: int) -> None:
         with partial.open("wb") as file:
             writer = RecordWriter(file)
             for event in _events(path):
-                rooms = {value.tag.partition("/")[0] for value in event.summary.value}
-                if event.step <= step and not rooms & {CONFIG_TAG, HYPER_PARAMETERS_TAG}:
+                if event.step <= step:
                     writer.write(event.SerializeToString())
         os.replace(partial, path)
 

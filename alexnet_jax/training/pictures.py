@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-GAP = 1  # pixels between tiles
+GAP = 2  # pixels between tiles
+TOWER_GAP = 8  # and between towers
 GREY = 128  # stands for zero
 
 
@@ -20,9 +21,9 @@ def filters(kernel: np.ndarray, tile: int = 44) -> np.ndarray:
     pixels = _to_pixels(127 * tiles / np.maximum(largest, 1e-12))
     columns = _columns(count)
     scale = max(1, tile // height)
-    return np.concatenate(
-        [grid(_enlarge(pixels[tower], scale), columns) for tower in range(towers)]
-    )
+    grids = [grid(_enlarge(pixels[tower], scale), columns) for tower in range(towers)]
+    gap = np.full((TOWER_GAP, *grids[0].shape[1:]), 255, np.uint8)
+    return np.concatenate([part for own in grids for part in (gap, own)][1:])
 
 
 def views(inputs: np.ndarray, scale: float, tile: int = 64) -> np.ndarray:
