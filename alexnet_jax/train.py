@@ -252,8 +252,11 @@ def conclude(
         f"{reached}\n"
         f"parameters_sha256 {result['parameters_sha256']}\n"
         f"In {workdir}: summary.json, metrics.jsonl, checkpoints/ and tensorboard/.\n"
-        f"Next: look at the curves with tensorboard --logdir={workdir}/tensorboard; train longer "
-        "by the same command with more --config.epochs; or train the 2012 network on ImageNet with "
-        "--config=configs/imagenet.py --config.data.path=DIR."
+        f"Next: look at the curves with tensorboard --logdir={workdir}/tensorboard, or train "
+        "longer by the same command with more --config.epochs."
     )
+    if run.config.data.source == "digits":
+        terminal.say(
+            "The 2012 network on ImageNet: --config=configs/imagenet.py --config.data.path=DIR."
+        )
     return result

@@ -2,7 +2,8 @@
 
     python -m alexnet_jax.main --config=configs/lenet5.py
 
-Two cores, under a minute. `:relu` takes ReLU and max-pooling instead.
+Two cores, under a minute; about 3% of the held-out digits wrong. `:relu` takes ReLU and
+max-pooling instead. `:smoke` takes three steps.
 """
 
 from configs import default
