@@ -97,7 +97,7 @@ def train(
             last = step == plan.steps
             if last or plan.log.due(step):
                 sums, state = jax.device_get(state.scores), run.steps.with_scores_reset(state)
-                progress.training = training_means(sums, watch)
+                progress.training = scores.means([sums]) | watch.rates(batch_size)
                 telling.training(step, progress.training, rates_of(run, progress, step))
             if plan.pictures.due(step) or plan.histograms.due(step):
                 with watch.paused():
@@ -129,13 +129,6 @@ def device_batches(run: Run, first_step: int) -> Iterator[tuple[jax.Array, jax.A
         run.config.data.ahead,
     ):
         yield tuple(meshes.put_rows(run.mesh, batch, rows, array) for array in arrays)
-
-
-def training_means(sums: dict, watch: Stopwatch) -> dict:
-    """Means since the last line, with the speed since then."""
-    means = scores.means([sums])
-    speed, waiting = watch.take(means["images"])
-    return means | {"images_per_second": speed, "waiting_for_data": waiting}
 
 
 def rates_of(run: Run, progress: Progress, step: int) -> dict[str, float]:

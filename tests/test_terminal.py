@@ -116,9 +116,10 @@ def test_waiting_counts_while_no_step_is_running():
             clock.now += 3
         with watch.paused():
             clock.now += 100
-        assert watch.take(30) == (30 / 15, 6 / 15)
+        # Three steps of ten images in three times five seconds, two of them waiting.
+        assert watch.rates(10) == {"images_per_second": 2.0, "waiting_for_data": 6 / 15}
         clock.now += 4
-        assert watch.take(20) == (5.0, 0.0)
+        assert watch.rates(10) == {"images_per_second": 0.0, "waiting_for_data": 0.0}
 
 
 def test_waiting_counts_only_from_where_the_device_ran_dry():
@@ -139,7 +140,24 @@ def test_waiting_counts_only_from_where_the_device_ran_dry():
             watch.started(results[-1])
         for result in results[1:]:
             result.done.set()
-        assert watch.take(8) == (1.0, 3 / 8)
+        assert watch.rates(10) == {"images_per_second": 30 / 8, "waiting_for_data": 3 / 8}
+
+
+def test_steps_in_flight_are_not_part_of_a_pause():
+    clock, result = Clock(), Result()
+    with Stopwatch(clock) as watch:
+        watch.started(result)
+
+        def finish():
+            clock.now += 7
+            result.done.set()
+
+        timer = threading.Timer(0.05, finish)  # while the pause waits for it
+        timer.start()
+        with watch.paused():
+            assert watch._ended == 1
+            clock.now += 100
+        assert watch.rates(14)["images_per_second"] == 2.0
 
 
 def test_a_failed_step_does_not_stop_the_watch():

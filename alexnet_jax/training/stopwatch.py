@@ -23,7 +23,7 @@ class Stopwatch:
         self._since = clock()
         self._paused = self._waited = 0.0
         self._running: queue.Queue[jax.Array | None] = queue.Queue(maxsize=IN_FLIGHT - 1)
-        self._started = self._ended = 0
+        self._started = self._ended = self._taken = 0
         self._idle_since = self._since
         self._thread = threading.Thread(target=self._note_ends, daemon=True)
         self._thread.start()
@@ -55,18 +55,22 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """While the loop does something else, such as an evaluation."""
+        """While the loop does something else, such as an evaluation; waits for steps in flight."""
+        self._running.join()
         began = self._clock()
         yield
         self._paused += self._clock() - began
 
-    def take(self, images: int) -> tuple[float, float]:
+    def rates(self, batch: int) -> dict[str, float]:
         """Images a second and share of time waiting for data, since the last call."""
+        self._running.join()
+        images = (self._started - self._taken) * batch
         now = self._clock()
         seconds = max(now - self._since - self._paused, 1e-9)
-        rates = images / seconds, min(1.0, self._waited / seconds)
+        waiting = min(1.0, self._waited / seconds)
         self._since, self._paused, self._waited = now, 0.0, 0.0
-        return rates
+        self._taken = self._started
+        return {"images_per_second": images / seconds, "waiting_for_data": waiting}
 
     def _note_ends(self) -> None:
         while (result := self._running.get()) is not None:
@@ -75,3 +79,4 @@ class Stopwatch:
                 result.block_until_ready()
             self._idle_since = self._clock()
             self._ended += 1
+            self._running.task_done()
