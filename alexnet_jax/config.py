@@ -11,11 +11,13 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import rates
 from alexnet_jax.errors import UserError
+from alexnet_jax.model.layers import ReLU, Sigmoid, Tanh
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.training.optimizer import Group, Plateau, Schedule
 from alexnet_jax.training.step import Augmentation
 
+ACTIVATIONS = {"relu": ReLU(), "tanh": Tanh(), "sigmoid": Sigmoid()}
 LEAST = {"batch": 1, "data.ahead": 1, "data.shared_by": 1, "log.every_steps": 1,
          "checkpoint.keep": 1, "checkpoint.keep_best": 0}  # fmt: skip
 
@@ -74,6 +76,12 @@ def architecture_of(config: ConfigDict) -> Architecture:
         raise UserError(f"model.width={model.width} must be above 0; 1 is as published.")
     if model.width != 1:
         architecture = architecture.with_width(model.width)
+    if model.activation is not None:
+        _check_choice("model.activation", model.activation, tuple(ACTIVATIONS))
+        architecture = architecture.with_activation(ACTIVATIONS[model.activation])
+    if model.dropout_scales is not None:
+        _check_choice("model.dropout_scales", model.dropout_scales, ("test", "training"))
+        architecture = architecture.with_dropout_scaled(model.dropout_scales == "training")
     return architecture if model.dropout else architecture.without_dropout()
 
 
@@ -83,6 +91,8 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
     _check_choice("model.compute_dtype", model.compute_dtype, ("float32", "bfloat16", "float64"))
     _check_choice("model.dtype", model.dtype, ("float32", "float64"))
     _check_choice("data.mean", config.data.mean, ("image", "channel"))
+    _check_choice("data.mean_at", config.data.mean_at, ("centre", "crop"))
+    _check_choice("data.resize", config.data.resize, ("crop", "warp"))
     _check_choice("optimizer.unit", config.optimizer.unit, ("epochs", "steps"))
     schedules = ("stepped", "plateau", "cosine", "exponential")
     _check_choice("optimizer.schedule", config.optimizer.schedule, schedules)

@@ -59,6 +59,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Ru
         architecture.channels,
         data.records,
         config.model.classes,
+        data.resize == "warp",
     )
     plan = configuration.plan(config, architecture, len(training), len(training.classes))
     facts = facts_of(config, plan, training, validation)
@@ -92,6 +93,8 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Ru
     preprocessing = Preprocessing(
         mean=np.float32(data.channel_mean)
         if data.mean == "channel"
+        else measured.mean_image
+        if data.mean_at == "crop"
         else augment.mean_view(measured.mean_image, architecture.input_size),
         directions=augment.scaled_directions(measured),
     )

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.data import stream
 from alexnet_jax.evaluate import evaluate
-from alexnet_jax.model.layers import Convolution
+from alexnet_jax.model.weighted import Convolution
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel import processes
 from alexnet_jax.run import Run, claimed, prepare

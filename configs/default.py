@@ -22,6 +22,10 @@ def get_config() -> ConfigDict:
     model.width = 1.0  # factor on filters and units
     model.classes = config_dict.placeholder(int)  # unset: as many as the data has
     model.dropout = True  # section 4.2; False takes the dropout layers out
+    # "test" multiplies by 0.5 when evaluating as in 2012, "training" by 2 when training; unset: as
+    # the network says
+    model.dropout_scales = config_dict.placeholder(str)
+    model.activation = config_dict.placeholder(str)  # relu, tanh or sigmoid instead of its ReLUs
     model.compute_dtype = "float32"  # of activations: float32 or bfloat16 (or float64)
     model.dtype = "float32"  # of parameters; float64 needs JAX_ENABLE_X64=1
 
@@ -33,6 +37,7 @@ def get_config() -> ConfigDict:
     data.path = config_dict.placeholder(str)  # folder with train/CLASS/* and val/CLASS/*
     data.validation = "val"  # name of the second folder in it
     data.size = 256  # side of the stored image, pixels (section 2)
+    data.resize = "crop"  # shorter side to it and the centre cut out, or "warp" as for Caffe
     data.records = 1024  # images of a synthetic split
     data.random_crop = True  # section 4.1; False takes the centre
     data.flip = True  # section 4.1
@@ -41,6 +46,7 @@ def get_config() -> ConfigDict:
     data.colour_noise_epochs = config_dict.placeholder(float)  # switched off then; unset: never
     data.colour_noise_steps = config_dict.placeholder(int)
     data.mean = "image"  # subtract the mean "image" (section 2) or the mean "channel"
+    data.mean_at = "centre"  # of the mean image, for every crop as in 2012, or at the "crop"
     data.channel_mean = (123.0, 117.0, 104.0)  # red, green, blue; used with mean "channel"
     data.scale = 1.0  # divides the mean-subtracted pixels; 1 leaves units of 0 to 255
     data.workers = 0  # batches decoded at a time; 0: one a core
@@ -89,6 +95,15 @@ def get_config() -> ConfigDict:
     log.histograms_every_epochs = config_dict.placeholder(float)  # of all weights; unset: never
     log.histograms_every_steps = config_dict.placeholder(int)
     return config
+
+
+def cifar(config: ConfigDict) -> None:
+    """Data settings of the authors' CIFAR-10 networks: whole images, no augmentation."""
+    config.data.validation = "test"
+    config.data.size = 32
+    config.data.random_crop = False
+    config.data.flip = False
+    config.data.colour_noise = 0.0
 
 
 def smoke(config: ConfigDict) -> ConfigDict:

@@ -2,9 +2,9 @@
 
     python -m alexnet_jax.main --config=configs/quickstart.py
 
-Two cores, under three minutes, no download; at least 97% of the 359 held-out digits right.
-It takes the same way as ImageNet: crops, colour noise, mean image, two towers with dropout, the
-2012 rule with stepped rates. No flips: digits are not symmetric.
+Two cores, under three minutes, no download; at least 97% of the 359 held-out digits right. It
+takes the same way as ImageNet: crops, colour noise, mean image, two towers with dropout, the 2012
+rule with stepped rates. No flips: digits are not symmetric.
 """
 
 from configs import default

@@ -4,13 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alexnet_jax.model.networks import NET145, QUICKSTART
+from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.training import optimizer
 from alexnet_jax.training.step import Augmentation, Preprocessing, Steps
 
 CLASSES, BATCH = 10, 4
-NARROW = {"net145": NET145.with_width(1 / 24), "quickstart": QUICKSTART.with_width(1 / 4)}
+NARROW = {
+    "net145": NETWORKS["net145"].with_width(1 / 24),
+    "quickstart": NETWORKS["quickstart"].with_width(1 / 4),
+}
 STORED = {"net145": 228, "quickstart": 32}
 GROUPS = {
     "weights": optimizer.Group(((0, 0.01), (5, 0.001)), 0.0005),
@@ -74,3 +77,10 @@ def run(name, data, model, count, dtype):
         history.append(jax.device_get({"loss": loss, "gradients": gradient,
                                        "parameters": state.parameters}))  # fmt: skip
     return history
+
+
+def plain_preprocessing(steps):
+    """A grey mean and no colours, for any network."""
+    channels = steps.architecture.channels
+    values = Preprocessing(np.full(channels, 120, np.float32), np.eye(channels, dtype=np.float32))
+    return meshes.put_replicated(steps.mesh, values)

@@ -91,3 +91,60 @@ def net145(parameters, images, keep):
     joined = np.concatenate(units, axis=-1)
     last = parameters["fc8"]
     return joined @ last["kernel"].reshape(joined.shape[1], -1) + last["bias"]
+
+
+def contrast(x, n, k, alpha, beta):
+    """Like `within_map`, with differences from the mean of the pixels of the window."""
+    low, (_, height, width, _) = n // 2, x.shape
+    differences = np.empty_like(x)
+
+    def window(at, row, column):
+        rows = slice(max(0, row - low), min(height, row - low + n))
+        columns = slice(max(0, column - low), min(width, column - low + n))
+        return at[:, rows, columns]
+
+    for row, column in np.ndindex(height, width):
+        mean = window(x, row, column).mean(axis=(1, 2))
+        differences[:, row, column] = x[:, row, column] - mean
+    y = np.empty_like(x)
+    for row, column in np.ndindex(height, width):
+        squares = (window(differences, row, column) ** 2).sum(axis=(1, 2))
+        y[:, row, column] = x[:, row, column] / (k + alpha * squares) ** beta
+    return y
+
+
+def max_pool_gradient(x, gradient, size, stride):
+    """Each window's gradient goes to its first maximum, row by row."""
+    result = np.zeros(x.shape)
+    for image, row, column, channel in np.ndindex(gradient.shape):
+        top, left = row * stride, column * stride
+        window = x[image, top : top + size, left : left + size, channel]
+        i, j = np.unravel_index(window.argmax(), window.shape)
+        result[image, top + i, left + j, channel] += gradient[image, row, column, channel]
+    return result
+
+
+def locally_connected(x, kernel, bias, size, padding):
+    """kernel [rows, columns, channels * size * size, filters]: a channel after the other."""
+    padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    y = np.empty((len(x), *kernel.shape[:2], kernel.shape[3]))
+    for row, column in np.ndindex(kernel.shape[:2]):
+        patch = padded[:, row : row + size, column : column + size]
+        flat = np.moveaxis(patch, 3, 1).reshape(len(x), -1)
+        y[:, row, column] = flat @ kernel[row, column] + bias[row, column]
+    return y
+
+
+def blurred(image, taps, deviation):
+    """Gaussian blur with zero beyond the edge."""
+    half = taps // 2
+    offsets = np.arange(-half, half + 1)
+    weights = np.exp(-(offsets**2) / (2 * deviation**2))
+    weights /= weights.sum()
+    result = np.zeros_like(image)
+    for row, column in np.ndindex(image.shape[1:3]):
+        for i, j in np.ndindex(taps, taps):
+            r, c = row + i - half, column + j - half
+            if 0 <= r < image.shape[1] and 0 <= c < image.shape[2]:
+                result[:, row, column] += weights[i] * weights[j] * image[:, r, c]
+    return result

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.model.network import graph_of
-from alexnet_jax.model.networks import NET145
+from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.training.step import Augmentation, Preprocessing, Steps
 from tests import miniature
@@ -23,7 +23,7 @@ ARRAY = re.compile(r"(?:f|s|u|bf|pred)\d*\[([\d,]*)\]")
 
 def net145_steps(data, model):
     """Full-size net 145; compiling it runs nothing."""
-    steps = miniature.make_steps("net145", data, model, architecture=NET145)
+    steps = miniature.make_steps("net145", data, model, architecture=NETWORKS["net145"])
     return Steps(**{f: getattr(steps, f) for f in ("architecture", "optimizer", "mesh", "seed")},
                  classes=CLASSES, augmentation=Augmentation(crop=224))  # fmt: skip
 

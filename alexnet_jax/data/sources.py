@@ -44,6 +44,7 @@ class Folder:
         size: int,
         channels: int,
         classes: tuple[str, ...] | None = None,
+        warp: bool = False,
     ):
         root = pathlib.Path(path) / split
         if not root.is_dir():
@@ -63,7 +64,7 @@ class Folder:
                 "need the same class folders."
             )
         self.classes = classes or found
-        self.size, self.channels = size, channels
+        self.size, self.channels, self.warp = size, channels, warp
         self.files, labels = [], []
         for label, name in enumerate(self.classes):
             files = _image_files(root / name) if name in found else []
@@ -71,7 +72,8 @@ class Folder:
             labels += [label] * len(files)
         self.labels = np.asarray(labels, np.int32)
         names = "\n".join(os.path.relpath(file, root) for file in self.files)
-        self.fingerprint = _fingerprint("folder", split, size, channels, names)
+        how = ("warp",) * warp
+        self.fingerprint = _fingerprint("folder", split, size, channels, names, *how)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -79,7 +81,7 @@ class Folder:
     def load(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         pixels = np.empty((len(ids), self.size, self.size, self.channels), np.uint8)
         for row, record in enumerate(ids):
-            pixels[row] = images.read(self.files[record], self.size, self.channels)
+            pixels[row] = images.read(self.files[record], self.size, self.channels, self.warp)
         return pixels, self.labels[np.asarray(ids)]
 
 
@@ -140,11 +142,12 @@ def open_splits(
     channels: int,
     records: int,
     classes: int | None,
+    warp: bool = False,
 ) -> tuple[Source, Source]:
     """Training and validation split of a source: "folder", "digits" or "synthetic".
 
-    `path` and the name of its folder for `validation` are for a folder of images; `records` and
-    `classes` are for synthetic images.
+    `path`, the name of its folder for `validation` and `warp` are for a folder of images; `records`
+    and `classes` are for synthetic images.
     """
     match kind:
         case "folder" if path is None:
@@ -153,8 +156,8 @@ def open_splits(
                 "--config.data.path=DIR, where DIR holds train/CLASS/*.jpg and val/CLASS/*.jpg."
             )
         case "folder":
-            training = Folder(path, "train", size, channels)
-            return training, Folder(path, validation, size, channels, training.classes)
+            training = Folder(path, "train", size, channels, warp=warp)
+            return training, Folder(path, validation, size, channels, training.classes, warp)
         case "digits":
             return Digits("train", size, channels), Digits("val", size, channels)
         case "synthetic":

@@ -1,10 +1,8 @@
-"""The kinds of layer that a network's list is made of.
+"""The kinds of layer without weights; those with weights are in weighted.py.
 
-A description is data: its fields are numbers, `filters` and `units` counted over all towers
-together. Shapes are those of one row in one tower: (height, width, maps) or (units,).
-Layers without parameters are called with the array of one tower; layers with a kernel are called
-with the array, the kernel and the bias of one tower. The order and the meeting of towers is the
-business of `network.py`.
+A description is data: its fields are numbers. Shapes are those of one row in one tower: (height,
+width, maps) or (units,). Layers are called with the array of one tower; the order and the meeting
+of towers is the business of `network.py`.
 """
 
 import dataclasses
@@ -19,87 +17,6 @@ Shape = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Convolution:
-    """A convolution with one bias a filter, weights drawn from N(0, deviation), untruncated.
-
-    The output has 1 + ceil((2 padding + length - size) / stride) positions a side; windows start
-    at -padding, and what is missing at the bottom and right is zero (layer.py, 2012). At 224
-    pixels this turns conv1 into 55 x 55.
-    """
-
-    name: str
-    filters: int
-    size: int
-    stride: int = 1
-    padding: int = 0
-    deviation: float = 0.01
-    bias: float = 0.0
-
-    def output(self, shape: Shape, towers: int) -> Shape:
-        sides = (self._length(length) for length in shape[:2])
-        return (*sides, self.filters // towers)
-
-    def kernel_shape(self, shape: Shape, towers: int) -> Shape:
-        return (self.size, self.size, shape[2], self.filters // towers)
-
-    def multiply_adds(self, shape: Shape, towers: int) -> int:
-        height, width, _ = self.output(shape, towers)
-        return height * width * math.prod(self.kernel_shape(shape, towers))
-
-    def __call__(self, x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-        padding = [
-            (self.padding, (self._length(n) - 1) * self.stride + self.size - self.padding - n)
-            for n in x.shape[1:3]
-        ]
-        strides = (self.stride, self.stride)
-        layout = ("NHWC", "HWIO", "NHWC")
-        y = jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)
-        return y + bias
-
-    def _length(self, length: int) -> int:
-        return 1 - (self.size - 2 * self.padding - length) // self.stride
-
-
-@dataclasses.dataclass(frozen=True)
-class Dense:
-    """A fully connected layer on the flattened input (height, width, maps in this order)."""
-
-    name: str
-    units: int
-    deviation: float = 0.01
-    bias: float = 0.0
-
-    def output(self, shape: Shape, towers: int) -> Shape:
-        return (self.units // towers,)
-
-    def kernel_shape(self, shape: Shape, towers: int) -> Shape:
-        return (math.prod(shape), self.units // towers)
-
-    def multiply_adds(self, shape: Shape, towers: int) -> int:
-        return math.prod(self.kernel_shape(shape, towers))
-
-    def __call__(self, x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-        return x.reshape(x.shape[0], -1) @ kernel + bias
-
-
-@dataclasses.dataclass(frozen=True)
-class Output:
-    """The softmax layer, one unit a class, not split over towers.
-
-    Each tower gives partial logits from its own units; the network sums them and adds the bias.
-    """
-
-    name: str
-    deviation: float = 0.01
-    bias: float = 0.0
-
-    def __call__(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        """Partial logits of one tower, [rows, classes], float32 or wider."""
-        wide = jnp.promote_types(x.dtype, jnp.float32)
-        return jnp.matmul(x.reshape(x.shape[0], -1), kernel, preferred_element_type=wide)
-
-
-@dataclasses.dataclass(frozen=True)
 class Exchange:
     """Where the towers meet: every later layer of each tower sees the maps of all towers."""
 
@@ -107,14 +24,21 @@ class Exchange:
         return (*shape[:-1], shape[-1] * towers)
 
 
-@dataclasses.dataclass(frozen=True)
-class Dropout:
-    """Mask units in training, multiply by `keep` otherwise (paper section 4.2; no scaling up)."""
-
-    keep: float = 0.5
-
+class _Elementwise:
     def output(self, shape: Shape, towers: int) -> Shape:
         return shape
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropout(_Elementwise):
+    """Mask units in training and multiply by `keep` otherwise (paper section 4.2).
+
+    With `scale_in_training` what is kept is divided by `keep` in training instead, and nothing
+    happens otherwise: Caffe's and PyTorch's convention.
+    """
+
+    keep: float = 0.5
+    scale_in_training: bool = False
 
     def mask(self, keys: jax.Array, shape: Shape) -> jax.Array:
         """Boolean [rows, *shape], row r drawn from keys[r] alone."""
@@ -128,10 +52,13 @@ class Dropout:
             mask = jax.vmap(draw)(keys)
         return mask.reshape(-1, *shape)
 
+    def training(self, x: jax.Array, keys: jax.Array) -> jax.Array:
+        """What passes in training, row r with the mask of keys[r]."""
+        kept = jnp.where(self.mask(keys, x.shape[1:]), x, jnp.zeros((), x.dtype))
+        return kept / jnp.asarray(self.keep, x.dtype) if self.scale_in_training else kept
 
-class _Elementwise:
-    def output(self, shape: Shape, towers: int) -> Shape:
-        return shape
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x if self.scale_in_training else x * jnp.asarray(self.keep, x.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,8 +81,23 @@ class Tanh(_Elementwise):
 
 
 @dataclasses.dataclass(frozen=True)
+class Sigmoid(_Elementwise):
+    """1 / (1 + exp(-x))."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return jax.nn.sigmoid(x)
+
+
+Activation = ReLU | Tanh | Sigmoid
+
+
+@dataclasses.dataclass(frozen=True)
 class _Normalization(_Elementwise):
-    """Constants in the paper's letters, where `alpha` multiplies the plain sum of squares."""
+    """Constants in the paper's letters, where `alpha` multiplies the plain sum of squares.
+
+    `cuda_convnet` and `caffe` take the numbers of those programs, whose constant is divided by the
+    size of the window: so the two readings of alpha can't be mixed up.
+    """
 
     n: int
     k: float
@@ -165,12 +107,22 @@ class _Normalization(_Elementwise):
 
 @dataclasses.dataclass(frozen=True)
 class AcrossMapNorm(_Normalization):
-    """Local response normalisation over n adjacent maps (paper section 3.3)."""
+    """Local response normalisation over n adjacent maps (paper section 3.3).
+
+    A window stays within its tower, as in 2012, unless `across_towers`, as in Caffe.
+    """
+
+    across_towers: bool = False
 
     @classmethod
     def cuda_convnet(cls, size: int, scale: float, power: float, minimum_divisor: float = 1.0):
         """From the numbers of a cuda-convnet config, whose `scale` is divided by `size`."""
         return cls(n=size, k=minimum_divisor, alpha=scale / size, beta=power)
+
+    @classmethod
+    def caffe(cls, local_size: int, alpha: float, beta: float, k: float = 1.0):
+        """From the numbers of Caffe, ONNX or PyTorch, whose `alpha` is divided by the size."""
+        return cls(n=local_size, k=k, alpha=alpha / local_size, beta=beta, across_towers=True)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return normalization.across_map_norm(x, self.n, self.k, self.alpha, self.beta)
@@ -190,7 +142,17 @@ class SpatialNorm(_Normalization):
 
 
 @dataclasses.dataclass(frozen=True)
+class ContrastNorm(SpatialNorm):
+    """Like SpatialNorm, but the window's squares are of the differences from local means."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return normalization.contrast_norm(x, self.n, self.k, self.alpha, self.beta)
+
+
+@dataclasses.dataclass(frozen=True)
 class _Pool:
+    """Windows of size x size, `stride` apart, clipped at the edge by cuda-convnet's ceil rule."""
+
     size: int
     stride: int
 
@@ -215,7 +177,7 @@ class AveragePool(_Pool):
         return pooling.average_pool(x, self.size, self.stride)
 
 
-Layer = (
-    Convolution | Dense | Output | Exchange | Dropout | ReLU | Tanh | AcrossMapNorm | SpatialNorm
+Unweighted = (
+    Exchange | Dropout | ReLU | Tanh | Sigmoid | AcrossMapNorm | SpatialNorm | ContrastNorm
     | MaxPool | AveragePool
 )  # fmt: skip

@@ -3,7 +3,7 @@
 Parameters have a leading tower axis, [towers, ...]; the softmax bias alone is shared. The forward
 pass holds a Python list with the activations of the towers that live here: all of them on one
 device, or one each when it runs inside `jax.shard_map` with the tower axis split over the mesh
-axis "model". `Exchange` and `Output` are the only places where towers meet.
+axis "model". Towers meet in `Exchange` and `Output`, and in a norm that reaches across towers.
 """
 
 import dataclasses
@@ -15,21 +15,37 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec
 
-from alexnet_jax.model.layers import Convolution, Dense, Dropout, Exchange, Layer, Output, Shape
+from alexnet_jax.model.layers import (
+    AcrossMapNorm,
+    Activation,
+    Dropout,
+    Exchange,
+    ReLU,
+    Shape,
+    Unweighted,
+)
+from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output, Weighted
 
 MODEL_AXIS = "model"
+Layer = Unweighted | Weighted | Output
 Parameters = dict[str, dict[str, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """A network as data: input side in pixels, channels, towers and layers, the last an Output."""
+    """A network as data: input side in pixels, channels, towers and layers, the last an Output.
+
+    `reported` is the error that its authors report, `source` where it and the network come from.
+    """
 
     name: str
     input_size: int
     channels: int
     towers: int
     layers: tuple[Layer, ...]
+    classes: int = 1000
+    reported: str = ""
+    source: str = ""
 
     def with_towers(self, towers: int) -> "Architecture":
         """The same widths in another number of towers; with 1 every layer is dense."""
@@ -43,13 +59,28 @@ class Architecture:
 
         def scaled(layer: Layer) -> Layer:
             match layer:
-                case Convolution():
+                case Convolution() | LocallyConnected():
                     return dataclasses.replace(layer, filters=scale(layer.filters))
                 case Dense():
                     return dataclasses.replace(layer, units=scale(layer.units))
             return layer
 
         return dataclasses.replace(self, layers=tuple(map(scaled, self.layers)))
+
+    def with_activation(self, activation: Activation) -> "Architecture":
+        """The same layers with another activation in place of each ReLU."""
+        layers = (activation if isinstance(layer, ReLU) else layer for layer in self.layers)
+        return dataclasses.replace(self, layers=tuple(layers))
+
+    def with_dropout_scaled(self, in_training: bool) -> "Architecture":
+        """The same layers with one of the two conventions of dropout; see layers.Dropout."""
+
+        def changed(layer: Layer) -> Layer:
+            if isinstance(layer, Dropout):
+                return dataclasses.replace(layer, scale_in_training=in_training)
+            return layer
+
+        return dataclasses.replace(self, layers=tuple(map(changed, self.layers)))
 
     def without_dropout(self) -> "Architecture":
         """The same layers without Dropout, e.g. to see whether a network can memorise."""
@@ -64,13 +95,31 @@ class Architecture:
             if not isinstance(layer, Output):
                 shape = layer.output(shape, self.towers)
 
+    def parameter_shapes(self, classes: int) -> dict[str, dict[str, Shape]]:
+        """{layer: {"kernel", "bias", ...}}, with the tower axis where there is one."""
+        towers, found = self.towers, {}
+        for layer, shape in self.shapes():
+            match layer:
+                case Convolution() | LocallyConnected() | Dense():
+                    own = layer.parameters(shape, towers)
+                    found[layer.name] = {kind: (towers, *own[kind]) for kind in own}
+                case Output():
+                    kernel = (towers, math.prod(shape), layer.tower_units(classes, towers))
+                    found[layer.name] = {"kernel": kernel, "bias": (classes,)}
+        return found
+
 
 class Weights(nnx.Module):
-    """Kernel [towers, ...] from N(0, deviation) and a constant bias."""
+    """The parameters of a layer: kernels from N(0, deviation) and a constant bias."""
 
-    def __init__(self, shape: Shape, bias_shape: Shape, layer, key: jax.Array, dtype):
-        self.kernel = nnx.Param(layer.deviation * jax.random.normal(key, shape, dtype))
-        self.bias = nnx.Param(jnp.full(bias_shape, layer.bias, dtype))
+    def __init__(self, shapes: dict[str, Shape], layer, key: jax.Array, dtype):
+        for index, (kind, shape) in enumerate(shapes.items()):
+            if kind == "bias":
+                value = jnp.full(shape, layer.bias, dtype)
+            else:
+                own = jax.random.fold_in(key, index) if index else key
+                value = layer.deviation * jax.random.normal(own, shape, dtype)
+            setattr(self, kind, nnx.Param(value))
 
 
 class TowerNetwork(nnx.Module):
@@ -81,19 +130,12 @@ class TowerNetwork(nnx.Module):
     """
 
     def __init__(self, architecture: Architecture, classes: int, key: jax.Array, dtype=jnp.float32):
-        self.architecture = architecture
-        towers = architecture.towers
-        for index, (layer, shape) in enumerate(architecture.shapes()):
-            layer_key = jax.random.fold_in(key, index)
-            match layer:
-                case Convolution() | Dense():
-                    kernel = layer.kernel_shape(shape, towers)
-                    shapes = (towers, *kernel), (towers, kernel[-1])
-                case Output():
-                    shapes = (towers, math.prod(shape), classes), (classes,)
-                case _:
-                    continue
-            setattr(self, layer.name, Weights(*shapes, layer, layer_key, dtype))
+        self.architecture, self.classes = architecture, classes
+        shapes = architecture.parameter_shapes(classes)
+        for index, layer in enumerate(architecture.layers):
+            if isinstance(layer, Weighted | Output):
+                own_key = jax.random.fold_in(key, index)
+                setattr(self, layer.name, Weights(shapes[layer.name], layer, own_key, dtype))
 
     def __call__(
         self, images: jax.Array, dropout_keys: jax.Array | None = None, dtype=jnp.float32
@@ -102,31 +144,40 @@ class TowerNetwork(nnx.Module):
         layers, towers = self.architecture.layers, self.architecture.towers
         here = getattr(self, layers[-1].name).kernel.shape[0]
         first = jax.lax.axis_index(MODEL_AXIS) * here if here < towers else 0
-        maps = [images.astype(dtype)] * here
+        images = images.astype(dtype)
+        maps = [images] * here
         for index, layer in enumerate(layers):
             match layer:
-                case Convolution() | Dense():
-                    kernels, biases = self._weights(layer, dtype)
-                    maps = [layer(*own) for own in zip(maps, kernels, biases, strict=True)]
+                case Convolution() | LocallyConnected() | Dense():
+                    own = self._weights(layer, dtype)
+                    maps = [
+                        layer(x, {kind: own[kind][tower] for kind in own}, images)
+                        for tower, x in enumerate(maps)
+                    ]
                 case Exchange():
                     maps = exchange(maps, towers)
-                case Dropout():
+                case AcrossMapNorm(across_towers=True):
+                    maps = _share(layer(exchange(maps, towers)[0]), here, towers, first)
+                case Dropout() if dropout_keys is not None:
                     maps = [
-                        _dropout(layer, x, dropout_keys, index, first + tower)
+                        layer.training(x, _own_keys(dropout_keys, first + tower, index))
                         for tower, x in enumerate(maps)
                     ]
                 case Output():
-                    kernels, bias = self._weights(layer, dtype)
-                    partial = sum(layer(*own) for own in zip(maps, kernels, strict=True))
+                    own = self._weights(layer, dtype)
+                    partial = sum(
+                        layer(x, own["kernel"][tower], first + tower, self.classes)
+                        for tower, x in enumerate(maps)
+                    )
                     logits = jax.lax.psum(partial, MODEL_AXIS) if here < towers else partial
-                    return logits + bias.astype(logits.dtype)
+                    return logits + own["bias"].astype(logits.dtype)
                 case _:
                     maps = [layer(x) for x in maps]
         raise ValueError(f"The last layer of {self.architecture.name} must be an Output.")
 
-    def _weights(self, layer: Layer, dtype) -> tuple[jax.Array, jax.Array]:
-        weights = getattr(self, layer.name)
-        return weights.kernel[...].astype(dtype), weights.bias[...].astype(dtype)
+    def _weights(self, layer: Weighted | Output, dtype) -> dict[str, jax.Array]:
+        parameters = nnx.to_pure_dict(nnx.state(getattr(self, layer.name)))
+        return {kind: value.astype(dtype) for kind, value in parameters.items()}
 
 
 def exchange(maps: list[jax.Array], towers: int) -> list[jax.Array]:
@@ -138,11 +189,18 @@ def exchange(maps: list[jax.Array], towers: int) -> list[jax.Array]:
     return [joined] * len(maps)
 
 
-def _dropout(layer: Dropout, x, keys, index: int, tower) -> jax.Array:
-    if keys is None:
-        return x * jnp.asarray(layer.keep, x.dtype)
-    own = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, tower), index))(keys)
-    return jnp.where(layer.mask(own, x.shape[1:]), x, jnp.zeros((), x.dtype))
+def _share(joined: jax.Array, here: int, towers: int, first) -> list[jax.Array]:
+    """The towers' own maps out of the maps of all towers."""
+    own = joined.shape[-1] // towers
+    return [
+        jax.lax.dynamic_slice_in_dim(joined, (first + tower) * own, own, axis=joined.ndim - 1)
+        for tower in range(here)
+    ]
+
+
+def _own_keys(keys: jax.Array, tower, index: int) -> jax.Array:
+    """Keys of the rows for one tower and layer."""
+    return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, tower), index))(keys)
 
 
 def create(architecture: Architecture, classes: int, key: jax.Array, dtype=jnp.float32):
@@ -167,11 +225,10 @@ def apply(
 def partition_specs(architecture: Architecture, split_towers: bool) -> dict:
     """How parameters lie on a mesh: the tower axis over "model" if split, everything else whole."""
     own = PartitionSpec(MODEL_AXIS) if split_towers else PartitionSpec()
-    specs = {}
-    for layer in architecture.layers:
-        match layer:
-            case Convolution() | Dense():
-                specs[layer.name] = {"kernel": own, "bias": own}
-            case Output():
-                specs[layer.name] = {"kernel": own, "bias": PartitionSpec()}
-    return specs
+    output = architecture.layers[-1].name
+    return {
+        layer: {
+            kind: PartitionSpec() if (layer, kind) == (output, "bias") else own for kind in kinds
+        }
+        for layer, kinds in architecture.parameter_shapes(architecture.classes).items()
+    }

@@ -2,10 +2,19 @@
 
 Arrays are [rows, height, width, maps] of one tower, so that a window never reaches into the other
 tower, as in the 2012 source, where a layer sees the maps of its own GPU alone.
+
+All are x / d ** beta with d = k + alpha * (sum of squares over a window), and have the gradient in
+closed form, which keeps only x and d: with g the gradient of the result,
+    g / d ** beta - 2 alpha beta x * (sum over the mirrored window of g x / d ** (beta + 1)).
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
+
+WITHIN = (1, 2)  # height and width
+ACROSS = (3,)  # maps
 
 
 def across_map_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> jax.Array:
@@ -15,9 +24,7 @@ def across_map_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -
     and alpha is not rescaled there; for an even `n` the extra map is on the low side.
     Source: kernel kFCNorm of cuda-convnet, used by layers-145.cfg.
     """
-    low = n // 2
-    squares = _wide(x) ** 2
-    return _divide(x, k + alpha * _window_sum(squares, axis=3, low=low, high=n - 1 - low), beta)
+    return _normalize(x, ACROSS, n, k, alpha, beta)
 
 
 def spatial_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> jax.Array:
@@ -26,11 +33,43 @@ def spatial_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> j
     `alpha` multiplies the plain sum; pixels outside the image count as zero and alpha is not
     rescaled there. Source: layer type `rnorm` of cuda-convnet, layer `cnorm2` of layers-145.cfg.
     """
-    low = n // 2
-    total = _wide(x) ** 2
-    for axis in (1, 2):
-        total = _window_sum(total, axis=axis, low=low, high=n - 1 - low)
-    return _divide(x, k + alpha * total, beta)
+    return _normalize(x, WITHIN, n, k, alpha, beta)
+
+
+def contrast_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> jax.Array:
+    """As `spatial_norm`, but with squares of the differences from the mean of the n x n window.
+
+    The mean is over the pixels inside the image; what is divided is x itself, not the difference.
+    Source: layer type `cnorm` of cuda-convnet, used by the networks before net 137.
+    """
+    wide = _wide(x)
+    low, high = _reach(n)
+    counts = _window_sums(jnp.ones_like(wide[:1, :, :, :1]), WITHIN, low, high)
+    differences = wide - _window_sums(wide, WITHIN, low, high) / counts
+    squares = _window_sums(differences**2, WITHIN, low, high)
+    return (wide * _power(k + alpha * squares, beta)).astype(x.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4, 5))
+def _normalize(x, axes: tuple[int, ...], n: int, k: float, alpha: float, beta: float):
+    return _forward(x, axes, n, k, alpha, beta)[0]
+
+
+def _forward(x, axes, n, k, alpha, beta):
+    wide = _wide(x)
+    denominator = k + alpha * _window_sums(wide**2, axes, *_reach(n))
+    return (wide * _power(denominator, beta)).astype(x.dtype), (x, denominator)
+
+
+def _backward(axes, n, k, alpha, beta, kept, gradient):
+    x, denominator = kept
+    wide, scaled = _wide(x), _wide(gradient) * _power(denominator, beta)
+    low, high = _reach(n)
+    mirrored = _window_sums(scaled * wide / denominator, axes, high, low)
+    return ((scaled - 2 * alpha * beta * wide * mirrored).astype(x.dtype),)
+
+
+_normalize.defvjp(_forward, _backward)
 
 
 def _wide(x: jax.Array) -> jax.Array:
@@ -38,19 +77,27 @@ def _wide(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def _window_sum(x: jax.Array, axis: int, low: int, high: int) -> jax.Array:
-    length = x.shape[axis]
-    padding = [(0, 0)] * x.ndim
-    padding[axis] = (low, high)
-    padded = jnp.pad(x, padding)
-    parts = (jax.lax.slice_in_dim(padded, i, i + length, axis=axis) for i in range(low + 1 + high))
-    return sum(parts)
+def _reach(n: int) -> tuple[int, int]:
+    """How many neighbours a window has before and after its own place."""
+    return n // 2, n - 1 - n // 2
 
 
-def _divide(x: jax.Array, denominator: jax.Array, beta: float) -> jax.Array:
+def _window_sums(x: jax.Array, axes: tuple[int, ...], low: int, high: int) -> jax.Array:
+    """Sum over `low` neighbours before and `high` after, along each axis; zero beyond the edge."""
+    for axis in axes:
+        length = x.shape[axis]
+        padding = [(0, 0)] * x.ndim
+        padding[axis] = (low, high)
+        padded = jnp.pad(x, padding)
+        x = sum(
+            jax.lax.slice_in_dim(padded, i, i + length, axis=axis) for i in range(low + 1 + high)
+        )
+    return x
+
+
+def _power(denominator: jax.Array, beta: float) -> jax.Array:
+    """denominator ** -beta."""
     if beta == 0.75:  # two square roots cost less than a general power
         root = jax.lax.rsqrt(denominator)
-        factor = root * jnp.sqrt(root)
-    else:
-        factor = denominator**-beta
-    return (_wide(x) * factor).astype(x.dtype)
+        return root * jnp.sqrt(root)
+    return denominator**-beta

@@ -1,4 +1,11 @@
-"""Pooling with cuda-convnet's rule: the last window may hang over the edge and is clipped there."""
+"""Pooling with cuda-convnet's rule: the last window may hang over the edge and is clipped there.
+
+Max-pooling has a backward pass of its own. XLA's, a select-and-scatter, is slow on CPUs and refused
+in XLA's deterministic mode on GPUs; this one needs no scatter and gives the same: the gradient goes
+to the first maximum of each window.
+"""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +17,66 @@ def pooled_length(length: int, size: int, stride: int) -> int:
     return 1 - (size - length) // stride if length > size else 1
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def max_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
     """Maximum over size x size windows, `stride` apart (paper section 3.4: 3 and 2).
 
     `x` is [rows, height, width, maps]. The gradient goes to the first maximum of a window.
     """
     return _reduce(x, jax.lax.max, -np.inf, size, stride)
+
+
+def _max_pool_forward(x, size, stride):
+    y = max_pool(x, size, stride)
+    return y, (x, y)
+
+
+def _max_pool_backward(size, stride, kept, gradient):
+    """The input's gradient, one residue class of its rows and columns modulo `stride` at a time.
+
+    Pixel (stride u + a, stride v + b) is the pixel (a + stride m, b + stride n) of the windows
+    (u - m, v - n). So the gradient of a residue class (a, b) is a sum of a few gradients of
+    windows, each masked to where that pixel is the first maximum and shifted by (m, n); and the
+    classes, interleaved, are the gradient.
+    """
+    x, y = kept
+    rows, columns = y.shape[1:3]
+    side = max(rows, columns) * stride + size
+    padding = [(0, side - x.shape[axis]) for axis in (1, 2)]
+    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-np.inf)
+    classes, found = {}, jnp.zeros(y.shape, bool)
+    for i, j in np.ndindex(size, size):  # row by row: the first maximum wins
+        pixel = padded[:, i : i + rows * stride : stride, j : j + columns * stride : stride]
+        first = (pixel == y) & ~found
+        found |= first
+        masked = jnp.where(first, gradient, jnp.zeros((), gradient.dtype))
+        classes.setdefault((i % stride, j % stride), []).append((i // stride, j // stride, masked))
+    reach = (size - 1) // stride
+    parts = [
+        [_shifted_sum(classes.get((a, b), []), y, reach) for b in range(stride)]
+        for a in range(stride)
+    ]
+    # [rows, u, a, v, b, maps] is [rows, stride u + a, stride v + b, maps].
+    whole = jnp.stack([jnp.stack(row, axis=3) for row in parts], axis=2)
+    whole = whole.reshape(len(x), whole.shape[1] * stride, whole.shape[3] * stride, x.shape[3])
+    return (_cut(whole, x.shape),)
+
+
+def _shifted_sum(parts: list, y: jax.Array, reach: int) -> jax.Array:
+    """Sum of [rows, h, w, maps] moved down and right by (m, n), as [rows, h + reach, ...]."""
+    total = jnp.zeros((y.shape[0], y.shape[1] + reach, y.shape[2] + reach, y.shape[3]), y.dtype)
+    for m, n, part in parts:
+        total += jnp.pad(part, ((0, 0), (m, reach - m), (n, reach - n), (0, 0)))
+    return total
+
+
+def _cut(whole: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Cut what hangs over the edge; add zeros where no window reaches."""
+    missing = [(0, max(0, shape[axis] - whole.shape[axis])) for axis in (1, 2)]
+    return jnp.pad(whole, ((0, 0), *missing, (0, 0)))[:, : shape[1], : shape[2]]
+
+
+max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def average_pool(x: jax.Array, size: int, stride: int) -> jax.Array:

@@ -48,8 +48,9 @@ class TrainState(NamedTuple):
 class Preprocessing(NamedTuple):
     """Arrays that turn pixels into the network's input.
 
-    `mean` [crop, crop, channels] or [channels] is subtracted; `directions` [channels, channels]
-    is for colour noise (augment.scaled_directions).
+    `mean` is subtracted: [crop, crop, channels] whatever the place of the crop, [size, size,
+    channels] before the image is cropped, or [channels]. `directions` [channels, channels] is for
+    colour noise (augment.scaled_directions).
     """
 
     mean: np.ndarray
@@ -200,22 +201,27 @@ class Steps:
         return self._training_view(images, keys, step, preprocessing)
 
     def _training_view(self, images, keys: RowKeys, step, preprocessing: Preprocessing):
-        how = self.augmentation
+        how, mean = self.augmentation, preprocessing.mean.astype(self.dtype)
+        at_the_crop = mean.ndim == 3 and mean.shape[0] != how.crop
+        if at_the_crop:  # Caffe's way; the 2012 source takes the mean's centre for every crop
+            images = images.astype(self.dtype) - mean
         if how.random_crop:
             images = augment.random_crop(images, keys.crop(), how.crop)
         else:
             images = augment.central_crop(images, how.crop)
         if how.flip:
             images = augment.random_flip(images, keys.flip())
-        inputs = images.astype(self.dtype) - preprocessing.mean.astype(self.dtype)
+        inputs = images if at_the_crop else images.astype(self.dtype) - mean
         if how.noise:
             strength = jnp.where(step < how.noise_end, how.noise, 0.0)
             inputs = augment.colour_noise(inputs, keys.colour(), preprocessing.directions, strength)
         return inputs / how.scale
 
     def _evaluate(self, parameters, images, labels, preprocessing: Preprocessing):
-        images = augment.central_crop(images, self.augmentation.crop).astype(self.dtype)
-        inputs = (images - preprocessing.mean.astype(self.dtype)) / self.augmentation.scale
+        crop, mean = self.augmentation.crop, preprocessing.mean.astype(self.dtype)
+        images = augment.central_crop(images, crop).astype(self.dtype)
+        mean = augment.central_crop(mean, crop) if mean.ndim == 3 else mean
+        inputs = (images - mean) / self.augmentation.scale
         _, sums = scores.score(self._logits(parameters, inputs), labels)
         return jax.lax.psum(sums, DATA_AXIS)
 

@@ -1,0 +1,78 @@
+"""Show the networks: python -m alexnet_jax.model [NAME] [--compare NAME] [--plot FILE].
+
+Without a name all networks are listed with the error that their authors report; with one its layers
+are shown as a table; `--compare` sets another network beside it; `--plot` draws it in the manner of
+the paper's Figure 2.
+"""
+
+import argparse
+import difflib
+import sys
+
+from alexnet_jax.errors import UserError
+
+EXIT_USER_ERROR = 2
+
+
+def main() -> None:
+    """Parse flags first: --help answers before jax is imported."""
+    parser = argparse.ArgumentParser(
+        prog="python -m alexnet_jax.model", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("name", nargs="?", help="a network's name")
+    parser.add_argument("--compare", metavar="NAME", help="another network, side by side")
+    parser.add_argument("--classes", type=int, help="by default as many as its authors had")
+    parser.add_argument("--plot", metavar="FILE", help="draw it: a .png, .svg or .pdf")
+    given = parser.parse_args()
+    try:
+        show(given)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+
+
+def show(given: argparse.Namespace) -> None:
+    """Print or draw what was asked for."""
+    from alexnet_jax.model import summary
+    from alexnet_jax.model.networks import NETWORKS
+
+    if given.name is None:
+        if given.compare or given.plot:
+            raise UserError("Name the network to show: python -m alexnet_jax.model NAME.")
+        print(listing(NETWORKS.values()))
+        return
+    network = find(given.name, NETWORKS)
+    classes = given.classes or network.classes
+    if given.compare:
+        print(summary.comparison(network, find(given.compare, NETWORKS)))
+    else:
+        print(summary.full_table(network, classes))
+
+
+def find(name: str, networks: dict):
+    """The network of that name; UserError naming the nearest."""
+    if name in networks:
+        return networks[name]
+    near = difflib.get_close_matches(name, networks, n=1)
+    hint = f"did you mean {near[0]}" if near else "without a name all are listed"
+    raise UserError(f"There is no network '{name}': {hint}.")
+
+
+def listing(networks) -> str:
+    """A line for each network: name, parameters, reported error and its source."""
+    from alexnet_jax.model import summary
+
+    rows = [("network", "parameters", "reported error", "source")]
+    for network in networks:
+        count = summary.total(summary.summarize(network, network.classes)).parameters
+        rows.append((network.name, f"{count:,}", network.reported, network.source))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        f"{name:<{widths[0]}}  {count:>{widths[1]}}  {error:<{widths[2]}}  {source}".rstrip()
+        for name, count, error, source in rows
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Net 146, "1 CNN*" of the paper's Table 2: six convolutions, trained on larger sets first.
+
+    python -m alexnet_jax.main --config=configs/net146.py --config.data.path=DIR
+
+The authors' chain, each run starting from the layers of the one before
+(`--config.init.from_run=RUN`): net 145 on ILSVRC-2012 (configs/imagenet.py), then `:2009` on
+ImageNet's Fall 2009 release (10,184 classes, stopped in epoch 7), then `:2011` on the 2011 release
+(21,843 classes, stopped in epoch 9), then this, 54 epochs of fine-tuning on ILSVRC-2012: 39.0%
+top-1 and 16.6% top-5 error with ten views. None of it has been run here; the chain would take a
+year on two cores. `:smoke` takes three steps.
+"""
+
+from configs import default
+
+CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6")
+FC8_RAISED = 300 * 1024 / 1_281_167  # epochs: after 300 of the authors' files of 1,024 images
+
+
+def get_config(argument: str = ""):
+    """Comments of layer-params-146-2012-2011.cfg; the pre-training's rates are net 145's first."""
+    words = default.options(argument, ("2009", "2011", "smoke"))
+    config = default.get_config()
+    config.name = config.model.network = "net146"
+    config.data.shared_by = 32
+    if "2009" in words:
+        config.name += "-2009"
+        config.epochs = 6.65
+        config.model.classes = 10_184
+        config.init.layers = CONVOLUTIONS[:5]
+    elif "2011" in words:
+        config.name += "-2011"
+        config.epochs = 8.11
+        config.model.network = "net146_2011"
+        config.model.classes = 21_843
+        config.init.layers = CONVOLUTIONS
+    else:
+        config.epochs = 54.0
+        config.data.colour_noise_epochs = 38.0
+        config.init.layers = (*CONVOLUTIONS, "fc6", "fc7")
+        last = ((22, 0.0001), (42, 0.00001))
+        config.optimizer.weights = ((0, 0.001), *last)
+        config.optimizer.layers.conv1 = {
+            "weights": ((0, 0.0001), (5, 0.00001), (7, 0.0)),
+            "biases": ((0, 0.02), (7, 0.0)),
+        }
+        config.optimizer.layers.conv6 = {"biases": ((0, 0.002),)}
+        config.optimizer.layers.fc8 = {
+            "weights": ((0, 0.001), (FC8_RAISED, 0.01), (9, 0.001), *last)
+        }
+    return default.smoke(config) if "smoke" in words else config

@@ -1,0 +1,28 @@
+"""The one-tower AlexNet without normalisation, as torchvision trains what it calls AlexNet.
+
+    python -m alexnet_jax.main --config=configs/one_weird_trick.py --config.data.path=DIR
+
+90 epochs of 256 images, the rate divided by ten every 30. torchvision reports 43.5% top-1 and
+20.9% top-5 error on the centre crop. Two things differ here: its crops also change size and shape,
+and it decays biases. It has not been run here; two cores would need some eight weeks. `:smoke`
+takes three steps.
+"""
+
+from configs import default
+
+
+def get_config(argument: str = ""):
+    """torchvision's recipe for its AlexNet."""
+    words = default.options(argument, ("smoke",))
+    config = default.get_config()
+    config.name = config.model.network = "one_weird_trick"
+    config.batch = 256
+    config.epochs = 90.0
+    config.data.mean = "channel"
+    config.data.channel_mean = (123.675, 116.28, 103.53)
+    config.data.scale = 57.4  # the mean of torchvision's deviations of the three colours
+    config.data.colour_noise = 0.0
+    config.optimizer.weights = ((0, 0.01), (30, 0.001), (60, 0.0001))
+    config.optimizer.biases = config.optimizer.weights
+    config.optimizer.weight_decay = 0.0001
+    return default.smoke(config) if "smoke" in words else config

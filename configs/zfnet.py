@@ -1,0 +1,23 @@
+"""Zeiler and Fergus's network of 2013 with the settings of their paper.
+
+    python -m alexnet_jax.main --config=configs/zfnet.py --config.data.path=DIR --workdir=DIR
+
+70 epochs of 128 images; the rate is lowered by hand when the validation error stands still, here
+by the plateau rule. They report 38.4% top-1 and 16.5% top-5 error with ten views. Their bound on
+the size of a filter (RMS 0.1) is not kept here. It has not been run; two cores would need some
+three months. `:smoke` takes three steps.
+"""
+
+from configs import default
+
+
+def get_config(argument: str = ""):
+    """Section 3 of arXiv 1311.2901."""
+    words = default.options(argument, ("smoke",))
+    config = default.get_config()
+    config.name = config.model.network = "zfnet"
+    config.epochs = 70.0
+    config.data.colour_noise = 0.0
+    config.optimizer.schedule = "plateau"
+    config.optimizer.biases = config.optimizer.weights
+    return default.smoke(config) if "smoke" in words else config

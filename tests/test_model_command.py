@@ -1,0 +1,68 @@
+"""python -m alexnet_jax.model: tables of networks for people."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def show(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "alexnet_jax.model", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_list_of_all_networks_with_reported_errors():
+    done = show()
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert "60,965,224" in lines["net145"]
+    assert "40.7 / 18.2" in lines["net145"]
+    assert "layers-145.cfg" in lines["net145"]
+    assert {"paper", "caffenet", "zfnet", "cifar_11pct", "figure1_tanh"} <= set(lines)
+
+
+def test_a_table_has_a_line_for_each_layer():
+    done = show("net145")
+    lines = done.stdout.splitlines()
+    conv2 = next(line for line in lines if line.startswith("conv2"))
+    assert "convolution 5x5, 256 filters, padding 2" in conv2
+    assert conv2.split()[-6:] == ["27x27x128", "5x5x48x128", "307,456", "223,948,800", "186,624",
+                                  "3.5"]  # fmt: skip
+    assert sum("towers meet" in line for line in lines) == 3
+    total = next(line for line in lines if line.startswith("total"))
+    assert total.split()[1:] == ["60,965,224", "724,406,816", "659,272"]
+
+
+def test_a_comparison_marks_what_differs():
+    done = show("net145", "--compare", "paper")
+    marked = [line for line in done.stdout.splitlines() if any(f"  {m}  " in line for m in "|<>")]
+    text = "\n".join(marked)
+    assert "alpha 2e-05" in text
+    assert "alpha 0.0001" in text
+    assert "(weights 0.03, bias 1)" in text
+    assert "norm over 5x5 pixels" in text
+    assert "conv1   convolution" not in text.split("\n", 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["net154"], "There is no network 'net154': did you mean net15"),
+        (["net145", "--compare", "zfnett"], "did you mean zfnet"),
+        (["--compare", "net145"], "Name the network to show"),
+    ],
+)
+def test_a_mistake_gets_one_sentence(words, sentence):
+    done = show(*words)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1

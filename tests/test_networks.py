@@ -1,0 +1,176 @@
+"""Every network of the lists: sizes against numbers typed from the facts, steps, towers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from alexnet_jax.model import network, summary
+from alexnet_jax.model.networks import NETWORKS
+from tests import miniature
+
+# Derived from the layer files of the 2012 release by hand, biases included.
+PARAMETERS = {
+    "net120_2012": 60_870_376,
+    "net131": 60_870_376,
+    "net135": 60_870_376,
+    "net137": 60_870_376,
+    "net145": 60_965_224,
+    "net146": 61_555_304,
+    "net145_half": 59_798_312,
+    "net147": 60_965_224,
+    "net148": 60_965_224,
+    "paper": 60_965_224,
+    "bvlc_alexnet": 60_965_224,
+    "caffenet": 60_965_224,
+    "one_weird_trick": 61_100_840,
+    "cifar_18pct": 89_578,
+    "cifar_80sec": 145_578,
+    "figure1_relu": 89_578,
+    "lenet5": 61_706,
+}
+# Sides of the maps after conv1, pool1, conv2, pool2, conv3, conv4, conv5, pool3.
+SIDES = {
+    "net145": (55, 27, 27, 13, 13, 13, 13, 6),
+    "net137": (55, 27, 27, 13, 13, 13, 13, 6),
+    "net147": (55, 28, 26, 13, 13, 13, 11, 6),
+    "bvlc_alexnet": (55, 27, 27, 13, 13, 13, 13, 6),
+    "one_weird_trick": (55, 27, 27, 13, 13, 13, 13, 6),
+    "zfnet": (110, 55, 26, 13, 13, 13, 13, 6),
+    "cifar_18pct": (32, 16, 16, 8, 8, 4),
+}
+
+
+def count(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_those_of_the_facts(name):
+    architecture = NETWORKS[name]
+    rows = summary.summarize(architecture, architecture.classes)
+    assert summary.total(rows).parameters == PARAMETERS[name]
+    drawn = jax.eval_shape(
+        lambda: network.create(architecture, architecture.classes, jax.random.key(0))[1]
+    )
+    assert count(drawn) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_maps_have_the_sides_of_the_facts(name):
+    rows = summary.summarize(NETWORKS[name], 10)
+    sides = [row.output[0] for row in rows if "conv" in row.name or "pool" in row.what]
+    assert tuple(sides) == SIDES[name]
+
+
+def test_activations_are_counted_as_in_figure_2():
+    rows = {row.name: row for row in summary.summarize(NETWORKS["net145"], 1000)}
+    assert rows["conv1"].activations == 290_400
+    assert summary.total(list(rows.values())).activations == 659_272
+
+
+def test_multiply_adds_are_those_of_the_compiled_program():
+    """XLA's own count of a forward pass: two operations each, the rest are small change."""
+    architecture = NETWORKS["one_weird_trick"]
+    graph = network.graph_of(architecture, 1000)
+    shapes = jax.eval_shape(lambda: network.create(architecture, 1000, jax.random.key(0))[1])
+    images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+    cost = jax.jit(lambda p, x: network.apply(graph, p, x)).lower(shapes, images).cost_analysis()
+    products = summary.total(summary.summarize(architecture, 1000)).multiply_adds
+    # XLA leaves out products with padding, which the convention counts.
+    assert 0.9 * 2 * products < cost["flops"] < 2 * products * 1.02
+
+
+def narrow(name):
+    """The network at a tenth of its width or less, the small ones at half."""
+    architecture = NETWORKS[name]
+    return architecture.with_width(1 / 24 if architecture.input_size > 100 else 1 / 2)
+
+
+def step_of(name, data, model, dtype, architecture=None):
+    """Loss and parameters after one training step, and the scores of an evaluation."""
+    architecture = architecture or narrow(name)
+    steps = miniature.make_steps(name, data, model, dtype, architecture=architecture)
+    size, channels = architecture.input_size, architecture.channels
+    random = np.random.default_rng(1)
+    images = random.integers(0, 256, (miniature.BATCH, size, size, channels), np.uint8)
+    labels = random.integers(0, miniature.CLASSES, miniature.BATCH).astype(np.int32)
+    batch = miniature.put(steps, images, labels)
+    preprocessing = miniature.plain_preprocessing(steps)
+    state, loss = steps.training()(steps.initial_state(), *batch, preprocessing)
+    scored = steps.evaluation()(state.parameters, *batch, preprocessing)
+    return jax.device_get({"loss": loss, "parameters": state.parameters, "scores": scored})
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_network_takes_a_step(name):
+    result = step_of(name, 1, 1, "float32")
+    assert np.isfinite(result["loss"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result["parameters"]))
+    assert result["scores"]["images"] == miniature.BATCH
+
+
+TWO_TOWERS = sorted(name for name, network in NETWORKS.items() if network.towers == 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TWO_TOWERS)
+def test_two_towers_agree_on_one_device_and_on_two(float64, name):
+    ours, theirs = (step_of(name, 1, model, "float64") for model in (2, 1))
+    pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+    for a, b in pairs:
+        assert np.linalg.norm(a - b) <= 1e-12 * np.linalg.norm(b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_network_takes_a_step_at_full_size(name, dtype):
+    """And its centred logits at the start are those of float32, within 3% in bfloat16."""
+    architecture = NETWORKS[name]
+    graph = network.graph_of(architecture, architecture.classes)
+    key = jax.random.key(0)
+    draw = jax.jit(lambda: network.create(architecture, architecture.classes, key)[1])
+    parameters = draw()
+    side = architecture.input_size
+    images = 60 * jax.random.normal(key, (2, side, side, architecture.channels))
+
+    def loss(parameters, dtype):
+        logits = network.apply(graph, parameters, images, jax.random.split(key, 2), dtype)
+        return jax.nn.log_softmax(logits)[:, 0].mean()
+
+    gradients = jax.jit(jax.grad(loss), static_argnums=1)(parameters, dtype)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+    evaluate = jax.jit(lambda p, t: network.apply(graph, p, images, dtype=t), static_argnums=1)
+    ours, wide = (evaluate(parameters, t) for t in (dtype, "float32"))
+    ours, wide = ours - ours.mean(axis=1, keepdims=True), wide - wide.mean(axis=1, keepdims=True)
+    assert jnp.linalg.norm(ours - wide) < 0.03 * jnp.linalg.norm(wide)
+
+
+def test_the_split_softmax_is_that_of_all_classes(float64):
+    """Each tower's half of the classes, against one matrix that is zero elsewhere."""
+    architecture = narrow("net146_2011")
+    graph, parameters = network.create(architecture, 7, jax.random.key(0), jnp.float64)
+    assert parameters["fc8"]["kernel"].shape[-1] == 4
+    images = 60 * jax.random.normal(jax.random.key(1), (2, 224, 224, 3), jnp.float64)
+    logits = network.apply(graph, parameters, images, dtype=jnp.float64)
+    assert logits.shape == (2, 7)
+    bigger = jax.tree.map(lambda x: x, parameters)
+    bigger["fc8"]["kernel"] = parameters["fc8"]["kernel"].at[0, :, 2].add(1.0)
+    moved = network.apply(graph, bigger, images, dtype=jnp.float64) - logits
+    assert set(np.argwhere(np.abs(moved) > 1e-9)[:, 1].tolist()) == {2}
+    bigger["fc8"]["kernel"] = parameters["fc8"]["kernel"].at[1, :, 2].add(1.0)
+    moved = network.apply(graph, bigger, images, dtype=jnp.float64) - logits
+    assert set(np.argwhere(np.abs(moved) > 1e-9)[:, 1].tolist()) == {6}
+    bigger["fc8"]["kernel"] = parameters["fc8"]["kernel"].at[1, :, 3].add(1.0)  # not a class
+    np.testing.assert_array_equal(network.apply(graph, bigger, images, dtype=jnp.float64), logits)
+
+
+def test_activation_and_dropout_are_choices():
+    from alexnet_jax.model.layers import Dropout, ReLU, Tanh
+
+    changed = NETWORKS["net145"].with_activation(Tanh()).with_dropout_scaled(True)
+    kinds = [type(layer) for layer in changed.layers]
+    assert kinds.count(Tanh) == 7
+    assert ReLU not in kinds
+    assert all(layer.scale_in_training for layer in changed.layers if isinstance(layer, Dropout))
