@@ -13,13 +13,17 @@ quickstart: .venv/installed
 test: .venv/installed lint
 	$(RUN) -m pytest -m "not slow"
 
-# The slow rest: full-size networks, real processes, kills.
-test-all: .venv/installed
+# The slow rest: full-size networks, other people's implementations, real processes, kills.
+test-all: .venv/installed .venv/peers
 	$(RUN) -m pytest -m slow
 
 lint: .venv/installed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+
+.venv/peers: tests/requirements-peers.txt .venv/installed
+	$(RUN) -m pip install --quiet -r $< && touch $@ || \
+	  echo "The peers of $< can't be installed: their tests are skipped."
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -13,7 +13,7 @@ from alexnet_jax import rates
 from alexnet_jax.errors import UserError
 from alexnet_jax.model.layers import ReLU, Sigmoid, Tanh
 from alexnet_jax.model.network import Architecture
-from alexnet_jax.model.networks import NETWORKS
+from alexnet_jax.model.networks import named
 from alexnet_jax.training.optimizer import Group, Plateau, Schedule
 from alexnet_jax.training.step import Augmentation
 
@@ -60,11 +60,7 @@ class Plan:
 def architecture_of(config: ConfigDict) -> Architecture:
     """The network that the config names, with its towers, width and dropout."""
     model = config.model
-    if model.network not in NETWORKS:
-        raise UserError(
-            f"model.network is '{model.network}': expected one of {', '.join(NETWORKS)}."
-        )
-    architecture = NETWORKS[model.network]
+    architecture = named(model.network)
     if model.towers is not None:
         if model.towers not in (1, architecture.towers):
             raise UserError(

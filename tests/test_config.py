@@ -152,7 +152,7 @@ def test_mesh_paths_end_logging_and_checkpoints_may_change(field, value):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_config_has_a_smoke_version_and_a_command(name):
     config = load(name, "smoke")
-    assert config.name == f"{name}-smoke"
+    assert config.name.endswith("-smoke")
     assert config.steps <= 5
     assert config.batch % 8 == 0
     assert config.data.source in ("synthetic", "digits")
@@ -205,7 +205,7 @@ def set_field(config, dotted, value):
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("model.network", "net154", "'net154': expected one of net145"),
+        ("model.network", "net154", "no network 'net154'.*did you mean net15"),
         ("model.towers", 3, "leave it unset, or set 1"),
         ("model.width", 0.0, "must be above 0"),
         ("model.classes", 10, "the data has 1000 classes"),

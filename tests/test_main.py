@@ -51,7 +51,7 @@ def assert_one_sentence(done, sentence):
         (["--config=configs/imagenet.py", "--config.data.path=nowhere"], "nowhere/train is not a"),
         (["--config.parallel.model=2"], "parallel.model=2 does not divide the 1 device"),
         (["--config.model.dtype=float64"], "float64 needs JAX_ENABLE_X64=1"),
-        (["--config.model.network=alexnet"], "expected one of net145, quickstart"),
+        (["--config.model.network=alexnet"], "no network 'alexnet': did you mean bvlc_alexnet"),
         (["--config.init.from_run=nowhere"], "init.from_run=nowhere is not the folder of a run"),
     ],
 )

@@ -1,6 +1,6 @@
 """Networks against other people's implementations: ONNX Runtime, OpenCV's Caffe reader, PyTorch.
 
-These are in requirements-peers.txt; a test is skipped where one of them is not installed.
+A test is skipped where one of them is not installed.
 """
 
 import pathlib
@@ -18,10 +18,13 @@ from alexnet_jax.model.weighted import Convolution, Dense, Output
 from tests import caffemodel
 
 CLASSES = 20
+pytestmark = pytest.mark.slow
 
 
 def peer(name):
-    return pytest.importorskip(name, reason=f"{name} is not installed: requirements-peers.txt")
+    return pytest.importorskip(
+        name, reason=f"{name} is not installed: tests/requirements-peers.txt"
+    )
 
 
 def drawn(architecture, dtype=jnp.float32):

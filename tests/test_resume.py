@@ -16,7 +16,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 def start(workdir):
     """A short quickstart that saves and evaluates often."""
-    clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    left_out = ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES", "JAX_COMPILATION_CACHE_DIR")
+    clean = {name: value for name, value in os.environ.items() if name not in left_out}
     command = [
         sys.executable, "-m", "alexnet_jax.main", "--config=configs/quickstart.py",
         f"--workdir={workdir}", "--config.epochs=8.0", "--config.checkpoint.every_steps=20",

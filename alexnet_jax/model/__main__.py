@@ -6,7 +6,6 @@ the paper's Figure 2.
 """
 
 import argparse
-import difflib
 import sys
 
 from alexnet_jax.errors import UserError
@@ -35,28 +34,19 @@ def main() -> None:
 def show(given: argparse.Namespace) -> None:
     """Print or draw what was asked for."""
     from alexnet_jax.model import summary
-    from alexnet_jax.model.networks import NETWORKS
+    from alexnet_jax.model.networks import NETWORKS, named
 
     if given.name is None:
         if given.compare or given.plot:
             raise UserError("Name the network to show: python -m alexnet_jax.model NAME.")
         print(listing(NETWORKS.values()))
         return
-    network = find(given.name, NETWORKS)
+    network = named(given.name)
     classes = given.classes or network.classes
     if given.compare:
-        print(summary.comparison(network, find(given.compare, NETWORKS)))
+        print(summary.comparison(network, named(given.compare)))
     else:
         print(summary.full_table(network, classes))
-
-
-def find(name: str, networks: dict):
-    """The network of that name; UserError naming the nearest."""
-    if name in networks:
-        return networks[name]
-    near = difflib.get_close_matches(name, networks, n=1)
-    hint = f"did you mean {near[0]}" if near else "without a name all are listed"
-    raise UserError(f"There is no network '{name}': {hint}.")
 
 
 def listing(networks) -> str:

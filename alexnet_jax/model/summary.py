@@ -174,8 +174,9 @@ def comparison(one: Architecture, other: Architecture) -> str:
          for layer in architecture.layers]
         for architecture in (one, other)
     )  # fmt: skip
-    width = max(map(len, [*ours, one.name]))
-    lines = [f"{heading(one, one.classes)}   |   {heading(other, other.classes)}"]
+    heads = [heading(architecture, architecture.classes) for architecture in (one, other)]
+    width = max(map(len, [*ours, heads[0]]))
+    lines = [f"{heads[0]:<{width}}     {heads[1]}"]
     matcher = difflib.SequenceMatcher(a=ours, b=theirs, autojunk=False)
     for tag, a, b, c, d in matcher.get_opcodes():
         left, right = ours[a:b], theirs[c:d]
