@@ -5,6 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
+
+from alexnet_jax.model import drawing
+from alexnet_jax.model.networks import NETWORKS
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -52,12 +56,36 @@ def test_a_comparison_marks_what_differs():
     assert "conv1" not in text
 
 
+@pytest.mark.parametrize("name", ["net145.png", "net145.svg"])
+def test_a_network_is_drawn(tmp_path, name):
+    done = show("net145", "--plot", str(tmp_path / name))
+    assert done.returncode == 0, done.stderr
+    content = (tmp_path / name).read_bytes()
+    if name.endswith("svg"):
+        assert content.startswith(b"<?xml")
+    else:
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width > 1200
+            colours = len(picture.convert("RGB").getcolors(1 << 20))
+            assert colours > 100
+
+
+def test_volumes_are_to_scale_and_towers_cross_where_they_meet():
+    stages = drawing.stages(NETWORKS["net145"], 1000)
+    assert [stage.name for stage in stages if stage.crosses] == ["conv3", "fc6", "fc7", "fc8"]
+    sizes = {stage.name: stage.size for stage in stages}
+    assert sizes["conv1"][1] / sizes["conv3"][1] == 55 / 13
+    assert sizes["conv2"][0] / sizes["conv1"][0] == pytest.approx(128 / 48)
+    assert sizes["fc6"][1] / sizes["fc8"][1] == pytest.approx(2048 / 1000)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["net154"], "There is no network 'net154': did you mean net15"),
         (["net145", "--compare", "zfnett"], "did you mean zfnet"),
         (["--compare", "net145"], "Name the network to show"),
+        (["net145", "--plot", "net145.bmp"], "must end in .png, .svg, .pdf"),
     ],
 )
 def test_a_mistake_gets_one_sentence(words, sentence):

@@ -6,6 +6,7 @@ the paper's Figure 2.
 """
 
 import argparse
+import pathlib
 import sys
 
 from alexnet_jax.errors import UserError
@@ -33,7 +34,7 @@ def main() -> None:
 
 def show(given: argparse.Namespace) -> None:
     """Print or draw what was asked for."""
-    from alexnet_jax.model import summary
+    from alexnet_jax.model import drawing, summary
     from alexnet_jax.model.networks import NETWORKS, named
 
     if given.name is None:
@@ -45,7 +46,10 @@ def show(given: argparse.Namespace) -> None:
     classes = given.classes or network.classes
     if given.compare:
         print(summary.comparison(network, named(given.compare)))
-    else:
+    if given.plot:
+        drawing.draw(network, classes, pathlib.Path(given.plot))
+        print(f"Drawn: {given.plot}")
+    if not (given.compare or given.plot):
         print(summary.full_table(network, classes))
 
 
