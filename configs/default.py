@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config.steps = config_dict.placeholder(int)
 
     model = config.model = ConfigDict()
-    model.network = "net145"  # a name of alexnet_jax/model/networks.py
+    model.network = "net145"  # a name that python -m alexnet_jax.model lists
     model.towers = config_dict.placeholder(int)  # 1 makes it dense; unset: as the network says
     model.width = 1.0  # factor on filters and units
     model.classes = config_dict.placeholder(int)  # unset: as many as the data has

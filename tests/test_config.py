@@ -163,9 +163,10 @@ def test_every_config_has_a_smoke_version_and_a_command(name):
 
 def test_every_variant_of_a_config_is_sound():
     variants = {"imagenet": ("paper", "paper,smoke", "2013"), "lenet5": ("relu",),
-                "cifar10": ("short",)}  # fmt: skip
+                "cifar10": ("short", "80sec", "13pct", "11pct"), "caffe": ("caffenet",),
+                "figure1": ("tanh",), "net146": ("2009",)}  # fmt: skip
     for name, argument in ((n, a) for n, arguments in variants.items() for a in arguments):
-        plan_of(load(name, argument), records=1000, classes=10)
+        plan_of(load(name, argument), records=10_000, classes=10)
 
 
 def test_an_unknown_option_names_those_that_exist():
@@ -263,3 +264,75 @@ def test_a_batch_that_devices_cannot_share_is_refused():
     config.batch = 12
     with pytest.raises(UserError, match="batch=12 is not divisible by the 8 groups"):
         configuration.check(config, configuration.architecture_of(config), devices=8)
+
+
+# Epochs of the authors' changes by hand, typed from the comments of their layer-params files:
+# drops of the weights' rate, slowed and frozen early layers, end of colour noise, end of the run.
+BY_HAND = {
+    "net120_2012": ((22, 49, 81), ("conv1", "conv2"), 66, 73, 66, 95),
+    "net131": ((22, 46, 81), ("conv1", "conv2"), 66, 75, 66, 100),
+    "net135": ((20, 47, 81), ("conv1", "conv2"), 66, 75, 66, 96),
+    "net137": ((26, 50, 84), ("conv1", "conv2"), None, 75, 75, 99),
+    "net145_2010": ((23, 51, 78), ("conv1",), 68, 72, 68, 93),
+    "net148": ((22, 44, 86), ("conv1",), 69, 73, 69, 97),
+    "net150": ((25, 49, 79), ("conv1",), 66, 72, 66, 92),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_the_networks_of_2012_have_their_own_schedules(name):
+    drops, early, slowed, frozen, quiet, end = BY_HAND[name]
+    plan = plan_of(load("net2012", name))
+    assert plan.steps == step_after(end)
+    assert plan.augmentation.noise_end == step_after(quiet)
+    weights = {step_after(when): rate for when, rate in zip(drops, (1e-3, 1e-4, 1e-5), strict=True)}
+    assert dict(plan.groups["weights"].rates) == {0: 0.01} | weights
+    for layer in early:
+        pairs = dict(plan.groups[f"{layer}.weights"].rates)
+        assert pairs.pop(step_after(frozen)) == 0.0
+        if slowed:
+            assert pairs.pop(step_after(slowed)) == 1e-5
+        assert pairs == {0: 0.01} | {s: r for s, r in weights.items() if s < step_after(frozen)}
+        assert plan.groups[f"{layer}.biases"].rates[-1] == (step_after(frozen), 0.0)
+    assert "conv3.weights" not in plan.groups
+
+
+def test_net146_is_fine_tuned_as_in_2012():
+    config = load("net146")
+    plan = plan_of(config)
+    assert plan.steps == step_after(54)
+    assert plan.init_layers == (*(f"conv{i}" for i in range(1, 7)), "fc6", "fc7")
+    fc8 = plan.groups["fc8.weights"].rates
+    assert fc8[:3] == ((0, 1e-3), (2400, 1e-2), (step_after(9), 1e-3))  # 300 files of 1,024
+    assert plan.groups["conv1.weights"].rates[-1] == (step_after(7), 0.0)
+    assert plan.groups["conv6.biases"].rates == ((0, 0.002),)
+    pretraining = load("net146", "2011")
+    assert plan_of(pretraining, classes=21_841).classes == 21_843
+
+
+def test_caffe_runs_450_000_steps():
+    config = load("caffe", "caffenet")
+    plan = plan_of(config)
+    assert (config.model.network, config.batch, plan.steps) == ("caffenet", 256, 450_000)
+    weights, biases = plan.groups["weights"].rates, plan.groups["biases"].rates
+    assert [start for start, _ in weights] == [0, 100_000, 200_000, 300_000, 400_000]
+    assert weights[-1][1] == pytest.approx(1e-6)
+    assert [b / w for (_, b), (_, w) in zip(biases, weights, strict=True)] == pytest.approx([2] * 5)
+    assert (config.data.resize, config.data.mean_at) == ("warp", "crop")
+
+
+@pytest.mark.parametrize(
+    ("net", "epochs", "decays"),
+    [
+        ("80sec", 10, {"weights": 0.004, "fc64.weights": 0.03, "fc10.weights": 0.03}),
+        ("13pct", 520, {"weights": 0.0, "local3.weights": 0.004, "local4.weights": 0.004,
+                        "fc10.weights": 0.004}),
+        ("11pct", 520, {"weights": 0.0, "local3.weights": 0.004, "local4.weights": 0.004,
+                        "fc10.weights": 0.01}),
+    ],
+)  # fmt: skip
+def test_the_cifar_networks_have_their_own_decays(net, epochs, decays):
+    plan = plan_of(load("cifar10", net), records=50_000, classes=10)
+    assert plan.steps == epochs * 50_000 // 128 + (epochs * 50_000 % 128 > 0)
+    found = {name: group.weight_decay for name, group in plan.groups.items() if name != "biases"}
+    assert found == decays

@@ -206,3 +206,21 @@ def test_statistics_of_grey_images():
     grey = measured(sources.Digits("train", 8, 1))
     assert grey.colour_directions.shape == (1, 1)
     assert grey.colour_deviations[0] == pytest.approx(95.8, abs=1)
+
+
+def test_warping_squeezes_the_whole_image_into_the_square(tmp_path):
+    pixels = np.zeros((20, 60, 3), np.uint8)
+    pixels[:, :20] = (255, 0, 0)
+    pixels[:, 40:] = (0, 0, 255)
+    for split in ("train", "val"):
+        (tmp_path / split / "only").mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / split / "only/1.png")
+    arguments = ("folder", str(tmp_path), "val", 30, 3, 0, None)
+    (cropped, _), (warped, _) = (sources.open_splits(*arguments, warp) for warp in (False, True))
+    assert cropped.fingerprint != warped.fingerprint
+    image = warped.load([0])[0][0]
+    assert image.shape == (30, 30, 3)
+    assert image[15, 3].tolist() == [255, 0, 0]
+    assert image[15, 15].tolist() == [0, 0, 0]
+    assert image[15, 26].tolist() == [0, 0, 255]
+    assert cropped.load([0])[0][0][:, 5:25].max() == 0  # enlarged: only the seams are mixed

@@ -16,8 +16,10 @@ def named(name: str) -> Architecture:
     """The network of that name; UserError with the nearest name where there is none."""
     if name in NETWORKS:
         return NETWORKS[name]
-    near = difflib.get_close_matches(name, NETWORKS, n=1)
+    near = [known for known in NETWORKS if name in known]
+    near = near or difflib.get_close_matches(name, NETWORKS, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise UserError(
-        f"There is no network '{name}': {hint}python -m alexnet_jax.model lists them all."
+        f"There is no network '{name}': {hint}The paper's is net145; python -m alexnet_jax.model "
+        "lists them all."
     )
