@@ -18,6 +18,7 @@ from alexnet_jax import config as configuration
 from alexnet_jax.data import augment, sources, statistics
 from alexnet_jax.errors import UserError
 from alexnet_jax.model import summary
+from alexnet_jax.model.network import Architecture
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel import processes
 from alexnet_jax.provenance import provenance
@@ -74,7 +75,25 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Ru
         f"{plan.steps / plan.steps_per_epoch:.4g} epochs; "
         f"{mesh.size} device(s), data x model = {mesh.devices.shape[0]} x {mesh.devices.shape[1]}"
     )
-    steps = Steps(
+    steps = make_steps(config, plan, architecture, mesh)
+    source = config.init.from_run
+    if source is not None and before is None:
+        shapes = steps.state_shapes().parameters
+        checkpoint.check_parameters(pathlib.Path(source), shapes, plan.init_layers)
+    measured = measure_statistics(training, workdir / "statistics.npz", plan.workers, terminal)
+    preprocessing = make_preprocessing(config, architecture, measured, mesh)
+    compiled = compile_steps(steps, config.batch, data.size, preprocessing, terminal)
+    return Run(
+        config, plan, facts, training, validation, mesh, preprocessing, steps, steps.views(),
+        *compiled,
+    )  # fmt: skip
+
+
+def make_steps(
+    config: ConfigDict, plan: configuration.Plan, architecture: Architecture, mesh: Mesh
+) -> Steps:
+    """The network with its update rule on the mesh."""
+    return Steps(
         architecture=architecture,
         classes=plan.classes,
         optimizer=optimizer.momentum_sgd(plan.groups, config.optimizer.momentum, plan.schedule),
@@ -85,25 +104,23 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Ru
         compute_dtype=jnp.dtype(config.model.compute_dtype),
         norm_every=config.log.every_steps,
     )
-    source = config.init.from_run
-    if source is not None and before is None:
-        shapes = steps.state_shapes().parameters
-        checkpoint.check_parameters(pathlib.Path(source), shapes, plan.init_layers)
-    measured = measure_statistics(training, workdir / "statistics.npz", plan.workers, terminal)
-    preprocessing = Preprocessing(
-        mean=np.float32(data.channel_mean)
-        if data.mean == "channel"
-        else measured.mean_image
-        if data.mean_at == "crop"
-        else augment.mean_view(measured.mean_image, architecture.input_size),
-        directions=augment.scaled_directions(measured),
-    )
-    preprocessing = meshes.put_replicated(mesh, preprocessing)
-    compiled = compile_steps(steps, config.batch, data.size, preprocessing, terminal)
-    return Run(
-        config, plan, facts, training, validation, mesh, preprocessing, steps, steps.views(),
-        *compiled,
-    )  # fmt: skip
+
+
+def make_preprocessing(
+    config: ConfigDict,
+    architecture: Architecture,
+    measured: statistics.Statistics,
+    mesh: Mesh,
+) -> Preprocessing:
+    """What the training set's statistics contribute to a view, on every device."""
+    if config.data.mean == "channel":
+        mean = np.float32(config.data.channel_mean)
+    elif config.data.mean_at == "crop":
+        mean = measured.mean_image
+    else:
+        mean = augment.mean_view(measured.mean_image, architecture.input_size)
+    values = Preprocessing(mean, augment.scaled_directions(measured))
+    return meshes.put_replicated(mesh, values)
 
 
 def facts_of(

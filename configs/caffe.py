@@ -4,8 +4,7 @@
 
 450,000 steps of 256 images warped to 256 x 256, the rate divided by ten every 100,000. Its authors
 report 42.9% top-1 and 19.8% top-5 error on the centre crop; `:caffenet` 42.6% and 19.6%. It has
-not been run here; two cores, at some 20 images/s, would need nine weeks. `:smoke` takes three
-steps.
+been neither run to its end nor timed here. `:smoke` takes three steps.
 """
 
 from configs import default

@@ -13,7 +13,8 @@ three steps.
 
 from configs import default
 
-# First drop by ten, second drop, end, in epochs.
+# First drop by ten, second drop, end, in epochs. The drops of 18pct and 80sec and all of 11pct are
+# stated; the others are taken after them.
 EPOCHS = {"18pct": (120, 130, 140), "80sec": (8, 10, 10), "13pct": (500, 510, 520),
           "11pct": (500, 510, 520)}  # fmt: skip
 # Weight decay of each layer that does not have that of `all`.

@@ -6,8 +6,8 @@ The authors' chain, each run starting from the layers of the one before
 (`--config.init.from_run=RUN`): net 145 on ILSVRC-2012 (configs/imagenet.py), then `:2009` on
 ImageNet's Fall 2009 release (10,184 classes, stopped in epoch 7), then `:2011` on the 2011 release
 (21,843 classes, stopped in epoch 9), then this, 54 epochs of fine-tuning on ILSVRC-2012: 39.0%
-top-1 and 16.6% top-5 error with ten views. None of it has been run here; the chain would take a
-year on two cores. `:smoke` takes three steps.
+top-1 and 16.6% top-5 error with ten views. None of it has been run to its end or timed here.
+`:smoke` takes three steps.
 """
 
 from configs import default

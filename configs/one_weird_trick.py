@@ -4,8 +4,8 @@
 
 90 epochs of 256 images, the rate divided by ten every 30. torchvision reports 43.5% top-1 and
 20.9% top-5 error on the centre crop. Two things differ here: its crops also change size and shape,
-and it decays biases. It has not been run here; two cores would need some eight weeks. `:smoke`
-takes three steps.
+and it decays biases. It has been neither run to its end nor timed here. `:smoke` takes three
+steps.
 """
 
 from configs import default

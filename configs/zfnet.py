@@ -4,8 +4,8 @@
 
 70 epochs of 128 images; the rate is lowered by hand when the validation error stands still, here
 by the plateau rule. They report 38.4% top-1 and 16.5% top-5 error with ten views. Their bound on
-the size of a filter (RMS 0.1) is not kept here. It has not been run; two cores would need some
-three months. `:smoke` takes three steps.
+the size of a filter (RMS 0.1) is not kept here. It has been neither run to its end nor timed here.
+`:smoke` takes three steps.
 """
 
 from configs import default

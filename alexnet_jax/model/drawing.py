@@ -78,7 +78,7 @@ def stages(architecture: Architecture, classes: int) -> list[Stage]:
 
 
 def draw(architecture: Architecture, classes: int, path: pathlib.Path) -> None:
-    """Write the picture; UserError for a kind of file that can't be written."""
+    """Write the picture; UserError where its kind or place can't be written."""
     if path.suffix not in FORMATS:
         raise UserError(f"--plot={path} must end in {', '.join(FORMATS)}.")
     import matplotlib
@@ -103,11 +103,11 @@ def draw(architecture: Architecture, classes: int, path: pathlib.Path) -> None:
         width, height, depth = stage.size
         for tower, level in enumerate(places):
             for origin, (x, y) in enumerate(before):
-                own = origin == tower and not softmax
-                if own or stage.crosses:
-                    style = {"color": TOWER_COLOURS[origin], "lw": 1.0} if own or softmax else {
-                        "color": TOWER_COLOURS[origin], "lw": 1.0, "ls": (0, (4, 3))}  # fmt: skip
-                    axes.plot([x, at - 3], [y, level], zorder=1, alpha=0.8, **style)
+                from_other = origin != tower and not softmax
+                if stage.crosses or not from_other:
+                    line = {"color": TOWER_COLOURS[origin], "lw": 1.0, "alpha": 0.8, "zorder": 1}
+                    dashes = (0, (4, 3)) if from_other else "-"
+                    axes.plot([x, at - 3], [y, level], ls=dashes, **line)
             colour = GREY if softmax else TOWER_COLOURS[tower]
             _volume(axes, at, level, stage, colour)
             top = level + height / 2 + DEPTH[1] * depth + 7
@@ -125,8 +125,12 @@ def draw(architecture: Architecture, classes: int, path: pathlib.Path) -> None:
     if architecture.towers == 2:
         note = "dashed: what a tower receives from the other"
         _write(axes, 0, reach - 24, note, ha="left", fontsize=9, color=GREY)
-    figure.savefig(path, dpi=130, bbox_inches="tight", facecolor="white")
-    pyplot.close(figure)
+    try:
+        figure.savefig(path, dpi=130, bbox_inches="tight", facecolor="white")
+    except OSError as error:
+        raise UserError(f"--plot={path} can't be written ({error.strerror}).") from error
+    finally:
+        pyplot.close(figure)
 
 
 def _volume(axes, x: float, y: float, stage: Stage, colour: str) -> None:

@@ -37,11 +37,10 @@ def summarize(architecture: Architecture, classes: int) -> list[Row]:
         kernel, products, activations = (), 0, 0
         match layer:
             case Output():
-                output, activations = (classes,), classes
-                kernel, products = own["kernel"][1:], towers * math.prod(shape) * classes
-                if layer.split:  # units beyond the last class are there, but not used
-                    kernel, products = own["kernel"][1:], math.prod(shape) * classes
-                    parameters = products + classes
+                output, activations, kernel = (classes,), classes, own["kernel"][1:]
+                # With split classes each is in one tower; units beyond the last are not used.
+                products = (1 if layer.split else towers) * math.prod(shape) * classes
+                parameters = products + classes
             case Convolution() | LocallyConnected() | Dense():
                 output = layer.output(shape, towers)
                 kernel = own["kernel"][1:]
@@ -49,18 +48,8 @@ def summarize(architecture: Architecture, classes: int) -> list[Row]:
                 activations = towers * math.prod(output)
             case _:
                 output = layer.output(shape, towers)
-        rows.append(
-            Row(
-                name,
-                describe(layer),
-                output,
-                kernel,
-                parameters,
-                products,
-                activations,
-                section(layer),
-            )  # fmt: skip
-        )
+        costs = (parameters, products, activations)
+        rows.append(Row(name, describe(layer), output, kernel, *costs, section(layer)))
     return rows
 
 
@@ -127,8 +116,9 @@ def heading(architecture: Architecture, classes: int) -> str:
 
 
 def table(architecture: Architecture, classes: int) -> str:
-    """The layers with parameters as text, with a total; a training step costs about six times the
-    multiply-adds.
+    """The layers with parameters as text, with a total.
+
+    A training step costs about six times the multiply-adds.
     """
     rows = [row for row in summarize(architecture, classes) if row.parameters]
     lines = [f"{'layer':<8}{'output of a tower':>20}{'parameters':>14}{'multiply-adds':>16}"]

@@ -68,7 +68,7 @@ def summary(
             f"{means['top1_error']:>14.2%}{means['top5_error']:>14.2%}"
         )
     lines.append(
-        "Training: the mean since the last line but one, augmented and with dropout. Best "
+        "Training: the mean since the line before the last, as the network was trained. Best "
         f"validation top-1 error: {best['top1_error']:.2%}, at step {best['step']:,}."
     )
     return "\n".join(lines)

@@ -137,7 +137,7 @@ class Steps:
 
     def evaluation(self):
         """jitted (parameters, images, labels, preprocessing) -> scores of the centre view."""
-        inputs = (self._state_specs().parameters, ROWS, ROWS, WHOLE)
+        inputs = (self._parameter_specs(), ROWS, ROWS, WHOLE)
         return jax.jit(self._mapped(self._evaluate, inputs, WHOLE))
 
     def with_scores_reset(self, state: TrainState) -> TrainState:
@@ -189,7 +189,7 @@ class Steps:
 
     def _norm(self, gradients: network.Parameters) -> jax.Array:
         """Length of the gradient over all towers."""
-        specs = self._state_specs().parameters
+        specs = self._parameter_specs()
         total = {True: 0.0, False: 0.0}
         for layer, kinds in gradients.items():
             for kind, gradient in kinds.items():
@@ -240,9 +240,11 @@ class Steps:
             scores=scores.no_scores(self.dtype),
         )
 
+    def _parameter_specs(self) -> dict:
+        return network.partition_specs(self.architecture, self.mesh.shape[MODEL_AXIS] > 1)
+
     def _state_specs(self) -> TrainState:
-        split = self.mesh.shape[MODEL_AXIS] > 1
-        parameters = network.partition_specs(self.architecture, split)
+        parameters = self._parameter_specs()
         specs = optimizers.state_specs(jax.eval_shape(self._draw_state), parameters)
         return specs._replace(parameters=parameters)
 

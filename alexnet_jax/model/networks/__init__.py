@@ -4,11 +4,12 @@ import difflib
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.model.network import Architecture
-from alexnet_jax.model.networks import net2012, published, small
+from alexnet_jax.model.networks import ablations, net2012, published, small
 
 NETWORKS = {
     architecture.name: architecture
-    for architecture in (*net2012.NETWORKS, *published.NETWORKS, *small.NETWORKS)
+    for room in (net2012, ablations, published, small)
+    for architecture in room.NETWORKS
 }
 
 

@@ -68,7 +68,8 @@ CIFAR_80SEC = Architecture(
     source="layers-80sec.cfg",
 )
 
-# These two see random crops of 24 pixels: 24 -> 12 -> 6.
+# Both are taken to see the random crops of 24 pixels of cuda-convnet's cropped data provider with
+# its default border of 4: 24 -> 12 -> 6.
 CIFAR_13PCT = Architecture(
     name="cifar_13pct",
     input_size=24,
