@@ -3,8 +3,8 @@
     python -m alexnet_jax.main --config=configs/memorise.py --config.data.path=DIR --workdir=DIR
 
 DIR holds train/CLASS/* and val/CLASS/*, say 64 photographs, the same ones in both. Two cores,
-under three minutes. A sound network reaches training error 0 in some thirty-five steps, a broken
-one never does.
+under three minutes. A sound network first reaches training error 0 in twenty to thirty-five steps,
+a broken one never does.
 """
 
 from configs import default
