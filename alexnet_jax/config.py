@@ -53,6 +53,7 @@ class Plan:
     evaluation: Every
     checkpoint: Every
     keep_for_good: Every
+    replace_bad: bool
     init_layers: tuple[str, ...]
     workers: int
 
@@ -89,6 +90,7 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
     _check_choice("data.mean", config.data.mean, ("image", "channel"))
     _check_choice("data.mean_at", config.data.mean_at, ("centre", "crop"))
     _check_choice("data.resize", config.data.resize, ("crop", "warp"))
+    _check_choice("data.on_bad_image", config.data.on_bad_image, ("replace", "stop"))
     _check_choice("optimizer.unit", config.optimizer.unit, ("epochs", "steps"))
     schedules = ("stepped", "plateau", "cosine", "exponential")
     _check_choice("optimizer.schedule", config.optimizer.schedule, schedules)
@@ -180,6 +182,7 @@ def plan(config: ConfigDict, architecture: Architecture, records: int, data_clas
         evaluation=evaluation,
         checkpoint=every(config.checkpoint),
         keep_for_good=every(config.checkpoint, "keep_every_"),
+        replace_bad=config.data.on_bad_image == "replace",
         # A flag gives "conv1,conv2" as one string.
         init_layers=tuple(name for part in config.init.layers for name in part.split(",")),
         workers=config.data.workers or os.cpu_count() or 1,

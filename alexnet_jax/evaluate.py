@@ -22,11 +22,14 @@ def evaluate(
     mesh: Mesh,
     workers: int,
     ahead: int,
+    count_bad_as_wrong: bool = False,
 ) -> dict[str, float]:
     """Mean log loss, top-1 and top-5 error of the centre view over all images of `source`."""
     rows = meshes.process_rows(mesh, batch)
     sums, running = [], collections.deque()
-    for images, labels in stream.evaluation_batches(source, batch, rows, workers, ahead):
+    for images, labels, _ in stream.evaluation_batches(
+        source, batch, rows, workers, ahead, count_bad_as_wrong
+    ):
         images = meshes.put_rows(mesh, batch, rows, images)
         labels = meshes.put_rows(mesh, batch, rows, labels)
         sums.append(evaluation_step(parameters, images, labels, preprocessing))

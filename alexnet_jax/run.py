@@ -24,7 +24,7 @@ from alexnet_jax.parallel import processes
 from alexnet_jax.provenance import provenance
 from alexnet_jax.training import checkpoint, optimizer
 from alexnet_jax.training.step import Preprocessing, Steps
-from alexnet_jax.training.terminal import ProgressLine, Terminal
+from alexnet_jax.terminal import ProgressLine, Terminal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +55,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Ru
     training, validation = sources.open_splits(
         data.source,
         data.path,
+        data.name,
         data.validation,
         data.size,
         architecture.channels,
@@ -80,7 +81,9 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Ru
     if source is not None and before is None:
         shapes = steps.state_shapes().parameters
         checkpoint.check_parameters(pathlib.Path(source), shapes, plan.init_layers)
-    measured = measure_statistics(training, workdir / "statistics.npz", plan.workers, terminal)
+    measured = measure_statistics(
+        training, workdir / "statistics.npz", plan.workers, plan.replace_bad, terminal
+    )
     preprocessing = make_preprocessing(config, architecture, measured, mesh)
     compiled = compile_steps(steps, config.batch, data.size, preprocessing, terminal)
     return Run(
@@ -165,20 +168,34 @@ def claimed(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def measure_statistics(
-    source: sources.Source, path: pathlib.Path, workers: int, terminal: Terminal
+    source: sources.Source,
+    path: pathlib.Path,
+    workers: int,
+    leave_out_bad: bool,
+    terminal: Terminal,
 ) -> statistics.Statistics:
     """Mean image and colours of the training set, from `path` if they were measured before.
 
-    The processes of a run share the work.
+    A prepared set brings its own. Otherwise the processes of a run share the work.
     """
     stored = statistics.Statistics.load(path) if path.exists() else None
     usable = stored is not None and stored.fingerprint == source.fingerprint
     if processes.sum_over_processes(np.int64(usable)) == jax.process_count():
         return stored
+    if source.statistics_file is not None:
+        measured = statistics.Statistics.load(source.statistics_file)
+        if processes.is_lead():
+            measured.save(path)
+        return measured
     own = np.arange(jax.process_index(), len(source), jax.process_count())
     report = ProgressLine("mean image and colours", terminal)
-    own_sums = statistics.sum_images(source, own, workers, report)
+    own_sums = statistics.sum_images(source, own, workers, report, leave_out_bad)
     sums = statistics.Sums(*map(processes.sum_over_processes, dataclasses.astuple(own_sums)))
+    if sums.images < len(source):
+        terminal.say(
+            f"warning: {len(source) - sums.images:,} of {len(source):,} training images can't be "
+            "read and are left out of the mean; each is named when its turn comes."
+        )
     measured = statistics.from_sums(sums, source.fingerprint)
     if processes.is_lead():
         measured.save(path)

@@ -19,7 +19,7 @@ from alexnet_jax.training import metrics, optimizer, pictures, report, scores
 from alexnet_jax.training.checkpoint import Checkpoints, load_parameters, parameters_sha256
 from alexnet_jax.training.step import TrainState
 from alexnet_jax.training.stopwatch import Stopwatch
-from alexnet_jax.training.terminal import Terminal
+from alexnet_jax.terminal import Terminal
 
 VIEWS_SHOWN = 32
 
@@ -47,7 +47,8 @@ class Progress:
     """How far a run is; saved as JSON beside each checkpoint.
 
     `seconds` counts this command and those it went on from; `training` and `validation` are the
-    newest results of each split, `best` is the step and the error of the best evaluation.
+    newest results of each split, `best` is the step and the error of the best evaluation;
+    `replaced` counts images that stood in for unreadable ones since the last line.
     """
 
     step: int = 0
@@ -56,6 +57,7 @@ class Progress:
     validation: dict = dataclasses.field(default_factory=dict)
     best: dict = dataclasses.field(default_factory=dict)
     plateau: dict = dataclasses.field(default_factory=dict)
+    replaced: int = 0
 
 
 def begin(run: Run, checkpoints: Checkpoints, terminal: Terminal) -> tuple[TrainState, Progress]:
@@ -89,15 +91,21 @@ def train(
     began = time.perf_counter() - progress.seconds
     with Stopwatch() as watch:
         batches = watch.batches(device_batches(run, progress.step))
-        for step, (images, labels) in enumerate(batches, start=progress.step + 1):
+        for step, (images, labels, bad) in enumerate(batches, start=progress.step + 1):
             state, loss = run.train_step(state, images, labels, run.preprocessing)
             watch.started(loss)
             telling.redraw(step)
+            if len(bad):
+                progress.replaced += len(bad)
+                telling.replaced(step, [map(run.training.name, pair) for pair in bad])
 
             last = step == plan.steps
             if last or plan.log.due(step):
                 sums, state = jax.device_get(state.scores), run.steps.with_scores_reset(state)
-                progress.training = scores.means([sums]) | watch.rates(batch_size)
+                replaced = processes.sum_over_processes(np.int64(progress.replaced))
+                counts = {"replaced_images": int(replaced)}
+                progress.training = scores.means([sums]) | watch.rates(batch_size) | counts
+                progress.replaced = 0
                 telling.training(step, progress.training, rates_of(run, progress, step))
             if plan.pictures.due(step) or plan.histograms.due(step):
                 with watch.paused():
@@ -115,10 +123,13 @@ def train(
     return state, progress
 
 
-def device_batches(run: Run, first_step: int) -> Iterator[tuple[jax.Array, jax.Array]]:
-    """Global batches of images and labels from `first_step` to the end of the run."""
+def device_batches(run: Run, first_step: int) -> Iterator[stream.Batch]:
+    """Global batches of images and labels from `first_step` to the end of the run.
+
+    Their `bad` is of this process alone.
+    """
     batch, rows = run.config.batch, meshes.process_rows(run.mesh, run.config.batch)
-    for arrays in stream.training_batches(
+    for host in stream.training_batches(
         run.training,
         run.config.seed,
         batch,
@@ -127,8 +138,10 @@ def device_batches(run: Run, first_step: int) -> Iterator[tuple[jax.Array, jax.A
         run.plan.steps,
         run.plan.workers,
         run.config.data.ahead,
+        run.plan.replace_bad,
     ):
-        yield tuple(meshes.put_rows(run.mesh, batch, rows, array) for array in arrays)
+        images, labels = (meshes.put_rows(run.mesh, batch, rows, array) for array in host[:2])
+        yield stream.Batch(images, labels, host.bad)
 
 
 def rates_of(run: Run, progress: Progress, step: int) -> dict[str, float]:

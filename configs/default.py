@@ -33,9 +33,12 @@ def get_config() -> ConfigDict:
     parallel.model = 1  # devices the two towers are split over: 1 or 2 (section 3.2)
 
     data = config.data = ConfigDict()
-    data.source = "folder"  # folder, digits or synthetic
-    data.path = config_dict.placeholder(str)  # folder with train/CLASS/* and val/CLASS/*
-    data.validation = "val"  # name of the second folder in it
+    data.source = "disk"  # a prepared set or a folder of images; or digits, or synthetic
+    # A prepared set, or a folder with train/CLASS/* and val/CLASS/*; unset: the prepared set of
+    # this name where tensorflow-datasets keeps its data
+    data.path = config_dict.placeholder(str)
+    data.name = "imagenet"
+    data.validation = "val"  # name of the second folder of images
     data.size = 256  # side of the stored image, pixels (section 2)
     data.resize = "crop"  # shorter side to it and the centre cut out, or "warp" as for Caffe
     data.records = 1024  # images of a synthetic split
@@ -49,6 +52,9 @@ def get_config() -> ConfigDict:
     data.mean_at = "centre"  # of the mean image, for every crop as in 2012, or at the "crop"
     data.channel_mean = (123.0, 117.0, 104.0)  # red, green, blue; used with mean "channel"
     data.scale = 1.0  # divides the mean-subtracted pixels; 1 leaves units of 0 to 255
+    # An image that can't be read: replace it by another of its epoch and, when evaluating, count it
+    # as wrong, or stop the run
+    data.on_bad_image = "replace"
     data.workers = 0  # batches decoded at a time; 0: one a core
     data.ahead = 2  # decoded batches that wait
 
@@ -99,6 +105,7 @@ def get_config() -> ConfigDict:
 
 def cifar(config: ConfigDict) -> None:
     """Data settings of the authors' CIFAR-10 networks: whole images, no augmentation."""
+    config.data.name = "cifar10"
     config.data.validation = "test"
     config.data.size = 32
     config.data.random_crop = False
@@ -111,7 +118,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.name += "-smoke"
     config.batch = 8
     config.steps = 3
-    if config.data.source == "folder":
+    if config.data.source == "disk":
         config.data.source = "synthetic"
     config.data.records = 16
     config.log.every_steps = 1

@@ -24,13 +24,13 @@ def encoded(pixels, kind="PNG", mode=None):
 
 def test_an_image_of_the_stored_size_is_untouched(random):
     pixels = random.integers(0, 256, (32, 32, 3), np.uint8)
-    np.testing.assert_array_equal(images.decode(encoded(pixels), 32, 3), pixels)
+    np.testing.assert_array_equal(images.decode(encoded(pixels), "it", 32, 3), pixels)
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (96, 64)])
 def test_shrinking_averages_areas_and_cuts_out_the_centre(random, shape):
     pixels = random.integers(0, 256, (*shape, 3), np.uint8)
-    small = images.decode(encoded(pixels), 16, 3)
+    small = images.decode(encoded(pixels), "it", 16, 3)
     blocks = pixels.reshape(shape[0] // 4, 4, shape[1] // 4, 4, 3).mean(axis=(1, 3))
     top, left = (blocks.shape[0] - 16) // 2, (blocks.shape[1] - 16) // 2
     centre = blocks[top : top + 16, left : left + 16]
@@ -41,17 +41,17 @@ def test_shrinking_averages_areas_and_cuts_out_the_centre(random, shape):
 @pytest.mark.parametrize(("width", "height"), [(500, 375), (375, 500), (257, 1000), (100, 80)])
 def test_any_shape_gives_the_stored_size(random, width, height):
     pixels = random.integers(0, 256, (height, width, 3), np.uint8)
-    assert images.decode(encoded(pixels), 256, 3).shape == (256, 256, 3)
+    assert images.decode(encoded(pixels), "it", 256, 3).shape == (256, 256, 3)
 
 
 def test_unusual_files_become_rgb(random):
     grey = random.integers(0, 256, (20, 20), np.uint8)
-    rgb = images.decode(encoded(grey), 20, 3)
+    rgb = images.decode(encoded(grey), "it", 20, 3)
     np.testing.assert_array_equal(rgb, np.repeat(grey[:, :, None], 3, axis=2))
-    assert images.decode(encoded(grey), 20, 1).shape == (20, 20, 1)
+    assert images.decode(encoded(grey), "it", 20, 1).shape == (20, 20, 1)
     buffer = io.BytesIO()
     Image.new("CMYK", (20, 20), (0, 255, 255, 0)).save(buffer, "JPEG")
-    red = images.decode(buffer.getvalue(), 20, 3)
+    red = images.decode(buffer.getvalue(), "it", 20, 3)
     assert red[..., 0].min() > 200
     assert red[..., 1:].max() < 50
 
@@ -70,13 +70,13 @@ def test_folder_labels_images_by_their_class_folder(tmp_path, random):
     root = make_folder(tmp_path, random)
     (root / "train/cat/.hidden").write_text("left out")
     (root / "train/.cache").mkdir()
-    training, validation = sources.open_splits("folder", str(root), "val", 8, 3, 0, None)
+    training, validation = sources.open_splits("disk", str(root), "none", "val", 8, 3, 0, None)
     assert training.classes == validation.classes == ("cat", "dog")
     assert len(training) == len(validation) == 6
     pixels, labels = training.load([5, 0])
     assert pixels.shape == (2, 8, 8, 3)
     assert labels.tolist() == [1, 0]
-    expected = images.read(root / "train/dog/2.PNG", 8, 3)
+    expected = images.decode((root / "train/dog/2.PNG").read_bytes(), "it", 8, 3)
     np.testing.assert_array_equal(pixels[0], expected)
     assert training.fingerprint != validation.fingerprint
 
@@ -84,7 +84,7 @@ def test_folder_labels_images_by_their_class_folder(tmp_path, random):
 def test_folder_keeps_training_labels_when_validation_lacks_a_class(tmp_path, random):
     make_folder(tmp_path, random, ("train",), ("ant", "bee", "cat"))
     make_folder(tmp_path, random, ("val",), ("cat",))
-    _, validation = sources.open_splits("folder", str(tmp_path), "val", 8, 3, 0, None)
+    _, validation = sources.open_splits("disk", str(tmp_path), "none", "val", 8, 3, 0, None)
     assert set(validation.load(range(3))[1].tolist()) == {2}
 
 
@@ -113,13 +113,13 @@ def test_folder_keeps_training_labels_when_validation_lacks_a_class(tmp_path, ra
 def test_folder_says_what_is_wrong(tmp_path, random, build, sentence):
     build(tmp_path, random)
     with pytest.raises(UserError, match=sentence):
-        sources.open_splits("folder", str(tmp_path), "val", 8, 3, 0, None)
+        sources.open_splits("disk", str(tmp_path), "none", "val", 8, 3, 0, None)
 
 
 def test_a_broken_image_is_named(tmp_path, random):
     root = make_folder(tmp_path, random)
     (root / "train/cat/1.PNG").write_bytes(b"not an image at all")
-    training, _ = sources.open_splits("folder", str(root), "val", 8, 3, 0, None)
+    training, _ = sources.open_splits("disk", str(root), "none", "val", 8, 3, 0, None)
     with pytest.raises(UserError, match=r"train/cat/1.PNG could not be decoded"):
         training.load([0, 1])
 
@@ -128,13 +128,13 @@ def test_a_truncated_image_is_named(tmp_path, random):
     root = make_folder(tmp_path, random)
     whole = encoded(random.integers(0, 256, (64, 64, 3), np.uint8), "JPEG")
     (root / "train/cat/1.PNG").write_bytes(whole[: len(whole) // 2])
-    training, _ = sources.open_splits("folder", str(root), "val", 8, 3, 0, None)
+    training, _ = sources.open_splits("disk", str(root), "none", "val", 8, 3, 0, None)
     with pytest.raises(UserError, match=r"1.PNG could not be decoded"):
         training.load([1])
 
 
 def test_digits_are_scikit_learns_and_split_once():
-    training, validation = sources.open_splits("digits", None, "val", 32, 3, 0, None)
+    training, validation = sources.open_splits("digits", None, "none", "val", 32, 3, 0, None)
     assert (len(training), len(validation)) == (1438, 359)
     pixels, labels = training.load([0, 1, 2, 3, 4])
     assert labels.tolist() == [0, 1, 2, 3, 5]  # record 4, a four, is held out
@@ -144,7 +144,7 @@ def test_digits_are_scikit_learns_and_split_once():
 
 
 def test_synthetic_images_repeat_and_differ():
-    training, validation = sources.open_splits("synthetic", None, "val", 8, 3, 16, 5)
+    training, validation = sources.open_splits("synthetic", None, "none", "val", 8, 3, 16, 5)
     first, labels = training.load([3, 4])
     np.testing.assert_array_equal(first[0], training.load([3])[0][0])
     assert not np.array_equal(first[0], first[1])
@@ -154,10 +154,14 @@ def test_synthetic_images_repeat_and_differ():
 
 
 def test_an_unknown_source_is_refused():
-    with pytest.raises(UserError, match="'folder', 'digits' or 'synthetic'"):
-        sources.open_splits("imagnet", None, "val", 8, 3, 0, None)
-    with pytest.raises(UserError, match=r"--config.data.path=DIR"):
-        sources.open_splits("folder", None, "val", 8, 3, 0, None)
+    with pytest.raises(UserError, match="'disk', 'digits' or 'synthetic'"):
+        sources.open_splits("imagnet", None, "none", "val", 8, 3, 0, None)
+
+
+def test_without_a_path_a_prepared_set_is_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(UserError, match=r"alexnet_none/1.0.0: add --config.data.path=DIR"):
+        sources.open_splits("disk", None, "none", "val", 8, 3, 0, None)
 
 
 def measured(source, parts=1):
@@ -215,7 +219,7 @@ def test_warping_squeezes_the_whole_image_into_the_square(tmp_path):
     for split in ("train", "val"):
         (tmp_path / split / "only").mkdir(parents=True)
         Image.fromarray(pixels).save(tmp_path / split / "only/1.png")
-    arguments = ("folder", str(tmp_path), "val", 30, 3, 0, None)
+    arguments = ("disk", str(tmp_path), "none", "val", 30, 3, 0, None)
     (cropped, _), (warped, _) = (sources.open_splits(*arguments, warp) for warp in (False, True))
     assert cropped.fingerprint != warped.fingerprint
     image = warped.load([0])[0][0]

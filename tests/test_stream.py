@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.data import stream
+from alexnet_jax.data.images import BadImage
 from alexnet_jax.errors import UserError
 
 
@@ -12,19 +13,22 @@ class Numbers:
 
     classes = ("even", "odd")
     fingerprint = "numbers"
+    size, channels = 2, 1
 
-    def __init__(self, records, broken=None):
-        self.records, self.broken = records, broken
+    def __init__(self, records, broken=()):
+        self.labels = (np.arange(records) % 2).astype(np.int32)
+        self.broken = broken
 
     def __len__(self):
-        return self.records
+        return len(self.labels)
 
     def load(self, ids):
         ids = np.asarray(ids, np.int64)
-        if self.broken in ids:
-            raise UserError(f"image {self.broken} is broken")
+        for broken in self.broken:
+            if broken in ids:
+                raise BadImage(f"image {broken} is broken")
         images = np.broadcast_to(ids[:, None, None, None], (len(ids), 2, 2, 1))
-        return images.astype(np.uint8), (ids % 2).astype(np.int32)
+        return images.astype(np.uint8), self.labels[ids]
 
 
 def ids_of(records, seed, steps, batch):
@@ -55,22 +59,44 @@ def test_processes_see_disjoint_rows_whose_union_is_the_batch():
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-def batches(first, last, rows, records=103, **source):
-    return list(stream.training_batches(Numbers(records, **source), 5, 12, rows, first, last, 2, 2))
+@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize("first", [0, 1, 13, 26])
+def test_ids_are_the_same_for_any_number_of_processes_and_after_any_resume(processes, first):
+    whole = np.concatenate(ids_of(103, 3, range(27), 12))
+    merged = np.concatenate(
+        [
+            np.concatenate([stream.record_ids(103, 3, step, 12, rows) for rows in parts])
+            for parts in [np.split(np.arange(12), processes)]
+            for step in range(first, 27)
+        ]
+    )
+    np.testing.assert_array_equal(merged, whole[first * 12 :])
+
+
+def batches(first, last, rows, records=103, broken=(), replace_bad=False):
+    source = Numbers(records, broken)
+    return list(
+        stream.training_batches(source, 5, 12, rows, first, last, 2, 2, replace_bad=replace_bad)
+    )
+
+
+def test_three_epochs_load_every_record_three_times():
+    seen = [images[:, 0, 0, 0] for images, _, _ in batches(0, 27, np.arange(12), records=108)]
+    np.testing.assert_array_equal(np.bincount(np.concatenate(seen), minlength=108), 3)
 
 
 def test_batches_hold_the_records_of_their_step_wherever_they_start():
     rows = np.arange(4, 8)
     whole = batches(0, 30, rows)
-    for step, (images, labels) in enumerate(whole):
+    for step, (images, labels, bad) in enumerate(whole):
         ids = stream.record_ids(103, 5, step, 12, rows)
         np.testing.assert_array_equal(images[:, 0, 0, 0], ids)
         np.testing.assert_array_equal(labels, ids % 2)
-        assert (images.dtype, labels.dtype) == (np.uint8, np.int32)
+        assert (images.dtype, labels.dtype, len(bad)) == (np.uint8, np.int32, 0)
     resumed = batches(17, 30, rows)
-    for (images, labels), (later, later_labels) in zip(whole[17:], resumed, strict=True):
-        np.testing.assert_array_equal(images, later)
-        np.testing.assert_array_equal(labels, later_labels)
+    for before, after in zip(whole[17:], resumed, strict=True):
+        np.testing.assert_array_equal(before.images, after.images)
+        np.testing.assert_array_equal(before.labels, after.labels)
 
 
 @pytest.mark.parametrize(("records", "batch", "processes"), [(103, 8, 2), (16, 8, 1), (3, 8, 4)])
@@ -79,7 +105,7 @@ def test_evaluation_sees_each_record_once_and_pads_with_no_label(records, batch,
     for rows in np.split(np.arange(batch), processes):
         parts = list(stream.evaluation_batches(Numbers(records), batch, rows, 2, 2))
         counts.add(len(parts))
-        for images, labels in parts:
+        for images, labels, _ in parts:
             assert len(images) == len(labels) == len(rows)
             real = labels != stream.PADDING_LABEL
             assert not images[~real].any()
@@ -90,10 +116,68 @@ def test_evaluation_sees_each_record_once_and_pads_with_no_label(records, batch,
 
 def test_all_records_come_in_order():
     ids = np.arange(1, 200, 3)
-    chunks = [images[:, 0, 0, 0] for images, _ in stream.all_records(Numbers(200), ids, 2, 16)]
+    loaded = stream.all_records(Numbers(200), ids, 2, chunk=16)
+    chunks = [images[:, 0, 0, 0] for images, _, _ in loaded]
     np.testing.assert_array_equal(np.concatenate(chunks), ids)
 
 
 def test_an_error_of_the_source_arrives_as_it_was():
     with pytest.raises(UserError, match="image 9 is broken"):
-        batches(0, 30, np.arange(12), broken=9)
+        batches(0, 30, np.arange(12), broken=[9])
+
+
+def test_an_unreadable_image_is_replaced_by_a_later_one_of_its_epoch():
+    broken = [9, 40, 41]
+    whole = batches(0, 30, np.arange(12), broken=broken, replace_bad=True)
+    order = np.concatenate(ids_of(103, 5, range(35), 12))[: 4 * 103]
+    seen = np.concatenate([images[:, 0, 0, 0] for images, _, _ in whole])
+    labels = np.concatenate([labels for _, labels, _ in whole])
+    np.testing.assert_array_equal(labels, seen % 2)
+    wrong = np.flatnonzero(np.isin(order[: len(seen)], broken))
+    np.testing.assert_array_equal(np.flatnonzero(seen != order[: len(seen)]), wrong)
+    assert len(wrong) >= 3 * 3  # three epochs and a part
+    for position in wrong:
+        end = (position // 103 + 1) * 103
+        assert seen[position] not in broken
+        assert seen[position] in order[position + 1 : end] or position == end - 1
+    pairs = np.concatenate([bad for _, _, bad in whole])
+    np.testing.assert_array_equal(pairs, np.stack([order[wrong], seen[wrong]], axis=1))
+
+
+def test_a_replacement_does_not_depend_on_processes_or_a_resume():
+    whole = batches(0, 30, np.arange(12), broken=[9, 40], replace_bad=True)
+    part = batches(11, 30, np.arange(4, 8), broken=[9, 40], replace_bad=True)
+    for before, after in zip(whole[11:], part, strict=True):
+        np.testing.assert_array_equal(before.images[4:8], after.images)
+
+
+@pytest.mark.parametrize("place", [0, 50, 101, 102])
+def test_candidates_come_later_or_for_the_last_image_earlier(place):
+    order = np.concatenate(ids_of(103, 5, range(1), 103))
+    candidates = set(stream.replacements(103, 5, place))
+    assert candidates <= set(order[place + 1 :] if place < 102 else order[:102])
+    assert len(candidates) > (40 if place in (0, 102) else 0)
+
+
+def test_a_set_of_unreadable_images_stops_the_run():
+    with pytest.raises(UserError, match="100 images of the training set in a row"):
+        batches(0, 1, np.arange(12), broken=range(103), replace_bad=True)
+
+
+def test_an_unreadable_image_counts_as_wrong_or_stops_the_evaluation():
+    arguments = (Numbers(20, broken=[7, 18]), 8, np.arange(8), 2, 2)
+    with pytest.raises(UserError, match="image 7 is broken"):
+        list(stream.evaluation_batches(*arguments))
+    parts = list(stream.evaluation_batches(*arguments, count_bad_as_wrong=True))
+    labels = np.concatenate([labels for _, labels, _ in parts])
+    expected = np.arange(20) % 2
+    expected[[7, 18]] = [-3, -2]  # -2 minus the label
+    np.testing.assert_array_equal(labels, [*expected, -1, -1, -1, -1])
+    assert np.concatenate([bad for _, _, bad in parts]).tolist() == [[7, -1], [18, -1]]
+    assert not parts[0].images[7].any()
+
+
+def test_unreadable_images_are_left_out_of_a_pass_on_request():
+    loaded = list(stream.all_records(Numbers(40, broken=[5]), np.arange(40), 2, True, chunk=16))
+    seen = np.concatenate([images[:, 0, 0, 0] for images, _, _ in loaded])
+    assert seen.tolist() == [i for i in range(40) if i != 5]

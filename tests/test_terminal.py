@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from alexnet_jax.training import report, terminal
+from alexnet_jax import terminal
+from alexnet_jax.training import report
 from alexnet_jax.training.stopwatch import Stopwatch
 
 

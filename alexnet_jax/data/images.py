@@ -5,29 +5,63 @@ As in the authors' later preparation script (cuda-convnet2, 2014): by area when 
 when enlarging. Rotation tags are not applied, as in 2012.
 """
 
+import contextlib
 import io
-import pathlib
+from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from alexnet_jax.errors import UserError
 
+# An image beyond these is refused: at 1:50 the central square shows a fiftieth of it, and what is
+# read before it is cut out grows with both.
+MOST_SIDES_RATIO = 50
+MOST_PIXELS = 100_000_000
 
-def read(path: str | pathlib.Path, size: int, channels: int, warp: bool = False) -> np.ndarray:
-    """uint8 [size, size, channels] of an image file; UserError if it cannot be decoded."""
+
+class BadImage(UserError):
+    """An image that cannot be used, with the reason."""
+
+
+class Refused(BadImage):
+    """Beyond MOST_SIDES_RATIO or MOST_PIXELS."""
+
+
+class Undecodable(BadImage):
+    """No image, of an unknown format, or broken."""
+
+
+@contextlib.contextmanager
+def opened(data: bytes, name: str) -> Iterator[Image.Image]:
+    """The decoded image; `name` is for the sentence of a Refused or Undecodable."""
     try:
-        return decode(pathlib.Path(path).read_bytes(), size, channels, warp)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
-        raise UserError(
-            f"The image {path} could not be decoded ({error}): replace it or take it away."
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            if width * height > MOST_PIXELS or max(image.size) > MOST_SIDES_RATIO * min(image.size):
+                raise Refused(
+                    f"The image {name} of {width} x {height} pixels is beyond the limits of "
+                    f"1:{MOST_SIDES_RATIO} and {MOST_PIXELS:,} pixels: take it away."
+                )
+            image.load()
+            yield image
+    except UserError:
+        raise
+    except Exception as error:  # Pillow raises any of a dozen kinds on broken data
+        raise Undecodable(
+            f"The image {name} could not be decoded ({error}): replace it or take it away."
         ) from error
 
 
-def decode(data: bytes, size: int, channels: int, warp: bool = False) -> np.ndarray:
-    """uint8 [size, size, channels] of an encoded image: RGB for 3 channels, grey for 1."""
-    with Image.open(io.BytesIO(data)) as image:
-        return resize(image.convert("L" if channels == 1 else "RGB"), size, warp)
+def decode(data: bytes, name: str, size: int, channels: int, warp: bool = False) -> np.ndarray:
+    """uint8 [size, size, channels] of an encoded image; BadImage, with its `name`, if unusable."""
+    with opened(data, name) as image:
+        return pixels_of(image, size, channels, warp)
+
+
+def pixels_of(image: Image.Image, size: int, channels: int, warp: bool = False) -> np.ndarray:
+    """uint8 [size, size, channels]: RGB for 3 channels, grey for 1."""
+    return resize(image.convert("L" if channels == 1 else "RGB"), size, warp)
 
 
 def resize(image: Image.Image, size: int, warp: bool = False) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Sets of labelled images, read by random access: a folder, scikit-learn's digits, made-up ones."""
+"""Sets of labelled images, read by random access: on disk, scikit-learn's digits, made-up ones."""
 
 import functools
 import hashlib
@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from alexnet_jax.data import images
+from alexnet_jax.data import images, prepared
 from alexnet_jax.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -20,12 +20,25 @@ LEFT_BEHIND = ("Thumbs.db", "desktop.ini")  # by Windows; names with a leading d
 
 
 class Source(Protocol):
-    """A split of a data set. `load(ids)` gives uint8 [n, size, size, channels] and int32 [n]."""
+    """A split of a data set.
+
+    `labels` int32 [records]. `ilsvrc_ids` are the ILSVRC2012_IDs of the classes, where the set
+    knows them, `statistics_file` is where the statistics of this split lie, if it has them.
+    `load(ids)` gives uint8 [n, size, size, channels] and int32 [n], or raises images.BadImage.
+    `name(record)` is the file name of an image.
+    """
 
     classes: tuple[str, ...]
+    labels: np.ndarray
+    size: int
+    channels: int
     fingerprint: str
+    ilsvrc_ids: Sequence[int] | None
+    statistics_file: pathlib.Path | None
 
     def __len__(self) -> int: ...
+
+    def name(self, record: int) -> str: ...
 
     def load(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]: ...
 
@@ -37,9 +50,11 @@ class Folder:
     for a missing folder, a class without images, an unknown class and a file that is no image.
     """
 
+    ilsvrc_ids = statistics_file = None
+
     def __init__(
         self,
-        path: str,
+        path: str | pathlib.Path,
         split: str,
         size: int,
         channels: int,
@@ -49,9 +64,10 @@ class Folder:
         root = pathlib.Path(path) / split
         if not root.is_dir():
             raise UserError(
-                f"{root} is not a folder: images are expected in {path}/train/CLASS/ and "
-                f"{path}/val/CLASS/; give that folder with --config.data.path=DIR, and the name of "
-                "the second with --config.data.validation=NAME if it is not val."
+                f"{root} is not a folder: expected a prepared set in {path}, or images in "
+                f"{path}/train/CLASS/ and {path}/val/CLASS/; give one of them with "
+                "--config.data.path=DIR, and the name of the second folder with "
+                "--config.data.validation=NAME if it is not val."
             )
         entries = (entry for entry in os.scandir(root) if entry.is_dir())
         found = tuple(sorted(e.name for e in entries if not e.name.startswith(".")))
@@ -78,10 +94,18 @@ class Folder:
     def __len__(self) -> int:
         return len(self.files)
 
+    def name(self, record: int) -> str:
+        return self.files[record]
+
     def load(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         pixels = np.empty((len(ids), self.size, self.size, self.channels), np.uint8)
         for row, record in enumerate(ids):
-            pixels[row] = images.read(self.files[record], self.size, self.channels, self.warp)
+            file = self.files[record]
+            try:
+                data = pathlib.Path(file).read_bytes()
+            except OSError as error:
+                raise images.Undecodable(f"The image {file} can't be read: {error}") from error
+            pixels[row] = images.decode(data, file, self.size, self.channels, self.warp)
         return pixels, self.labels[np.asarray(ids)]
 
 
@@ -92,6 +116,7 @@ class Digits:
     """
 
     classes = tuple("0123456789")
+    ilsvrc_ids = statistics_file = None
 
     def __init__(self, split: str, size: int, channels: int):
         from sklearn.datasets import load_digits
@@ -103,10 +128,14 @@ class Digits:
         grey = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)
         self.pixels = np.stack([_enlarge(digit, mode, size) for digit in grey])
         self.labels = digits.target[chosen].astype(np.int32)
+        self.size, self.channels = size, channels
         self.fingerprint = _fingerprint("digits", split, size, channels)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def name(self, record: int) -> str:
+        return f"digit{record:04d}"
 
     def load(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         return self.pixels[np.asarray(ids)], self.labels[np.asarray(ids)]
@@ -115,28 +144,34 @@ class Digits:
 class Synthetic:
     """Random pixels, record i always the same: for trying a config without data."""
 
+    ilsvrc_ids = statistics_file = None
+
     def __init__(self, split: str, records: int, classes: int, size: int, channels: int):
         self.classes = tuple(f"class{label}" for label in range(classes))
-        self.shape = (size, size, channels)
+        self.size, self.channels = size, channels
         self.first = 0 if split == "train" else records  # the splits share no image
-        self.records = records
+        self.labels = ((self.first + np.arange(records)) % classes).astype(np.int32)
         self.fingerprint = _fingerprint("synthetic", split, records, classes, size, channels)
 
     def __len__(self) -> int:
-        return self.records
+        return len(self.labels)
+
+    def name(self, record: int) -> str:
+        return f"image{self.first + record:06d}"
 
     def load(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        pixels = np.empty((len(ids), *self.shape), np.uint8)
+        shape = (self.size, self.size, self.channels)
+        pixels = np.empty((len(ids), *shape), np.uint8)
         for row, record in enumerate(ids):
             random = np.random.Generator(np.random.Philox(key=self.first + int(record)))
-            pixels[row] = random.integers(0, 256, self.shape, np.uint8)
-        labels = (self.first + np.asarray(ids)) % len(self.classes)
-        return pixels, labels.astype(np.int32)
+            pixels[row] = random.integers(0, 256, shape, np.uint8)
+        return pixels, self.labels[np.asarray(ids)]
 
 
 def open_splits(
     kind: str,
     path: str | None,
+    name: str,
     validation: str,
     size: int,
     channels: int,
@@ -144,20 +179,20 @@ def open_splits(
     classes: int | None,
     warp: bool = False,
 ) -> tuple[Source, Source]:
-    """Training and validation split of a source: "folder", "digits" or "synthetic".
+    """Training and validation split of a source: "disk", "digits" or "synthetic".
 
-    `path`, the name of its folder for `validation` and `warp` are for a folder of images; `records`
-    and `classes` are for synthetic images.
+    On disk lies a prepared set or a folder of images, at `path` or, without one, the prepared set
+    called `name` where tensorflow-datasets keeps its data. `validation` is the name of the second
+    folder, `warp` how images are resized; `records` and `classes` are for synthetic images.
     """
     match kind:
-        case "folder" if path is None:
-            raise UserError(
-                "This config trains on a folder of images, and none was given: add "
-                "--config.data.path=DIR, where DIR holds train/CLASS/*.jpg and val/CLASS/*.jpg."
-            )
-        case "folder":
-            training = Folder(path, "train", size, channels, warp=warp)
-            return training, Folder(path, validation, size, channels, training.classes, warp)
+        case "disk":
+            folder = pathlib.Path(path) if path else _prepared_folder(name)
+            if prepared.is_prepared(folder):
+                shape = (size, channels, warp)
+                return tuple(prepared.Prepared(folder, s, *shape) for s in ("train", "val"))
+            training = Folder(folder, "train", size, channels, warp=warp)
+            return training, Folder(folder, validation, size, channels, training.classes, warp)
         case "digits":
             return Digits("train", size, channels), Digits("val", size, channels)
         case "synthetic":
@@ -165,7 +200,18 @@ def open_splits(
                 Synthetic, records=records, classes=classes or 10, size=size, channels=channels
             )
             return make("train"), make("val")
-    raise UserError(f"data.source is '{kind}': expected 'folder', 'digits' or 'synthetic'.")
+    raise UserError(f"data.source is '{kind}': expected 'disk', 'digits' or 'synthetic'.")
+
+
+def _prepared_folder(name: str) -> pathlib.Path:
+    folder = prepared.default_folder(name)
+    if not prepared.is_prepared(folder):
+        raise UserError(
+            f"No data was given, and no prepared set lies in {folder}: add --config.data.path=DIR, "
+            "where DIR is a prepared set or holds train/CLASS/*.jpg and val/CLASS/*.jpg, or "
+            "prepare one: python -m alexnet_jax.data.prepare --help."
+        )
+    return folder
 
 
 def _image_files(folder: pathlib.Path) -> list[str]:

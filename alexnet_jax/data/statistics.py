@@ -58,20 +58,37 @@ class Sums:
 
 
 def sum_images(
-    source: Source, ids: np.ndarray, workers: int, progress: Callable[[int, int], None]
+    source: Source,
+    ids: np.ndarray,
+    workers: int,
+    progress: Callable[[int, int], None],
+    leave_out_bad: bool = False,
 ) -> Sums:
-    """Add up the given records; `progress(done, total)` is called after each chunk."""
-    shape = source.load([0])[0].shape[1:]
-    images, pixels = 0, np.zeros(shape, np.int64)
-    products = np.zeros((shape[2], shape[2]), np.int64)
-    for chunk, _ in stream.all_records(source, ids, workers):
-        pixels += chunk.sum(axis=0, dtype=np.int64)
-        for image in chunk:
-            flat = image.reshape(-1, shape[2]).astype(np.float64)  # below 2**53, so exact
-            products += (flat.T @ flat).astype(np.int64)
-        images += len(chunk)
-        progress(images, len(ids))
-    return Sums(np.int64(images), pixels, products)
+    """Add up the given records; `progress(done, total)` is called after each chunk.
+
+    Images that can't be read are left out if `leave_out_bad`, or raise images.BadImage.
+    """
+    sums, done = no_sums(source.size, source.channels), 0
+    for chunk, _, bad in stream.all_records(source, ids, workers, leave_out_bad):
+        add(sums, chunk)
+        done += len(chunk) + len(bad)
+        progress(done, len(ids))
+    return sums
+
+
+def no_sums(size: int, channels: int) -> Sums:
+    """Sums over no image."""
+    pixels = np.zeros((size, size, channels), np.int64)
+    return Sums(np.zeros((), np.int64), pixels, np.zeros((channels, channels), np.int64))
+
+
+def add(sums: Sums, images: np.ndarray) -> None:
+    """Add uint8 [n, size, size, channels] to sums, in place."""
+    sums.images[...] += len(images)
+    sums.pixels[...] += images.sum(axis=0, dtype=np.int64)
+    for image in images:
+        flat = image.reshape(-1, image.shape[2]).astype(np.float64)  # below 2**53, so exact
+        sums.products[...] += (flat.T @ flat).astype(np.int64)
 
 
 def from_sums(sums: Sums, fingerprint: str) -> Statistics:

@@ -4,18 +4,34 @@ The stream has no state. Training is one endless row of images: a permutation of
 each epoch, drawn from (seed, epoch), one after the other. Step s takes the images at
 s * batch ... (s + 1) * batch - 1. Every epoch visits each record exactly once; a batch may end one
 epoch and begin the next. So resuming, another number of processes, and the question which images
-were in step 1234 are all the same function.
+were in step 1234 are all the same function. In place of an image that can't be read comes another
+of the same epoch, drawn from (seed, epoch, place), or the run stops: never is one lost in silence.
 """
 
 import functools
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
+from alexnet_jax.data.images import BadImage
 from alexnet_jax.data.sources import Source
+from alexnet_jax.errors import UserError
 
-Batch = tuple[np.ndarray, np.ndarray]
 PADDING_LABEL = -1
+TRIES = 100  # for one place, before the data set is called broken
+
+
+class Batch(NamedTuple):
+    """Images uint8 [rows, size, size, channels], labels int32 [rows], and what could not be read.
+
+    `bad` int64 [n, 2] has pairs (record, the one that stands in its place, or -1). Negative labels
+    are PADDING_LABEL, or -2 - label for an image that has to count as wrong.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    bad: np.ndarray
 
 
 def record_ids(records: int, seed: int, step: int, batch: int, rows: np.ndarray) -> np.ndarray:
@@ -29,9 +45,16 @@ def record_ids(records: int, seed: int, step: int, batch: int, rows: np.ndarray)
     return ids
 
 
-@functools.lru_cache(maxsize=2)
-def _permutation(records: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).permutation(records)
+def replacements(records: int, seed: int, position: int) -> Iterator[int]:
+    """Records to try in place of the unreadable one at `position`, counted from the first step.
+
+    They come later in the same epoch; for the last image of an epoch, earlier.
+    """
+    epoch, place = divmod(position, records)
+    random = np.random.default_rng([seed, epoch, place])
+    low, high = (place + 1, records) if place + 1 < records else (0, place)
+    for _ in range(TRIES if high > low else 0):
+        yield int(_permutation(records, seed, epoch)[random.integers(low, high)])
 
 
 def training_batches(
@@ -43,45 +66,103 @@ def training_batches(
     last_step: int,
     workers: int,
     ahead: int,
+    replace_bad: bool = False,
 ) -> Iterator[Batch]:
     """The rows of this process for steps first_step ... last_step - 1, in order.
 
-    Images uint8 [len(rows), size, size, channels], labels int32 [len(rows)].
-    `workers` batches are decoded at a time, and at most `ahead` finished ones wait.
+    `workers` batches are decoded at a time, and at most `ahead` finished ones wait. An image that
+    can't be read is replaced if `replace_bad`, or raises BadImage.
     """
 
     def load(step: int) -> Batch:
-        return source.load(record_ids(len(source), seed, step, batch, rows))
+        ids = record_ids(len(source), seed, step, batch, rows)
+        loaded = _load(source, ids, replace_bad)
+        for row in np.flatnonzero(loaded.labels < 0):
+            _replace(source, seed, step * batch + int(rows[row]), int(row), loaded)
+        return loaded
 
     return _ordered(load, first_step, last_step, workers, ahead)
 
 
 def evaluation_batches(
-    source: Source, batch: int, rows: np.ndarray, workers: int, ahead: int
+    source: Source,
+    batch: int,
+    rows: np.ndarray,
+    workers: int,
+    ahead: int,
+    count_bad_as_wrong: bool = False,
 ) -> Iterator[Batch]:
     """The rows of this process for a whole split in stored order, each record exactly once.
 
-    The last batch is filled up with black images whose label is PADDING_LABEL.
+    The last batch is filled up with black images whose label is PADDING_LABEL. An image that can't
+    be read is black with the label -2 - label if `count_bad_as_wrong`, or raises BadImage.
     """
 
     def load(step: int) -> Batch:
         ids = step * batch + np.asarray(rows)
-        images, labels = source.load(ids[ids < len(source)])  # rows ascend: padding comes last
-        missing = len(ids) - len(images)
+        images, labels, bad = _load(source, ids[ids < len(source)], count_bad_as_wrong)
+        missing = len(ids) - len(images)  # rows ascend: padding comes last
         black = np.zeros((missing, *images.shape[1:]), np.uint8)
         no_label = np.full(missing, PADDING_LABEL, np.int32)
-        return np.concatenate([images, black]), np.concatenate([labels, no_label])
+        return Batch(np.concatenate([images, black]), np.concatenate([labels, no_label]), bad)
 
     return _ordered(load, 0, -(-len(source) // batch), workers, ahead)
 
 
-def all_records(source: Source, ids: np.ndarray, workers: int, chunk: int = 64) -> Iterator[Batch]:
-    """The given records in order, `chunk` at a time, the last one shorter."""
+def all_records(
+    source: Source, ids: np.ndarray, workers: int, leave_out_bad: bool = False, chunk: int = 64
+) -> Iterator[Batch]:
+    """The given records in order, `chunk` at a time, the last one shorter.
+
+    Those that can't be read are left out if `leave_out_bad`, or raise BadImage.
+    """
 
     def load(index: int) -> Batch:
-        return source.load(ids[index * chunk : (index + 1) * chunk])
+        images, labels, bad = _load(source, ids[index * chunk : (index + 1) * chunk], leave_out_bad)
+        return Batch(images[labels >= 0], labels[labels >= 0], bad)
 
     return _ordered(load, 0, -(-len(ids) // chunk), workers, ahead=2)
+
+
+def _load(source: Source, ids: np.ndarray, go_on: bool) -> Batch:
+    """The records; with `go_on` one that can't be read is black and has the label -2 - label."""
+    none = np.empty((0, 2), np.int64)
+    try:
+        return Batch(*source.load(ids), none)
+    except BadImage:
+        if not go_on:
+            raise
+    images, labels, bad = [], source.labels[ids].copy(), []
+    for row, record in enumerate(ids):
+        try:
+            images.append(source.load([record])[0][0])
+        except BadImage:
+            images.append(np.zeros((source.size, source.size, source.channels), np.uint8))
+            labels[row] = -2 - labels[row]
+            bad.append((record, -1))
+    return Batch(np.stack(images), labels, np.asarray(bad, np.int64).reshape(-1, 2))
+
+
+def _replace(source: Source, seed: int, position: int, row: int, loaded: Batch) -> None:
+    """Put the first readable replacement into `row` of a training batch."""
+    for record in replacements(len(source), seed, position):
+        try:
+            images, labels = source.load([record])
+        except BadImage:
+            continue
+        loaded.images[row], loaded.labels[row] = images[0], labels[0]
+        place = np.flatnonzero(loaded.bad[:, 1] < 0)[0]
+        loaded.bad[place, 1] = record
+        return
+    raise UserError(
+        f"{TRIES} images of the training set in a row can't be read: look at the data before you "
+        "go on; --config.data.on_bad_image=stop names the first."
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _permutation(records: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(records)
 
 
 def _ordered(
@@ -102,7 +183,7 @@ def _ordered(
             raise
 
     def read(index):
-        return tf.numpy_function(guarded, [index], (tf.uint8, tf.int32))
+        return tf.numpy_function(guarded, [index], (tf.uint8, tf.int32, tf.int64))
 
     options = tf.data.Options()
     options.deterministic = True
@@ -112,7 +193,8 @@ def _ordered(
     dataset = tf.data.Dataset.range(first, last).map(read, num_parallel_calls=workers)
     dataset = dataset.prefetch(ahead).with_options(options)
     try:
-        yield from dataset.as_numpy_iterator()
+        for arrays in dataset.as_numpy_iterator():
+            yield Batch(*arrays)
     except tf.errors.OpError:
         if errors:
             raise errors[0] from None

@@ -11,6 +11,7 @@ import numpy as np
 CHAPTERS = {
     "loss and error": ("loss", "top1_error", "top5_error"),
     "optimizer": ("gradient_norm", "learning_rate"),
+    "data": ("replaced_images",),
     "speed": ("images_per_second", "waiting_for_data"),
 }
 # A split is a run of its own, so that both curves share a chart; the rest lies above them.

@@ -1,9 +1,10 @@
 """Numbers of a run on their way to a person and to files: one line and one record each."""
 
 import dataclasses
+from collections.abc import Iterable
 
 from alexnet_jax.training.metrics import MetricsLog
-from alexnet_jax.training.terminal import Terminal, duration
+from alexnet_jax.terminal import Terminal, duration
 
 WORTH_SAYING = 0.02  # share of time waiting for data from which a line mentions it
 
@@ -18,6 +19,7 @@ class Report:
     terminal: Terminal
     log: MetricsLog
     _means: dict = dataclasses.field(default_factory=dict)
+    _named: set[str] = dataclasses.field(default_factory=set)
 
     def training(self, step: int, means: dict, learning_rates: dict[str, float]) -> None:
         """Means since the last report, with `images_per_second` and `waiting_for_data`."""
@@ -29,6 +31,15 @@ class Report:
         """Move the live line on to `step`; costs nothing unless it is time."""
         if self._means and self.terminal.wants_redraw():
             self.terminal.live(self._line(step))
+
+    def replaced(self, step: int, pairs: Iterable[tuple[str, str]]) -> None:
+        """Name images of this process's rows that can't be read, once, and what stood in."""
+        for name, instead in pairs:
+            if name not in self._named:
+                self._named.add(name)
+                self.terminal.warn(
+                    f"the image {name} can't be read: in step {step:,} {instead} stands in for it"
+                )
 
     def validation(self, step: int, means: dict, is_best: bool) -> None:
         """The result of an evaluation."""

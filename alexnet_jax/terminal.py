@@ -35,6 +35,10 @@ class Terminal:
         if self._speaks:
             self._write(f"{self._erasing()}{text}\n{self._live}")
 
+    def warn(self, text: str) -> None:
+        """A line that stays, of silent processes too: what it tells, no other knows."""
+        self._write(f"{self._erasing()}warning: {text}\n{self._live}")
+
     def live(self, text: str) -> None:
         """The newest state of something long: overwritten by the next, or a plain line."""
         if self.rewrites:

@@ -1,0 +1,281 @@
+"""Prepare a data set once, as in 2012: python -m alexnet_jax.data.prepare --source=KIND:WHERE.
+
+Writes every image at its stored size (paper section 2: shorter side to 256, the central square) in
+shuffled order, as a data set of tensorflow-datasets with random access, and beside it the mean
+image and the colours of the training set, and a report. Stopped at any moment, the same command
+goes on with the shards that are missing.
+
+KIND:WHERE is one of
+  folder:DIR         DIR/train/CLASS/* and DIR/val/CLASS/*, or Kaggle's ILSVRC folder
+  imagenet_tars:DIR  ILSVRC2012_img_train.tar, _img_val.tar and _devkit_t12.tar.gz as distributed
+  tfds:NAME          an image classification set of tensorflow-datasets, such as imagenet2012
+  parquet:DIR        the files of a set on Hugging Face
+"""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import multiprocessing
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+from multiprocessing import connection
+
+from alexnet_jax.data import prepared, shards
+from alexnet_jax.data.origins import Origin, Split, open_origin
+from alexnet_jax.data.shards import Settings, Shard
+from alexnet_jax.errors import UserError
+from alexnet_jax.terminal import ProgressLine, Terminal
+
+EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
+POLL_SECONDS = 0.2
+NAMED = 20  # images left out are named at the terminal up to this number, and all in the report
+
+
+def main() -> None:
+    """Parse flags, then prepare."""
+    given = _parser().parse_args()
+    name = given.name
+    folder = pathlib.Path(given.output) if given.output else prepared.default_folder(name)
+    settings = Settings(name, given.size, given.channels, given.resize, given.format, given.seed)
+    with Terminal() as terminal:
+        try:
+            origin = open_origin(given.source, given.validation)
+            prepare(origin, settings, folder, given.workers or os.cpu_count() or 1, terminal)
+        except UserError as error:
+            terminal.end_live("")
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(EXIT_USER_ERROR)
+        except KeyboardInterrupt:
+            terminal.end_live("Stopped; the same command goes on from here.")
+            # Processes still at work are told by their parent's end; waiting would take a shard.
+            os._exit(EXIT_INTERRUPTED)
+
+
+def prepare(
+    origin: Origin, settings: Settings, folder: pathlib.Path, workers: int, terminal: Terminal
+) -> dict:
+    """Write the set into `folder` and return its report; UserError if it can't be done."""
+    cuts = {name: shards.cut(name, split, settings.seed) for name, split in origin.splits.items()}
+    plan = _plan(origin, settings)
+    _check_labels(origin)
+    with _claimed(folder, plan) as finished:
+        if finished:
+            terminal.say(f"{folder} is already prepared.")
+        else:
+            _write_shards(origin, cuts, settings, folder, workers, terminal)
+            _finish(origin, cuts, settings, folder, plan)
+            shutil.rmtree(folder / prepared.UNFINISHED)
+    report = json.loads((folder / prepared.REPORT).read_text())
+    terminal.say(told(report))
+    terminal.say(f"In {folder}: use it with --config.data.path={folder}.")
+    return report
+
+
+def told(report: dict) -> str:
+    """The report for a person: a paragraph for each split."""
+    lines = []
+    for name, split in report["splits"].items():
+        counts = sorted(split["images_per_class"].values())
+        line = f"{name}: {split['images']:,} of {split['found']:,} images"
+        if counts:
+            low, middle, high = counts[0], counts[len(counts) // 2], counts[-1]
+            line += f" in {len(counts):,} classes of {low:,} to {high:,}, median {middle:,}"
+        lines.append(line)
+        for word, names in split["oddities"].items():
+            if names:
+                left_out = word in shards.LEFT_OUT
+                shown = ", ".join(names[: NAMED if left_out else 2])
+                more = ", ..." if len(names) > (NAMED if left_out else 2) else ""
+                lines.append(f"  {len(names):>7,} {word}: {shown}{more}")
+    lines.append(f"All names stand in {prepared.REPORT}.")
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m alexnet_jax.data.prepare", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--source", required=True, metavar="KIND:WHERE", help="see above")
+    add("--output", metavar="DIR", help="by default where tensorflow-datasets keeps its data")
+    add("--name", default="imagenet", help="of the set (%(default)s)")
+    add("--validation", metavar="NAME", help="the split to validate on, if it is not the usual one")
+    add("--size", type=_positive, default=256, help="side of the stored images (%(default)s)")
+    add("--channels", type=int, choices=(3, 1), default=3, help="colour, or 1 for grey")
+    add("--resize", choices=("crop", "warp"), default="crop",
+        help="shorter side to the size and the centre cut out, or both sides as for Caffe")  # fmt: skip
+    add("--format", choices=("jpeg", "raw"), default="jpeg",
+        help="JPEG of quality 95, or raw pixels, which take six times the space")  # fmt: skip
+    add("--seed", type=int, default=0, help="of the order (%(default)s)")
+    add("--workers", type=int, default=0, help="processes; by default one a core")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return int(text)
+
+
+def _plan(origin: Origin, settings: Settings) -> dict:
+    """What decides the result; a preparation goes on only under the same plan."""
+    splits = {
+        name: {"images": len(split), "fingerprint": split.fingerprint}
+        for name, split in origin.splits.items()
+    }
+    return {"source": origin.facts, "settings": vars(settings), "splits": splits}
+
+
+def _check_labels(origin: Origin) -> None:
+    for name in ("train", "val"):
+        if name not in origin.splits or not len(origin.splits[name]):
+            raise UserError(
+                f"The source has no images to {'train' if name == 'train' else 'validate'} on: "
+                f"it has {', '.join(origin.splits) or 'nothing'}."
+            )
+
+
+@contextlib.contextmanager
+def _claimed(folder: pathlib.Path, plan: dict) -> Iterator[bool]:
+    """Hold `folder` for one preparation; gives whether the set is there already.
+
+    UserError if it is used otherwise, or by another process at this moment.
+    """
+    plan = json.loads(json.dumps(plan))
+    unfinished = folder / prepared.UNFINISHED
+    file = unfinished / "plan.json"
+    finished = (folder / prepared.FACTS).exists()
+    if finished:
+        before = prepared.read_facts(folder)["plan"]
+    elif file.exists():
+        before = json.loads(file.read_text())
+    else:
+        before = None
+        if folder.exists() and any(e for e in folder.iterdir() if e.name != unfinished.name):
+            raise UserError(f"{folder} is not empty: choose another --output.")
+    if before not in (None, plan):
+        different = [key for key in plan if plan[key] != before[key]]
+        raise UserError(
+            f"{folder} holds a set that was prepared from another source or with other settings "
+            f"({', '.join(different)}): choose another --output, or take that folder away."
+        )
+    try:
+        unfinished.mkdir(parents=True, exist_ok=True)
+        with open(unfinished / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not file.exists():
+                _write_json(file, plan)
+            yield finished
+    except BlockingIOError as error:
+        raise UserError(f"Another command is preparing {folder} at this moment.") from error
+    except OSError as error:
+        raise UserError(f"The set can't be written to {folder}: {error}") from error
+    finally:
+        if finished:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write_shards(
+    origin: Origin,
+    cuts: dict[str, list[Shard]],
+    settings: Settings,
+    folder: pathlib.Path,
+    workers: int,
+    terminal: Terminal,
+) -> None:
+    """Write what is missing, in as many processes as there are workers."""
+    for left in (folder / prepared.UNFINISHED).glob("*.partial*"):
+        left.unlink()
+    everything = [shard for name in cuts for shard in cuts[name]]
+    missing = [s for s in everything if not shards.outcome_file(folder, s).exists()]
+    if len(missing) < len(everything):
+        terminal.say(f"Going on: {len(missing)} of {len(everything)} shards are missing.")
+    total = sum(len(shard.ids) for shard in missing)
+    progress = ProgressLine("preparing", terminal)
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
+    done = spawn.Value("q", 0)
+    arguments = (origin.splits, settings, folder, done)
+    with futures.ProcessPoolExecutor(workers, spawn, _begin, arguments) as pool:
+        running = {pool.submit(_write, shard) for shard in missing}
+        try:
+            while running:
+                ended, running = futures.wait(running, POLL_SECONDS, futures.FIRST_COMPLETED)
+                for future in ended:
+                    future.result()
+                if done.value < total:
+                    progress(done.value, total)
+        except futures.process.BrokenProcessPool as error:
+            raise UserError(
+                "A process that writes shards was killed, perhaps for want of memory: give the "
+                "same command again, with fewer --workers."
+            ) from error
+        except UserError:
+            pool.shutdown(cancel_futures=True)
+            raise
+    progress(total, total)
+
+
+def _finish(
+    origin: Origin,
+    cuts: dict[str, list[Shard]],
+    settings: Settings,
+    folder: pathlib.Path,
+    plan: dict,
+) -> None:
+    """Put together what was learnt of all shards; prepared.json comes last."""
+    from alexnet_jax.data import metadata
+
+    outcomes = {
+        name: [shards.Outcome.load(shards.outcome_file(folder, shard)) for shard in cuts[name]]
+        for name in cuts
+    }
+    facts = metadata.facts(origin, outcomes, settings) | {"plan": plan}
+    metadata.write_arrays(folder, outcomes, facts)
+    metadata.write_for_tfds(folder, facts)
+    _write_json(folder / prepared.REPORT, metadata.report(origin, outcomes))
+    _write_json(folder / prepared.FACTS, facts)
+
+
+def _write_json(path: pathlib.Path, value: dict) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=1))
+    os.replace(partial, path)
+
+
+# In the processes that write shards: what they all need, set once when one begins.
+_job: tuple = ()
+
+
+def _begin(splits: dict[str, Split], settings: Settings, folder: pathlib.Path, done) -> None:
+    global _job
+    _job = (splits, settings, folder, done)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _write(shard: Shard) -> None:
+    splits, settings, folder, done = _job
+
+    def tell(images: int) -> None:
+        with done.get_lock():
+            done.value += images
+
+    shards.write(folder, shard, splits[shard.split], settings, tell)
+
+
+def _end_with_parent() -> None:
+    """A killed parent can't end its processes: they would wait for work for ever."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

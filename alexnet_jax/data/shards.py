@@ -1,0 +1,220 @@
+"""The files of a prepared set, one at a time: which records go into one, and writing it.
+
+A shard is written beside its place and moved there when it is whole; what was learnt of it, an
+.npz in the folder of unfinished work, is written last and marks it as done.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from PIL import Image
+
+from alexnet_jax.data import examples, images, prepared, statistics
+from alexnet_jax.data.origins import Record, Split
+
+MOST_IMAGES = 8192  # in a shard
+JPEG_QUALITY = 95
+TOLD_EVERY = 16  # images
+# What is worth knowing of an image, and why one is left out; the words stand in the report.
+KEPT = ("greyscale", "CMYK", "other format under a JPEG name", "rotated by EXIF, kept as stored")
+LEFT_OUT = ("refused", "undecodable")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How images are stored: `resize` is crop or warp, `format` jpeg or raw."""
+
+    name: str
+    size: int
+    channels: int
+    resize: str
+    format: str
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """File number `index` of `shards` of a split, with the records `ids` in this order."""
+
+    split: str
+    index: int
+    shards: int
+    ids: np.ndarray
+
+
+def cut(name: str, split: Split, seed: int) -> list[Shard]:
+    """Divide a split into shards, which do not depend on the machine.
+
+    The training split is shuffled, block by block where records can't be read alone, and then
+    within each shard; the others keep their order.
+    """
+    records = len(split)
+    count = max(-(-records // MOST_IMAGES), min(16, -(-records // 256)))
+    starts = np.arange(records) if split.blocks is None else split.blocks
+    lengths = np.diff(np.append(starts, records))
+    random = np.random.default_rng([seed, 0])
+    order = random.permutation(len(starts)) if name == "train" else np.arange(len(starts))
+    before = np.cumsum(lengths[order]) - lengths[order]
+    owner = before * count // max(records, 1)
+    shards = []
+    for index in range(count):
+        blocks = order[owner == index]
+        ids = np.concatenate([np.arange(starts[b], starts[b] + lengths[b]) for b in blocks] or [[]])
+        ids = random.permutation(ids) if name == "train" else ids
+        shards.append(Shard(name, index, count, ids.astype(np.int64)))
+    return shards
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What was learnt of a shard: labels of its images, sums, a digest of all, and oddities.
+
+    `oddities` has the names of images under the words of KEPT and LEFT_OUT.
+    """
+
+    labels: np.ndarray
+    sums: statistics.Sums
+    digest: str
+    oddities: dict[str, list[str]]
+
+    def save(self, path: pathlib.Path) -> None:
+        """Write it whole or not at all."""
+        buffer = io.BytesIO()
+        sums = dataclasses.asdict(self.sums)
+        facts = json.dumps({"digest": self.digest, "oddities": self.oddities})
+        np.savez(buffer, labels=self.labels, facts=facts, **sums)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_bytes(buffer.getvalue())
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: pathlib.Path) -> "Outcome":
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as stored:
+            facts = json.loads(str(stored["facts"]))
+            names = [field.name for field in dataclasses.fields(statistics.Sums)]
+            sums = statistics.Sums(*(stored[name] for name in names))
+            return cls(stored["labels"], sums, **facts)
+
+
+def outcome_file(folder: pathlib.Path, shard: Shard) -> pathlib.Path:
+    """Where the outcome of a shard is kept until the set is whole."""
+    return folder / prepared.UNFINISHED / f"{shard.split}-{shard.index:05d}.npz"
+
+
+def write(
+    folder: pathlib.Path,
+    shard: Shard,
+    split: Split,
+    settings: Settings,
+    tell: Callable[[int], None],
+) -> None:
+    """Write one shard; `tell(n)` is called after every few images."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    final = prepared.shard_file(folder, settings.name, shard.split, shard.index, shard.shards)
+    partial = str(outcome_file(folder, shard).with_suffix(".partial"))
+    writer = ArrayRecordWriter(partial, "group_size:1,uncompressed")
+    raw = None
+    if settings.format == "raw":
+        raw = _PixelsFile(partial + ".npy", (settings.size, settings.size, settings.channels))
+    labels, digest = [], hashlib.sha256()
+    sums = statistics.no_sums(settings.size, settings.channels)
+    oddities = {word: [] for word in KEPT + LEFT_OUT}
+    for number, record in enumerate(split.read(shard.ids), start=1):
+        try:
+            stored, pixels = _convert(record, settings, oddities)
+        except images.Refused:
+            oddities["refused"].append(record.name)
+        except images.Undecodable:
+            oddities["undecodable"].append(record.name)
+        else:
+            example = {"image": stored, "label": record.label, "file_name": record.name.encode()}
+            serialized = examples.serialize(example)
+            writer.write(serialized)
+            digest.update(serialized)
+            labels.append(record.label)
+            statistics.add(sums, pixels[None])
+            if raw:
+                raw.append(pixels)
+        if number % TOLD_EVERY == 0 or number == len(shard.ids):
+            tell((number - 1) % TOLD_EVERY + 1)
+    writer.close()
+    if raw:
+        raw.close()
+        os.replace(
+            partial + ".npy",
+            prepared.pixels_file(folder, shard.split, shard.index, shard.shards),
+        )
+    os.replace(partial, final)
+    outcome = Outcome(np.asarray(labels, np.int32), sums, digest.hexdigest(), oddities)
+    outcome.save(outcome_file(folder, shard))
+
+
+def _convert(
+    record: Record, settings: Settings, oddities: dict[str, list[str]]
+) -> tuple[bytes, np.ndarray]:
+    """The image as it is stored, and the pixels that come out of that."""
+    with images.opened(record.data, record.name) as image:
+        for word in _traits(image, record.name):
+            oddities[word].append(record.name)
+        pixels = images.pixels_of(
+            image, settings.size, settings.channels, settings.resize == "warp"
+        )
+        mode = "L" if settings.channels == 1 else "RGB"
+        untouched = image.size == (settings.size, settings.size) and image.mode == mode
+        if untouched and image.format in ("JPEG", "PNG"):
+            return record.data, pixels
+    buffer = io.BytesIO()
+    plain = Image.fromarray(pixels if settings.channels == 3 else pixels[:, :, 0])
+    if settings.format == "raw":
+        plain.save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue(), pixels
+    plain.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    stored = np.empty_like(pixels)
+    prepared.decode_into(buffer.getvalue(), stored)
+    return buffer.getvalue(), stored
+
+
+def _traits(image: Image.Image, name: str) -> Iterable[str]:
+    """Those words of KEPT that are true of an image."""
+    greyscale, cmyk, other, rotated = KEPT
+    if image.mode in ("1", "L", "LA", "I", "I;16"):
+        yield greyscale
+    if image.mode == "CMYK":
+        yield cmyk
+    named_jpeg = name.lower().endswith((".jpg", ".jpeg"))
+    if named_jpeg and image.format not in ("JPEG", "MPO"):  # MPO: a JPEG with a second picture
+        yield other
+    orientation = 0x0112
+    if image.getexif().get(orientation, 1) != 1:
+        yield rotated
+
+
+class _PixelsFile:
+    """An .npy file of uint8 images that is written one image at a time."""
+
+    def __init__(self, path: str, shape: tuple[int, ...]):
+        self._file, self._shape, self._count = open(path, "wb"), shape, 0  # noqa: SIM115
+        self._write_header()
+
+    def append(self, pixels: np.ndarray) -> None:
+        """One more image."""
+        self._file.write(np.ascontiguousarray(pixels).data)
+        self._count += 1
+
+    def close(self) -> None:
+        """Write the number of images into the header, whose length NumPy keeps."""
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+
+    def _write_header(self) -> None:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (self._count, *self._shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
