@@ -22,9 +22,9 @@ from alexnet_jax.model.network import Architecture
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel import processes
 from alexnet_jax.provenance import provenance
+from alexnet_jax.terminal import ProgressLine, Terminal
 from alexnet_jax.training import checkpoint, optimizer
 from alexnet_jax.training.step import Preprocessing, Steps
-from alexnet_jax.terminal import ProgressLine, Terminal
 
 
 @dataclasses.dataclass(frozen=True)

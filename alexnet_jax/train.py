@@ -15,11 +15,11 @@ from alexnet_jax.model.weighted import Convolution
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel import processes
 from alexnet_jax.run import Run, claimed, prepare
+from alexnet_jax.terminal import Terminal
 from alexnet_jax.training import metrics, optimizer, pictures, report, scores
 from alexnet_jax.training.checkpoint import Checkpoints, load_parameters, parameters_sha256
 from alexnet_jax.training.step import TrainState
 from alexnet_jax.training.stopwatch import Stopwatch
-from alexnet_jax.terminal import Terminal
 
 VIEWS_SHOWN = 32
 

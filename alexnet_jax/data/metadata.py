@@ -26,6 +26,7 @@ def facts(origin: Origin, outcomes: Outcomes, settings: Settings) -> dict:
         }
     return {
         **vars(settings),
+        "source": {name: origin.facts[name] for name in ("kind", "where")},
         "classes": _unique(origin.classes),
         "class_words": origin.facts.get("class_words"),
         "ilsvrc_ids": origin.facts.get("ilsvrc_ids"),
@@ -60,9 +61,7 @@ def write_for_tfds(folder: pathlib.Path, facts: dict) -> None:
     splits = []
     for name, split in facts["splits"].items():
         count = len(split["shards"])
-        files = (
-            prepared.shard_file(folder, facts["name"], name, i, count) for i in range(count)
-        )
+        files = (prepared.shard_file(folder, facts["name"], name, i, count) for i in range(count))
         splits.append(
             tfds.core.SplitInfo(
                 name=name,

@@ -44,18 +44,17 @@ def main() -> None:
     name = given.name
     folder = pathlib.Path(given.output) if given.output else prepared.default_folder(name)
     settings = Settings(name, given.size, given.channels, given.resize, given.format, given.seed)
-    with Terminal() as terminal:
-        try:
+    try:
+        with Terminal() as terminal:
             origin = open_origin(given.source, given.validation)
             prepare(origin, settings, folder, given.workers or os.cpu_count() or 1, terminal)
-        except UserError as error:
-            terminal.end_live("")
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(EXIT_USER_ERROR)
-        except KeyboardInterrupt:
-            terminal.end_live("Stopped; the same command goes on from here.")
-            # Processes still at work are told by their parent's end; waiting would take a shard.
-            os._exit(EXIT_INTERRUPTED)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        print("Stopped; the same command goes on from here.", file=sys.stderr, flush=True)
+        # Processes still at work end with this one; to wait for them would take a whole shard.
+        os._exit(EXIT_INTERRUPTED)
 
 
 def prepare(
@@ -110,10 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--validation", metavar="NAME", help="the split to validate on, if it is not the usual one")
     add("--size", type=_positive, default=256, help="side of the stored images (%(default)s)")
     add("--channels", type=int, choices=(3, 1), default=3, help="colour, or 1 for grey")
-    add("--resize", choices=("crop", "warp"), default="crop",
-        help="shorter side to the size and the centre cut out, or both sides as for Caffe")  # fmt: skip
-    add("--format", choices=("jpeg", "raw"), default="jpeg",
-        help="JPEG of quality 95, or raw pixels, which take six times the space")  # fmt: skip
+    crop_or_warp = "shorter side to the size and the centre cut out, or both sides as for Caffe"
+    add("--resize", choices=("crop", "warp"), default="crop", help=crop_or_warp)
+    jpeg_or_raw = "JPEG of quality 95, or PNG and raw pixels: nothing lost, ten times the space"
+    add("--format", choices=("jpeg", "raw"), default="jpeg", help=jpeg_or_raw)
     add("--seed", type=int, default=0, help="of the order (%(default)s)")
     add("--workers", type=int, default=0, help="processes; by default one a core")
     return parser
@@ -131,7 +130,7 @@ def _plan(origin: Origin, settings: Settings) -> dict:
         name: {"images": len(split), "fingerprint": split.fingerprint}
         for name, split in origin.splits.items()
     }
-    return {"source": origin.facts, "settings": vars(settings), "splits": splits}
+    return {"settings": vars(settings), "splits": splits}
 
 
 def _check_labels(origin: Origin) -> None:

@@ -19,6 +19,7 @@ from alexnet_jax.data import examples, images, prepared, statistics
 from alexnet_jax.data.origins import Record, Split
 
 MOST_IMAGES = 8192  # in a shard
+MOST_AT_ONCE = 2000  # records whose blocks are mixed, since they are held in memory
 JPEG_QUALITY = 95
 TOLD_EVERY = 16  # images
 # What is worth knowing of an image, and why one is left out; the words stand in the report.
@@ -51,8 +52,8 @@ class Shard:
 def cut(name: str, split: Split, seed: int) -> list[Shard]:
     """Divide a split into shards, which do not depend on the machine.
 
-    The training split is shuffled, block by block where records can't be read alone, and then
-    within each shard; the others keep their order.
+    The training split is shuffled; where records can't be read alone, their blocks are, and then
+    the records within every few blocks. The others keep their order.
     """
     records = len(split)
     count = max(-(-records // MOST_IMAGES), min(16, -(-records // 256)))
@@ -64,10 +65,12 @@ def cut(name: str, split: Split, seed: int) -> list[Shard]:
     owner = before * count // max(records, 1)
     shards = []
     for index in range(count):
-        blocks = order[owner == index]
-        ids = np.concatenate([np.arange(starts[b], starts[b] + lengths[b]) for b in blocks] or [[]])
-        ids = random.permutation(ids) if name == "train" else ids
-        shards.append(Shard(name, index, count, ids.astype(np.int64)))
+        ids = [np.arange(starts[b], starts[b] + lengths[b]) for b in order[owner == index]]
+        if name == "train" and split.blocks is not None:
+            few = max(1, MOST_AT_ONCE * len(starts) // records)
+            groups = (ids[first : first + few] for first in range(0, len(ids), few))
+            ids = [random.permutation(np.concatenate(group)) for group in groups]
+        shards.append(Shard(name, index, count, np.concatenate(ids or [[]]).astype(np.int64)))
     return shards
 
 

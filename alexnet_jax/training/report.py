@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Iterable
 
-from alexnet_jax.training.metrics import MetricsLog
 from alexnet_jax.terminal import Terminal, duration
+from alexnet_jax.training.metrics import MetricsLog
 
 WORTH_SAYING = 0.02  # share of time waiting for data from which a line mentions it
 
