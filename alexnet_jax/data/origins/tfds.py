@@ -18,15 +18,16 @@ def open_tfds(name: str, validation: str | None) -> Origin:
     """
     import tensorflow_datasets as tfds
 
+    place = os.environ.get("TFDS_DATA_DIR")  # tensorflow-datasets looks only when it is imported
     try:
-        builder = tfds.builder(name)
+        builder = tfds.builder(name, data_dir=place)
         if not builder.info.splits:
             builder.download_and_prepare()
     except Exception as error:  # of any library that some data set uses
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split()).split(". ")[0]
         raise UserError(
-            f"tensorflow-datasets can't give '{name}': {reason} Its data is looked for in "
-            f"{os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')} (TFDS_DATA_DIR)."
+            f"tensorflow-datasets can't give '{name}' ({reason}): its data is looked for in "
+            f"{place or '~/tensorflow_datasets'}, which TFDS_DATA_DIR can change."
         ) from error
     image, label = _keys(builder.info, name)
     classes = tuple(builder.info.features[label].names)
