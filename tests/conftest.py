@@ -24,6 +24,23 @@ platform.configure()
 import jax
 import pytest
 
+from tests import layouts
+
+
+@pytest.fixture(scope="session")
+def data():
+    """A small set of photographs, {split: {class: {file name: bytes}}}."""
+    return layouts.small_set()
+
+
+@pytest.fixture(scope="session", params=layouts.ALL)
+def source(request, data, tmp_path_factory):
+    """KIND:WHERE of the same images in each layout."""
+    root = tmp_path_factory.mktemp(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFDS_DATA_DIR", str(root))
+        yield layouts.ALL[request.param](root, data)
+
 
 @pytest.fixture
 def float64():

@@ -13,9 +13,32 @@ import tarfile
 import numpy as np
 import scipy.io
 
+from tests import odd_images
+
 WORDS = {"n01440764": "tench, Tinca tinca", "n02012849": "crane", "n03126707": "crane"}
+CLASSES = tuple(WORDS)
 # Not in alphabetical order, as in the development kit.
 ILSVRC_IDS = {"n01440764": 3, "n02012849": 1, "n03126707": 2}
+
+
+def small_set():
+    """Three classes, four images each to train on and two to validate; the first has odd ones too."""
+    train = {
+        name: {f"{name}_{i}.JPEG": odd_images.ordinary(10 * label + i) for i in range(4)}
+        for label, name in enumerate(CLASSES)
+    }
+    train[CLASSES[0]] |= odd_images.odd_images()
+    val = {
+        name: {f"ILSVRC2012_val_{3 * i + label:08d}.JPEG": odd_images.ordinary(50 + 3 * i + label)
+               for i in range(2)}
+        for label, name in enumerate(CLASSES)
+    }  # fmt: skip
+    return {"train": train, "val": val}
+
+
+def file_of(name):
+    """An image's file name, without what comes before it."""
+    return name.split("/")[-1]
 
 
 def folder(root, data):

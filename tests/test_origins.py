@@ -8,38 +8,8 @@ import pytest
 
 from alexnet_jax.data.origins import open_origin
 from alexnet_jax.errors import UserError
-from tests import layouts, odd_images
-
-CLASSES = ("n01440764", "n02012849", "n03126707")
-
-
-@pytest.fixture(scope="session")
-def data():
-    """Three classes; the first of training has the odd images too."""
-    train = {
-        name: {f"{name}_{i}.JPEG": odd_images.ordinary(10 * label + i) for i in range(4)}
-        for label, name in enumerate(CLASSES)
-    }
-    train[CLASSES[0]] |= odd_images.odd_images()
-    val = {
-        name: {f"ILSVRC2012_val_{3 * i + label:08d}.JPEG": odd_images.ordinary(50 + 3 * i + label)
-               for i in range(2)}
-        for label, name in enumerate(CLASSES)
-    }  # fmt: skip
-    return {"train": train, "val": val}
-
-
-@pytest.fixture(scope="session", params=layouts.ALL)
-def source(request, data, tmp_path_factory):
-    """KIND:WHERE of the same images in each layout."""
-    root = tmp_path_factory.mktemp(request.param)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TFDS_DATA_DIR", str(root))
-        yield layouts.ALL[request.param](root, data)
-
-
-def file_of(name):
-    return name.split("/")[-1]
+from tests import layouts
+from tests.layouts import CLASSES, file_of
 
 
 def test_every_image_comes_once_with_its_name_label_and_bytes(source, data):

@@ -1,0 +1,291 @@
+"""Prepared sets: what is in them, for each kind of source, and that a kill costs no shard twice."""
+
+import io
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_jax import terminal
+from alexnet_jax.data import images, prepare, prepared, shards, sources, statistics
+from alexnet_jax.data.origins import open_origin
+from alexnet_jax.errors import UserError
+from tests import layouts, odd_images
+from tests.layouts import CLASSES, file_of
+
+SIZE = 64
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def settings(**changed):
+    fields = {"name": "mini", "size": SIZE, "channels": 3, "resize": "crop", "format": "jpeg",
+              "seed": 0}  # fmt: skip
+    return shards.Settings(**fields | changed)
+
+
+def make(source, output, **changed):
+    """Prepare, and give the report and the source for each split."""
+    silent = terminal.Terminal(speaks=False)
+    report = prepare.prepare(open_origin(source), settings(**changed), output, 1, silent)
+    shape = (changed.get("size", SIZE), changed.get("channels", 3), "resize" in changed)
+    splits = {name: prepared.Prepared(output, name, *shape) for name in ("train", "val")}
+    return report, splits
+
+
+def expected_pixels(content, size=SIZE, warp=False):
+    return images.decode(content, "it", size, 3, warp)
+
+
+def as_jpeg(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    return np.asarray(Image.open(buffer))
+
+
+@pytest.fixture(scope="session")
+def made(source, tmp_path_factory):
+    """The data set of the other fixtures, prepared as raw pixels from each layout."""
+    output = tmp_path_factory.mktemp("prepared") / "set"
+    return output, *make(source, output, format="raw")
+
+
+def test_each_image_is_there_once_with_its_pixels_and_label(made, data):
+    _, _, splits = made
+    for split, classes in data.items():
+        ours = splits[split]
+        good = {
+            file: (label, content)
+            for file, label, content in layouts.flat(classes)
+            if file not in (odd_images.REFUSED, odd_images.UNDECODABLE)
+        }
+        names = [file_of(ours.name(record)) for record in range(len(ours))]
+        assert sorted(names) == sorted(good)
+        pixels, labels = ours.load(range(len(ours)))
+        for row, name in enumerate(names):
+            label, content = good[name]
+            assert CLASSES[labels[row]] == label
+            np.testing.assert_array_equal(pixels[row], expected_pixels(content))
+
+
+def test_the_report_names_what_is_odd_and_what_is_lost(made):
+    _, report, _ = made
+    train = report["splits"]["train"]
+    named = {word: list(map(file_of, names)) for word, names in train["oddities"].items()}
+    assert named == {
+        "greyscale": ["grey.JPEG"],
+        "CMYK": ["cmyk.JPEG"],
+        "other format under a JPEG name": ["png_inside.JPEG"],
+        "rotated by EXIF, kept as stored": ["rotated.JPEG"],
+        "refused": [odd_images.REFUSED],
+        "undecodable": [odd_images.UNDECODABLE],
+    }
+    assert (train["found"], train["images"]) == (18, 16)
+    assert sorted(train["images_per_class"].values()) == [4, 4, 8]
+    told = prepare.told(report)
+    assert "train: 16 of 18 images in 3 classes of 4 to 8, median 4" in told
+    assert odd_images.UNDECODABLE in told
+    assert odd_images.REFUSED in told
+
+
+def test_statistics_equal_numpys_in_float64(made):
+    output, _, splits = made
+    measured = statistics.Statistics.load(output / prepared.STATISTICS)
+    pixels = splits["train"].load(range(16))[0].astype(np.float64)
+    np.testing.assert_allclose(measured.mean_image, pixels.mean(axis=0), rtol=1e-6)
+    values = np.linalg.eigvalsh(np.cov(pixels.reshape(-1, 3).T, bias=True))[::-1]
+    np.testing.assert_allclose(measured.colour_deviations, np.sqrt(values), rtol=1e-5)
+    covariance = np.cov(pixels.reshape(-1, 3).T, bias=True)
+    for value, direction in zip(values, measured.colour_directions, strict=True):
+        np.testing.assert_allclose(covariance @ direction, value * direction, rtol=2e-3, atol=0.05)
+    assert measured.images == 16
+    assert measured.fingerprint == splits["train"].fingerprint
+
+
+def test_tensorflow_datasets_opens_it(made):
+    import tensorflow_datasets as tfds
+
+    output, _, splits = made
+    builder = tfds.builder_from_directory(output)
+    for split, ours in splits.items():
+        theirs = builder.as_data_source(split)
+        assert len(theirs) == len(ours)
+        pixels, labels = ours.load(range(len(ours)))
+        for row in (0, len(ours) - 1):
+            np.testing.assert_array_equal(theirs[row]["image"], pixels[row])
+            assert theirs[row]["label"] == labels[row]
+            assert theirs[row]["file_name"].decode() == ours.name(row)
+
+
+def test_jpeg_sets_hold_what_pillow_encodes_and_decodes(tmp_path, data):
+    source = layouts.folder(tmp_path, data)
+    folder = sources.Folder(tmp_path, "val", SIZE, 3)
+    _, splits = make(source, tmp_path / "set")
+    pixels, _ = splits["val"].load(range(len(folder)))
+    for ours, theirs in zip(pixels, folder.load(range(len(folder)))[0], strict=True):
+        np.testing.assert_array_equal(ours, as_jpeg(theirs))
+
+
+def test_what_has_the_size_already_is_kept_byte_for_byte(tmp_path):
+    jpeg, png = odd_images.ordinary(1, 80, 80), odd_images.encoded(
+        Image.fromarray(odd_images.pixels(2, 80, 80)), "PNG"
+    )  # fmt: skip
+    grey = odd_images.encoded(Image.fromarray(odd_images.pixels(3, 80, 80)).convert("L"))
+    files = {"a": {"1.jpg": jpeg, "2.png": png}, "b": {"3.jpg": grey}}
+    source = layouts.folder(tmp_path, {"train": files, "val": files})
+    _, splits = make(source, tmp_path / "set", size=80)
+    stored = [example["image"][0] for _, example in splits["val"].read(range(3))]
+    assert stored[:2] == [jpeg, png]
+    pixels, _ = splits["val"].load(range(3))
+    np.testing.assert_array_equal(pixels[1], odd_images.pixels(2, 80, 80))
+    assert np.ptp(pixels[2].astype(int), axis=2).max() <= 1, "grey becomes three equal channels"
+
+
+def test_grey_and_warped_sets(tmp_path, data):
+    source = layouts.folder(tmp_path, data)
+    content = data["val"][CLASSES[0]]["ILSVRC2012_val_00000000.JPEG"]
+    _, splits = make(source, tmp_path / "grey", channels=1, format="raw")
+    assert splits["val"].load([0])[0].shape == (1, SIZE, SIZE, 1)
+    grey = images.decode(content, "it", SIZE, 1)
+    np.testing.assert_array_equal(splits["val"].load([0])[0][0], grey)
+    _, splits = make(source, tmp_path / "warp", resize="warp", format="raw")
+    np.testing.assert_array_equal(
+        splits["val"].load([0])[0][0], expected_pixels(content, warp=True)
+    )
+
+
+def test_the_training_order_is_shuffled_once_by_the_seed(tmp_path):
+    pixels = np.zeros((1, 1, 3), np.uint8)
+    files = {f"{i:04d}.png": odd_images.encoded(Image.fromarray(pixels + i % 200), "PNG")
+             for i in range(600)}  # fmt: skip
+    source = layouts.folder(tmp_path, {"train": {"a": files}, "val": {"a": files}})
+    orders, prints = [], []
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        _, splits = make(source, tmp_path / name, size=1, seed=seed)
+        orders.append([file_of(splits["train"].name(i)) for i in range(600)])
+        prints.append(splits["train"].fingerprint)
+        assert [file_of(splits["val"].name(i)) for i in range(600)] == sorted(files)
+    assert orders[0] == orders[1] != orders[2]
+    assert prints[0] == prints[1] != prints[2]
+    assert sorted(orders[0]) == sorted(files) != orders[0]
+
+
+@pytest.mark.parametrize(("records", "blocks"), [(1, None), (1000, None), (20_000, 100), (900, 7)])
+def test_shards_divide_a_split(records, blocks):
+    class Counted:
+        def __len__(self):
+            return records
+
+    split = Counted()
+    split.blocks = None if blocks is None else np.arange(0, records, blocks)
+    for name in ("train", "val"):
+        cut = shards.cut(name, split, 0)
+        ids = np.concatenate([shard.ids for shard in cut])
+        np.testing.assert_array_equal(np.sort(ids), np.arange(records))
+        assert (name == "train" and records > 1) == (ids.tolist() != list(range(records)))
+        assert max(len(shard.ids) for shard in cut) <= shards.MOST_IMAGES + (blocks or 1)
+        if blocks and name == "train":  # few blocks at a time have to be held in memory
+            window = ids[: len(cut[0].ids)][: shards.MOST_AT_ONCE]
+            assert len(np.unique(window // blocks)) <= shards.MOST_AT_ONCE // blocks + 1
+
+
+def run(*arguments, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "alexnet_jax.data.prepare", *arguments],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | environment, start_new_session=True,
+    )  # fmt: skip
+
+
+def test_a_killed_preparation_goes_on_without_redoing_shards(tmp_path):
+    image = Image.fromarray(odd_images.pixels(4, 600, 600))
+    files = {f"{i:04d}.jpg": odd_images.encoded(image, quality=90) for i in range(1000)}
+    validation = {"1.jpg": files["0000.jpg"]}
+    source = layouts.folder(tmp_path, {"train": {"a": files}, "val": {"a": validation}})
+    output = tmp_path / "set"
+    arguments = (f"--source={source}", f"--output={output}", "--workers=1", "--size=32")
+    process = run(*arguments)
+    while not list((output / prepared.UNFINISHED).glob("train-*.npz")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (output / prepared.FACTS).exists()
+    with pytest.raises(UserError, match="is not finished: give the command"):
+        sources.open_splits("disk", str(output), "mini", "val", 32, 3, 0, None)
+    before = {path: path.stat().st_mtime_ns for path in output.glob("*array_record*")}
+    assert 1 <= len(before) < 5
+    outputs = run(*arguments).communicate()
+    assert "shards are missing" in outputs[0], outputs[1]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert not (output / prepared.UNFINISHED).exists()
+    assert not list(output.glob("*.partial*"))
+    undisturbed = tmp_path / "other"
+    run(arguments[0], f"--output={undisturbed}", *arguments[2:]).communicate()
+    ours, theirs = (
+        json.loads((where / prepared.FACTS).read_text())["splits"]
+        for where in (output, undisturbed)
+    )
+    assert ours == theirs
+    again = run(*arguments).communicate()
+    assert "is already prepared" in again[0]
+
+
+def test_mistakes_are_said_in_one_sentence(tmp_path, data):
+    source = layouts.folder(tmp_path, data)
+    make(source, tmp_path / "set")
+    for output, changed, sentence in (
+        ("set", {"size": 32}, r"other settings \(settings\): choose another"),
+        ("train", {}, "is not empty: choose another --output"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            make(source, tmp_path / output, **changed)
+    for changed, sentence in (
+        ({"size": 32}, "prepared with data.size=64, and this run wants 32"),
+        ({"channels": 1}, "prepared with channels=3"),
+        ({"warp": True}, "prepared with data.resize=crop"),
+        ({"split": "test"}, "no split 'test': it has train, val"),
+    ):
+        wanted = {"split": "train", "size": SIZE, "channels": 3, "warp": False} | changed
+        with pytest.raises(UserError, match=sentence):
+            prepared.Prepared(tmp_path / "set", **wanted)
+    process = run("--source=folder:/not/there", f"--output={tmp_path / 'never'}")
+    out, err = process.communicate()
+    assert (process.returncode, out) == (2, "")
+    assert err == "error: /not/there is not a folder: expected one with train/CLASS/* in it.\n"
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_config_finds_the_set_where_tensorflow_datasets_keeps_its_data(
+    tmp_path, data, monkeypatch
+):  # fmt: skip
+    source = layouts.folder(tmp_path / "files", data)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    make(source, prepared.default_folder("mini"))
+    training, validation = sources.open_splits("disk", None, "mini", "val", SIZE, 3, 0, None)
+    assert (len(training), len(validation)) == (16, 6)
+
+
+def test_a_damaged_record_is_a_bad_image(tmp_path, data):
+    source = layouts.folder(tmp_path, data)
+    _, splits = make(source, tmp_path / "set")
+    file = next((tmp_path / "set").glob("*-val.array_record*"))
+    content = bytearray(file.read_bytes())
+    at = content.rindex(b"\xff\xd8\xff") + 700
+    content[at : at + 400] = bytes(400)
+    file.write_bytes(content)
+    damaged = prepared.Prepared(tmp_path / "set", "val", SIZE, 3)
+    outcomes = []
+    for record in range(len(damaged)):
+        try:
+            damaged.load([record])
+            outcomes.append("read")
+        except images.BadImage:
+            outcomes.append("bad")
+    assert sorted(outcomes) == ["bad"] + ["read"] * 5
