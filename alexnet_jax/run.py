@@ -113,13 +113,18 @@ def make_preprocessing(
     mesh: Mesh,
 ) -> Preprocessing:
     """What the training set's statistics contribute to a view, on every device."""
-    if config.data.mean == "channel":
-        mean = np.float32(config.data.channel_mean)
-    elif config.data.mean_at == "crop":
-        mean = measured.mean_image
-    else:
-        mean = augment.mean_view(measured.mean_image, architecture.input_size)
-    values = Preprocessing(mean, augment.scaled_directions(measured))
+    data = config.data
+    values = Preprocessing(
+        mean=augment.subtracted_mean(
+            measured,
+            data.mean,
+            data.mean_at == "crop",
+            architecture.input_size,
+            tuple(data.channel_mean),
+        ),
+        directions=augment.scaled_directions(measured, data.colour_noise_by),
+        divisor=augment.divisor(measured, data.units, data.scale),
+    )
     return meshes.put_replicated(mesh, values)
 
 

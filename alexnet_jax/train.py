@@ -182,9 +182,11 @@ def show(run: Run, log: metrics.MetricsLog, state: TrainState, step: int, images
         kernel = processes.to_host(state.parameters[first]["kernel"])
         seen = run.views(np.int32(step - 1), images, run.preprocessing)
         seen = np.asarray(seen.addressable_shards[0].data)[:VIEWS_SHOWN]
+        scale = np.asarray(run.preprocessing.divisor.addressable_shards[0].data)
+        zero = 0 if run.config.data.mean == "none" else pictures.GREY
         shown = {
             f"filters of {first}": pictures.filters(kernel),
-            "training images as the network sees them": pictures.views(seen, run.config.data.scale),
+            "training images as the network sees them": pictures.views(seen, scale, zero),
         }
         log.write_images(step, shown)
     if run.plan.histograms.due(step):

@@ -45,10 +45,17 @@ def get_config() -> ConfigDict:
     data.colour_noise = 0.1  # deviation of the factor on each colour component (section 4.1)
     data.colour_noise_epochs = config_dict.placeholder(float)  # switched off then; unset: never
     data.colour_noise_steps = config_dict.placeholder(int)
-    data.mean = "image"  # subtract the mean "image" (section 2) or the mean "channel"
+    data.colour_noise_by = "deviations"  # of the components, as in 2012, or the paper's eigenvalues
+    data.colour_noise_divides = True  # by 1 + colour_noise, as in 2012; the paper has no division
+    # What is subtracted: the mean "image" (section 2), the mean of each "channel", one "scalar" for
+    # all pixels and channels, which net 136 tried ("no better"), or "none".
+    data.mean = "image"
     data.mean_at = "centre"  # of the mean image, for every crop as in 2012, or at the "crop"
-    data.channel_mean = (123.0, 117.0, 104.0)  # red, green, blue; used with mean "channel"
-    data.scale = 1.0  # divides the mean-subtracted pixels; 1 leaves units of 0 to 255
+    data.channel_mean = ()  # red, green, blue in grey levels; empty: as measured
+    # After that: "grey_levels" as in 2012, divided by `scale`; "min_max" / 255, with mean "none";
+    # "standardise" / the deviation of each channel, with mean "channel".
+    data.units = "grey_levels"
+    data.scale = 1.0  # 1 leaves units of 0 to 255
     data.workers = 0  # batches decoded at a time; 0: one a core
     data.ahead = 2  # decoded batches that wait
 

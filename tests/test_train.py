@@ -35,6 +35,8 @@ def test_every_config_takes_a_step(tmp_path, name, argument):
         {"model.towers": 1},
         {"model.compute_dtype": "bfloat16"},
         {"data.mean": "channel"},
+        {"data.units": "min_max", "data.mean": "none", "data.scale": 1.0},
+        {"data.units": "standardise", "data.mean": "channel", "data.scale": 1.0},
         {"model.activation": "tanh", "model.dropout_scales": "training", "data.mean_at": "crop"},
         {"data.shared_by": 32},
         {"data.colour_noise_steps": 1, "steps": 2},

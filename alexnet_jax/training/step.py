@@ -48,30 +48,33 @@ class TrainState(NamedTuple):
 class Preprocessing(NamedTuple):
     """Arrays that turn pixels into the network's input.
 
-    `mean` is subtracted: [crop, crop, channels] whatever the place of the crop, [size, size,
-    channels] before the image is cropped, or [channels]. `directions` [channels, channels] is for
-    colour noise (augment.scaled_directions).
+    `mean` is subtracted (augment.subtracted_mean); `directions` [channels, channels] is for colour
+    noise (augment.scaled_directions); `divisor`, [] or [channels], comes last (augment.divisor).
     """
 
     mean: np.ndarray
     directions: np.ndarray
+    divisor: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
     """How a training view is drawn; see data/augment.py.
 
-    `shared_by` rows in a run share crop and flip. Colour noise has strength `noise` before step
-    `noise_end`. `scale` divides the mean-subtracted pixels, of evaluation too.
+    `shared_by` rows in a run share crop and flip. With `mean_at_crop` the mean is a whole image
+    that is cropped and flipped as the view is, in evaluation too: Caffe's way; the 2012 source
+    takes its centre for every crop. Colour noise has strength `noise` before step `noise_end`;
+    with `noise_divides` the result is divided by 1 + `noise`.
     """
 
     crop: int
     random_crop: bool = True
     flip: bool = True
     shared_by: int = 1
+    mean_at_crop: bool = False
     noise: float = 0.1
     noise_end: int = 2**31 - 1
-    scale: float = 1.0
+    noise_divides: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,8 +205,7 @@ class Steps:
 
     def _training_view(self, images, keys: RowKeys, step, preprocessing: Preprocessing):
         how, mean = self.augmentation, preprocessing.mean.astype(self.dtype)
-        at_the_crop = mean.ndim == 3 and mean.shape[0] != how.crop
-        if at_the_crop:  # Caffe's way; the 2012 source takes the mean's centre for every crop
+        if how.mean_at_crop:
             images = images.astype(self.dtype) - mean
         if how.random_crop:
             images = augment.random_crop(images, keys.crop(), how.crop)
@@ -211,17 +213,19 @@ class Steps:
             images = augment.central_crop(images, how.crop)
         if how.flip:
             images = augment.random_flip(images, keys.flip())
-        inputs = images if at_the_crop else images.astype(self.dtype) - mean
+        inputs = images if how.mean_at_crop else images.astype(self.dtype) - mean
         if how.noise:
             strength = jnp.where(step < how.noise_end, how.noise, 0.0)
-            inputs = augment.colour_noise(inputs, keys.colour(), preprocessing.directions, strength)
-        return inputs / how.scale
+            inputs = augment.colour_noise(
+                inputs, keys.colour(), preprocessing.directions, strength, how.noise_divides
+            )
+        return inputs / preprocessing.divisor.astype(self.dtype)
 
     def _evaluate(self, parameters, images, labels, preprocessing: Preprocessing):
         crop, mean = self.augmentation.crop, preprocessing.mean.astype(self.dtype)
         images = augment.central_crop(images, crop).astype(self.dtype)
         mean = augment.central_crop(mean, crop) if mean.ndim == 3 else mean
-        inputs = (images - mean) / self.augmentation.scale
+        inputs = (images - mean) / preprocessing.divisor.astype(self.dtype)
         _, sums = scores.score(self._logits(parameters, inputs), labels)
         return jax.lax.psum(sums, DATA_AXIS)
 
