@@ -18,6 +18,7 @@ from alexnet_jax.training.optimizer import Group, Plateau, Schedule
 from alexnet_jax.training.step import Augmentation
 
 ACTIVATIONS = {"relu": ReLU(), "tanh": Tanh(), "sigmoid": Sigmoid()}
+VIEWS = ("center", "ten", "all")
 LEAST = {"batch": 1, "data.ahead": 1, "data.shared_by": 1, "log.every_steps": 1,
          "checkpoint.keep": 1, "checkpoint.keep_best": 0}  # fmt: skip
 
@@ -88,6 +89,7 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
     _check_choice("model.dtype", model.dtype, ("float32", "float64"))
     _check_choice("data.resize", config.data.resize, ("crop", "warp"))
     _check_pixels(config.data, model.network, architecture.channels)
+    _check_choice("evaluate.views", config.evaluate.views, VIEWS)
     _check_choice("optimizer.unit", config.optimizer.unit, ("epochs", "steps"))
     schedules = ("stepped", "plateau", "cosine", "exponential")
     _check_choice("optimizer.schedule", config.optimizer.schedule, schedules)

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.data import stream
-from alexnet_jax.evaluate import evaluate
+from alexnet_jax.evaluate.split import Evaluator
 from alexnet_jax.model.weighted import Convolution
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel import processes
@@ -146,9 +146,8 @@ def evaluate_split(
     run: Run, state: TrainState, progress: Progress, step: int, telling: report.Report
 ) -> TrainState:
     """Evaluate the validation split and note it in `progress`; the plateau rule may lower rates."""
-    means = progress.validation = evaluate(
+    evaluator = Evaluator(
         run.evaluation_step,
-        state.parameters,
         run.preprocessing,
         run.validation,
         run.config.batch,
@@ -156,6 +155,7 @@ def evaluate_split(
         run.plan.workers,
         run.config.data.ahead,
     )
+    means = progress.validation = evaluator.measure(state.parameters)
     error = means["top1_error"]
     is_best = not progress.best or error < progress.best["top1_error"]
     if is_best:

@@ -86,6 +86,8 @@ def get_config() -> ConfigDict:
     evaluate = config.evaluate = ConfigDict()
     evaluate.every_epochs = 1.0  # of the whole validation split; a checkpoint follows
     evaluate.every_steps = config_dict.placeholder(int)
+    # The "center" view, "ten" views as in 2012 (section 4.1) or "all" places, flipped and not.
+    evaluate.views = "center"
 
     checkpoint = config.checkpoint = ConfigDict()
     checkpoint.every_epochs = 1.0

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
 from alexnet_jax.data import sources
-from alexnet_jax.evaluate import evaluate
+from alexnet_jax.evaluate.split import Evaluator
 from alexnet_jax.model import network
 from alexnet_jax.parallel import mesh as meshes
 from tests import miniature
@@ -18,16 +18,15 @@ def test_errors_of_the_digits_equal_scikit_learns(data, model, batch):
     preprocessing = miniature.preprocessing_of("quickstart")
     source = sources.Digits("val", 32, 3)
     parameters = jax.tree.map(lambda p: 3 * p, steps.initial_state().parameters)
-    ours = evaluate(
+    ours = Evaluator(
         steps.evaluation(),
-        parameters,
         meshes.put_replicated(steps.mesh, preprocessing),
         source,
         batch,
         steps.mesh,
         workers=2,
         ahead=2,
-    )
+    ).measure(parameters)
     images, labels = source.load(range(len(source)))
     graph = network.graph_of(miniature.NARROW["quickstart"], 10)
     inputs = images[:, 2:30, 2:30].astype(np.float32) - preprocessing.mean

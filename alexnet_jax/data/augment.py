@@ -34,6 +34,33 @@ def central_crop(images: jax.Array | np.ndarray, crop: int):
     return images[..., start : start + crop, start : start + crop, :]
 
 
+def view_places(views: str, size: int, crop: int) -> np.ndarray:
+    """Where the views of an evaluated image lie: rows of top, left and 1 if flipped, int32 [n, 3].
+
+    "center": the centre alone; "ten": the corners and the centre, then the same flipped (section
+    4.1 and the 2012 source); "all": every place of the crop, (size - crop + 1)^2, then the same
+    flipped.
+    """
+    end, middle = size - crop, (size - crop) // 2
+    match views:
+        case "center":
+            return np.int32([[middle, middle, 0]])
+        case "ten":
+            places = [[0, 0], [0, end], [middle, middle], [end, 0], [end, end]]
+        case "all":
+            places = [[top, left] for top in range(end + 1) for left in range(end + 1)]
+        case _:
+            raise ValueError(f"There are no views '{views}'.")
+    return np.int32([[*place, flipped] for flipped in (0, 1) for place in places])
+
+
+def view_at(images: jax.Array, place: jax.Array, crop: int) -> jax.Array:
+    """The crop of every image [rows, size, size, channels] at one row of `view_places`."""
+    rows, channels = images.shape[0], images.shape[3]
+    patch = jax.lax.dynamic_slice(images, (0, place[0], place[1], 0), (rows, crop, crop, channels))
+    return jnp.where(place[2] == 1, patch[:, :, ::-1], patch)
+
+
 def random_flip(images: jax.Array, keys: jax.Array) -> jax.Array:
     """Mirror each image left to right with probability one half."""
     flips = jax.vmap(lambda key: jax.random.bernoulli(key))(keys)

@@ -138,10 +138,15 @@ class Steps:
         inputs = (state, ROWS, ROWS, WHOLE)
         return jax.jit(self._mapped(self._gradients, inputs, (state.parameters, WHOLE)))
 
-    def evaluation(self):
-        """jitted (parameters, images, labels, preprocessing) -> scores of the centre view."""
+    def evaluation(self, views: str = "center"):
+        """jitted (parameters, images, labels, preprocessing) -> (scores, log-probabilities).
+
+        Both are of the arithmetic mean of the softmax probabilities over `views`
+        (augment.view_places); log-probabilities are [rows, classes].
+        """
         inputs = (self._parameter_specs(), ROWS, ROWS, WHOLE)
-        return jax.jit(self._mapped(self._evaluate, inputs, WHOLE))
+        evaluate = functools.partial(self._evaluate, views)
+        return jax.jit(self._mapped(evaluate, inputs, (WHOLE, ROWS)))
 
     def with_scores_reset(self, state: TrainState) -> TrainState:
         """The same state with empty sums."""
@@ -221,13 +226,35 @@ class Steps:
             )
         return inputs / preprocessing.divisor.astype(self.dtype)
 
-    def _evaluate(self, parameters, images, labels, preprocessing: Preprocessing):
-        crop, mean = self.augmentation.crop, preprocessing.mean.astype(self.dtype)
-        images = augment.central_crop(images, crop).astype(self.dtype)
-        mean = augment.central_crop(mean, crop) if mean.ndim == 3 else mean
-        inputs = (images - mean) / preprocessing.divisor.astype(self.dtype)
-        _, sums = scores.score(self._logits(parameters, inputs), labels)
-        return jax.lax.psum(sums, DATA_AXIS)
+    def _evaluate(self, views: str, parameters, images, labels, preprocessing: Preprocessing):
+        places = augment.view_places(views, images.shape[1], self.augmentation.crop)
+
+        def log_softmax(place):
+            inputs = self._view_at(images, place, preprocessing)
+            return jax.nn.log_softmax(self._logits(parameters, inputs))
+
+        if len(places) == 1:
+            total = log_softmax(places[0])
+        else:  # a scan, so that memory is that of one view
+            shape = jax.eval_shape(log_softmax, places[0])
+            nothing = jnp.full(shape.shape, -jnp.inf, shape.dtype)
+            nothing = jax.lax.pcast(nothing, DATA_AXIS, to="varying")
+            total, _ = jax.lax.scan(
+                lambda total, place: (jnp.logaddexp(total, log_softmax(place)), None),
+                nothing,
+                places,
+            )
+        log_probabilities = total - np.log(len(places)).astype(total.dtype)
+        _, sums = scores.score(log_probabilities, labels)
+        return jax.lax.psum(sums, DATA_AXIS), log_probabilities
+
+    def _view_at(self, images, place, preprocessing: Preprocessing):
+        mean, crop = preprocessing.mean.astype(self.dtype), self.augmentation.crop
+        if self.augmentation.mean_at_crop:
+            inputs = augment.view_at(images.astype(self.dtype) - mean, place, crop)
+        else:
+            inputs = augment.view_at(images, place, crop).astype(self.dtype) - mean
+        return inputs / preprocessing.divisor.astype(self.dtype)
 
     def _logits(self, parameters, inputs, dropout_keys=None):
         graph = network.graph_of(self.architecture, self.classes)
