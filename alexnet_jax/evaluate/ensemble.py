@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.special import logsumexp
 
-from alexnet_jax.errors import UserError
 from alexnet_jax.training import scores
 
 CHUNK = 1024  # images combined at a time, in float64
@@ -28,25 +27,6 @@ def combine(log_probabilities: Sequence[np.ndarray], weights: Sequence[float]) -
             chunk, axis=0, b=np.asarray(shares)[:, None, None]
         )
     return result
-
-
-def weights_of(text: str, members: int) -> tuple[float, ...]:
-    """The weights that a flag gives, one a member; UserError unless they can be weights."""
-    try:
-        weights = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        weights = ()
-    if (
-        len(weights) != members
-        or not np.isfinite(weights).all()
-        or min(weights) < 0
-        or not any(weights)
-    ):
-        raise UserError(
-            f"--weights={text}: expected {members} number(s) of at least 0, one for each of "
-            "--workdir and not all of them 0, such as 0.3,0.7."
-        )
-    return weights
 
 
 def search(

@@ -110,8 +110,13 @@ def prepare(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Termin
     if choice.split not in sources:
         raise UserError(f"--split={choice.split}: expected {' or '.join(SPLITS)}.")
     source = sources[choice.split]
-    classes = config.model.classes or len(source.classes)
-    plan = configuration.plan(config, architecture, training["images"], classes)
+    classes = config.model.classes = facts["identity"]["model.classes"]
+    if classes < len(source.classes):
+        raise UserError(
+            f"The data has {len(source.classes)} classes, but the network of {workdir} knows "
+            f"{classes}: give the folder with the classes of its training by --path=DIR."
+        )
+    plan = configuration.plan(config, architecture, training["images"], len(source.classes))
     config.batch = choice.batch or _shared(config.batch, config.parallel.model)
     configuration.check(config, architecture, jax.device_count())
     trained_on = facts["data"][SPLITS[choice.split]]["fingerprint"]
@@ -119,6 +124,10 @@ def prepare(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Termin
         terminal.say(
             f"warning: these are not the {SPLITS[choice.split]} images that {workdir} knew in "
             f"training: their fingerprint is {source.fingerprint}, and was {trained_on}."
+        )
+    if choice.views != "center" and not config.data.flip:
+        terminal.say(
+            f"warning: {workdir} was trained without flips, but half of these views are flipped."
         )
     mesh = meshes.make_mesh(config.parallel.model)
     steps = runs.make_steps(config, plan, architecture, mesh)
@@ -139,9 +148,7 @@ def predict(member: Member, step: int, facts: dict, terminal: Terminal) -> Predi
     parameters = checkpoint.parameters_at(member.workdir / "checkpoints", step, member.shapes)
     progress = ProgressLine(f"{member.workdir} at step {step:,}", terminal)
     digest = checkpoint.parameters_sha256(parameters)
-    return Prediction(
-        member, step, facts, digest, *member.evaluator.predict(parameters, progress)
-    )
+    return Prediction(member, step, facts, digest, *member.evaluator.predict(parameters, progress))
 
 
 def config_of(facts: dict) -> ConfigDict:

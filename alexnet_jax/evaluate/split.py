@@ -42,7 +42,7 @@ class Evaluator:
     def predict(
         self, parameters, progress: Callable[[int, int], None]
     ) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
-        """Means as of `measure`, log-probabilities float32 [images, classes], labels int32 [images].
+        """Means, log-probabilities float32 [images, classes] and labels int32 [images].
 
         Both arrays are in stored order and whole on the lead process, on the others empty.
         `progress(done, total)` is called after each batch. All processes of a run call it.
