@@ -63,4 +63,5 @@ def probabilities(workdir, step, views):
         np.float64(apply(np.float32((view(images, *place, crop) - mean) / config.data.scale)))
         for place in places_of(views, config.data.size, crop)
     ]
-    return np.mean(parts, axis=0)
+    mean = np.mean(parts, axis=0)
+    return mean / mean.sum(axis=1, keepdims=True)
