@@ -223,6 +223,7 @@ def set_field(config, dotted, value):
         ("data.colour_noise_by", "variances", "expected deviations or eigenvalues"),
         ("data.channel_mean", (117.0,), "has 1 numbers, but net145 sees 3 channel"),
         ("data.size", 200, "smaller than the 224 pixels"),
+        ("evaluate.views", "five", "expected center or ten or all"),
         ("parallel.model", 3, "use 1 or 2"),
         ("parallel.model", 2, "does not divide the 1 device"),
         ("batch", 0, "must be at least 1"),

@@ -67,6 +67,23 @@ def test_an_ensemble_from_the_command_line(trained_runs, tmp_path):
     assert own["scores"]["top1_error"] == summary["validation"]["top1_error"]
 
 
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(trained_runs, tmp_path):
+    """Seven images at a time of 359, shared by two processes: the last batch is padded."""
+    names = ",".join(str(trained_runs / name) for name in evaluated.RUNS)
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    assert run(f"--workdir={names}", f"--json={one}").returncode == 0
+    clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    command = [str(ROOT / "launch/local.sh"), "2", sys.executable, "-m", "alexnet_jax.evaluate",
+               f"--workdir={names}", f"--json={two}", "--batch=14"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (json.loads(file.read_text()) for file in (two, one))
+    assert ours["scores"]["loss"] == pytest.approx(theirs["scores"]["loss"], rel=1e-5)
+    for part in ("classes", "confused"):
+        assert ours[part] == theirs[part]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -38,7 +38,7 @@ def test_every_config_takes_a_step(tmp_path, name, argument):
         {"data.units": "min_max", "data.mean": "none", "data.scale": 1.0},
         {"data.units": "standardise", "data.mean": "channel", "data.scale": 1.0},
         {"model.activation": "tanh", "model.dropout_scales": "training", "data.mean_at": "crop"},
-        {"data.shared_by": 32},
+        {"data.shared_by": 32, "evaluate.views": "ten"},
         {"data.colour_noise_steps": 1, "steps": 2},
         {"evaluate.every_epochs": None, "checkpoint.every_epochs": None},
     ],
