@@ -18,6 +18,7 @@ from alexnet_jax.training.optimizer import Group, Plateau, Schedule
 from alexnet_jax.training.step import Augmentation
 
 ACTIVATIONS = {"relu": ReLU(), "tanh": Tanh(), "sigmoid": Sigmoid()}
+VIEWS = ("center", "ten", "all")
 LEAST = {"batch": 1, "data.ahead": 1, "data.shared_by": 1, "log.every_steps": 1,
          "checkpoint.keep": 1, "checkpoint.keep_best": 0}  # fmt: skip
 
@@ -87,10 +88,10 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
     model = config.model
     _check_choice("model.compute_dtype", model.compute_dtype, ("float32", "bfloat16", "float64"))
     _check_choice("model.dtype", model.dtype, ("float32", "float64"))
-    _check_choice("data.mean", config.data.mean, ("image", "channel"))
-    _check_choice("data.mean_at", config.data.mean_at, ("centre", "crop"))
     _check_choice("data.resize", config.data.resize, ("crop", "warp"))
     _check_choice("data.on_bad_image", config.data.on_bad_image, ("replace", "stop"))
+    _check_pixels(config.data, model.network, architecture.channels)
+    _check_choice("evaluate.views", config.evaluate.views, VIEWS)
     _check_choice("optimizer.unit", config.optimizer.unit, ("epochs", "steps"))
     schedules = ("stepped", "plateau", "cosine", "exponential")
     _check_choice("optimizer.schedule", config.optimizer.schedule, schedules)
@@ -118,11 +119,6 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
         raise UserError(
             f"batch={config.batch} is not divisible by the {devices // split} groups of devices "
             "that share it: choose a multiple."
-        )
-    if config.data.mean == "channel" and len(config.data.channel_mean) != architecture.channels:
-        raise UserError(
-            f"data.channel_mean has {len(config.data.channel_mean)} numbers, but "
-            f"{model.network} sees {architecture.channels} channel(s): give one for each."
         )
     if config.data.size < architecture.input_size:
         raise UserError(
@@ -160,8 +156,9 @@ def plan(config: ConfigDict, architecture: Architecture, records: int, data_clas
         random_crop=config.data.random_crop,
         flip=config.data.flip,
         shared_by=config.data.shared_by,
+        mean_at_crop=config.data.mean == "image" and config.data.mean_at == "crop",
         noise=config.data.colour_noise,
-        scale=config.data.scale,
+        noise_divides=config.data.colour_noise_divides,
         **({} if noise_end is None else {"noise_end": noise_end}),
     )
     rules = config.optimizer
@@ -215,6 +212,27 @@ def check_same_run(ours: dict, theirs: dict, workdir: pathlib.Path) -> None:
                 f"{ours[name]} here. Choose another --workdir, or set it as it was; to start from "
                 f"that run's parameters alone, add --config.init.from_run={workdir}."
             )
+
+
+def _check_pixels(data: ConfigDict, network: str, channels: int) -> None:
+    """Refuse conventions of pixels that do not exist or contradict each other."""
+    _check_choice("data.mean", data.mean, ("image", "scalar", "channel", "none"))
+    _check_choice("data.mean_at", data.mean_at, ("centre", "crop"))
+    _check_choice("data.units", data.units, ("grey_levels", "min_max", "standardise"))
+    _check_choice("data.colour_noise_by", data.colour_noise_by, ("deviations", "eigenvalues"))
+    if data.mean == "channel" and len(data.channel_mean) not in (0, channels):
+        raise UserError(
+            f"data.channel_mean has {len(data.channel_mean)} numbers, but {network} sees "
+            f"{channels} channel(s): give one for each, or none to have them measured."
+        )
+    mean = {"min_max": "none", "standardise": "channel"}.get(data.units, data.mean)
+    if data.mean != mean or (data.units != "grey_levels" and data.scale != 1):
+        raise UserError(
+            f"data.units={data.units} goes with data.mean={mean} and data.scale=1, but they are "
+            f"{data.mean} and {data.scale:g}: set both, or use data.units=grey_levels."
+        )
+    if data.scale <= 0:
+        raise UserError(f"data.scale={data.scale:g} must be above 0: 1 leaves the pixels.")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -51,18 +51,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Ru
     """Check everything, open the data, measure its statistics and compile both steps."""
     architecture = configuration.architecture_of(config)
     configuration.check(config, architecture, jax.device_count())
-    data = config.data
-    training, validation = sources.open_splits(
-        data.source,
-        data.path,
-        data.name,
-        data.validation,
-        data.size,
-        architecture.channels,
-        data.records,
-        config.model.classes,
-        data.resize == "warp",
-    )
+    training, validation = open_data(config, architecture)
     plan = configuration.plan(config, architecture, len(training), len(training.classes))
     facts = facts_of(config, plan, training, validation)
     before = checkpoint.newest_facts(workdir / "checkpoints")
@@ -85,11 +74,29 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Ru
         training, workdir / "statistics.npz", plan.workers, plan.replace_bad, terminal
     )
     preprocessing = make_preprocessing(config, architecture, measured, mesh)
-    compiled = compile_steps(steps, config.batch, data.size, preprocessing, terminal)
+    compiled = compile_steps(steps, config, preprocessing, terminal)
     return Run(
         config, plan, facts, training, validation, mesh, preprocessing, steps, steps.views(),
         *compiled,
     )  # fmt: skip
+
+
+def open_data(
+    config: ConfigDict, architecture: Architecture
+) -> tuple[sources.Source, sources.Source]:
+    """Training and validation split."""
+    data = config.data
+    return sources.open_splits(
+        data.source,
+        data.path,
+        data.name,
+        data.validation,
+        data.size,
+        architecture.channels,
+        data.records,
+        config.model.classes,
+        data.resize == "warp",
+    )
 
 
 def make_steps(
@@ -116,13 +123,18 @@ def make_preprocessing(
     mesh: Mesh,
 ) -> Preprocessing:
     """What the training set's statistics contribute to a view, on every device."""
-    if config.data.mean == "channel":
-        mean = np.float32(config.data.channel_mean)
-    elif config.data.mean_at == "crop":
-        mean = measured.mean_image
-    else:
-        mean = augment.mean_view(measured.mean_image, architecture.input_size)
-    values = Preprocessing(mean, augment.scaled_directions(measured))
+    data = config.data
+    values = Preprocessing(
+        mean=augment.subtracted_mean(
+            measured,
+            data.mean,
+            data.mean_at == "crop",
+            architecture.input_size,
+            tuple(data.channel_mean),
+        ),
+        directions=augment.scaled_directions(measured, data.colour_noise_by),
+        divisor=augment.divisor(measured, data.units, data.scale),
+    )
     return meshes.put_replicated(mesh, values)
 
 
@@ -202,16 +214,24 @@ def measure_statistics(
     return measured
 
 
+def compile_evaluation(
+    steps: Steps, views: str, batch: int, size: int, preprocessing: Preprocessing
+) -> Callable:
+    """The evaluation step for `batch` images of `size` pixels, compiled before any is read."""
+    parameters, (images, labels) = steps.state_shapes().parameters, steps.batch_shapes(batch, size)
+    lowered = steps.evaluation(views).lower(parameters, images, labels, preprocessing)
+    return lowered.compile()
+
+
 def compile_steps(
-    steps: Steps, batch: int, size: int, preprocessing: Preprocessing, terminal: Terminal
+    steps: Steps, config: ConfigDict, preprocessing: Preprocessing, terminal: Terminal
 ) -> tuple[Callable, Callable]:
     """Compile both steps before the first batch is read, and say what a step costs."""
-    began = time.perf_counter()
+    began, batch, size = time.perf_counter(), config.batch, config.data.size
     state, (images, labels) = steps.state_shapes(), steps.batch_shapes(batch, size)
     lowered = steps.training().lower(state, images, labels, preprocessing)
     train_step = lowered.compile()
-    evaluation_step = steps.evaluation().lower(state.parameters, images, labels, preprocessing)
-    evaluation_step = evaluation_step.compile()
+    evaluation_step = compile_evaluation(steps, config.evaluate.views, batch, size, preprocessing)
     memory = train_step.memory_analysis()
     needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     terminal.say(

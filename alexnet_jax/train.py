@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.data import stream
-from alexnet_jax.evaluate import evaluate
+from alexnet_jax.evaluate.split import Evaluator
 from alexnet_jax.model.weighted import Convolution
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel import processes
@@ -159,16 +159,18 @@ def evaluate_split(
     run: Run, state: TrainState, progress: Progress, step: int, telling: report.Report
 ) -> TrainState:
     """Evaluate the validation split and note it in `progress`; the plateau rule may lower rates."""
-    means = progress.validation = evaluate(
+    evaluator = Evaluator(
         run.evaluation_step,
-        state.parameters,
         run.preprocessing,
         run.validation,
         run.config.batch,
         run.mesh,
         run.plan.workers,
         run.config.data.ahead,
+        telling.terminal.warn,
+        run.plan.replace_bad,
     )
+    means = progress.validation = evaluator.measure(state.parameters)
     error = means["top1_error"]
     is_best = not progress.best or error < progress.best["top1_error"]
     if is_best:
@@ -195,9 +197,11 @@ def show(run: Run, log: metrics.MetricsLog, state: TrainState, step: int, images
         kernel = processes.to_host(state.parameters[first]["kernel"])
         seen = run.views(np.int32(step - 1), images, run.preprocessing)
         seen = np.asarray(seen.addressable_shards[0].data)[:VIEWS_SHOWN]
+        scale = np.asarray(run.preprocessing.divisor.addressable_shards[0].data)
+        zero = 0 if run.config.data.mean == "none" else pictures.GREY
         shown = {
             f"filters of {first}": pictures.filters(kernel),
-            "training images as the network sees them": pictures.views(seen, run.config.data.scale),
+            "training images as the network sees them": pictures.views(seen, scale, zero),
         }
         log.write_images(step, shown)
     if run.plan.histograms.due(step):

@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
     parallel.model = 1  # devices the two towers are split over: 1 or 2 (section 3.2)
 
     data = config.data = ConfigDict()
-    data.source = "disk"  # a prepared set or a folder of images; or digits, or synthetic
+    data.source = "folder"  # of a prepared set or of images; or digits, or synthetic
     # A prepared set, or a folder with train/CLASS/* and val/CLASS/*; unset: the prepared set of
     # this name where tensorflow-datasets keeps its data
     data.path = config_dict.placeholder(str)
@@ -48,10 +48,17 @@ def get_config() -> ConfigDict:
     data.colour_noise = 0.1  # deviation of the factor on each colour component (section 4.1)
     data.colour_noise_epochs = config_dict.placeholder(float)  # switched off then; unset: never
     data.colour_noise_steps = config_dict.placeholder(int)
-    data.mean = "image"  # subtract the mean "image" (section 2) or the mean "channel"
+    data.colour_noise_by = "deviations"  # of the components, as in 2012, or the paper's eigenvalues
+    data.colour_noise_divides = True  # by 1 + colour_noise, as in 2012; the paper has no division
+    # What is subtracted: the mean "image" (section 2), the mean of each "channel", one "scalar" for
+    # all pixels and channels, which net 136 tried ("no better"), or "none".
+    data.mean = "image"
     data.mean_at = "centre"  # of the mean image, for every crop as in 2012, or at the "crop"
-    data.channel_mean = (123.0, 117.0, 104.0)  # red, green, blue; used with mean "channel"
-    data.scale = 1.0  # divides the mean-subtracted pixels; 1 leaves units of 0 to 255
+    data.channel_mean = ()  # red, green, blue in grey levels; empty: as measured
+    # After that: "grey_levels" as in 2012, divided by `scale`; "min_max" / 255, with mean "none";
+    # "standardise" / the deviation of each channel, with mean "channel".
+    data.units = "grey_levels"
+    data.scale = 1.0  # 1 leaves units of 0 to 255
     # An image that can't be read: replace it by another of its epoch and, when evaluating, count it
     # as wrong, or stop the run
     data.on_bad_image = "replace"
@@ -85,6 +92,8 @@ def get_config() -> ConfigDict:
     evaluate = config.evaluate = ConfigDict()
     evaluate.every_epochs = 1.0  # of the whole validation split; a checkpoint follows
     evaluate.every_steps = config_dict.placeholder(int)
+    # The "center" view, "ten" views as in 2012 (section 4.1) or "all" places, flipped and not.
+    evaluate.views = "center"
 
     checkpoint = config.checkpoint = ConfigDict()
     checkpoint.every_epochs = 1.0
@@ -118,7 +127,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.name += "-smoke"
     config.batch = 8
     config.steps = 3
-    if config.data.source == "disk":
+    if config.data.source == "folder":
         config.data.source = "synthetic"
     config.data.records = 16
     config.log.every_steps = 1

@@ -4,12 +4,12 @@
 
 DIR holds train/CLASS/* and val/CLASS/*. 91 epochs of ILSVRC-2012 are 910,830 steps of 128 images.
 Its authors reached 40.7% top-1 and 18.2% top-5 error with ten views, which makes about 42.6% and
-19.7% on the centre view that is evaluated here; this config has not been run to its end yet. A
-step takes about half a TFLOP: two cores, at some 28 images/s, need seven weeks; no GPU has been
-timed yet. `:paper` takes the paper's text literally, the network included: equal rates for all
+19.7% on the centre view that is evaluated here; this config has not been run to its end yet. A step
+takes about half a TFLOP: two cores, at some 28 images/s, need seven weeks; no GPU has been timed
+yet. `:paper` takes the paper's text literally, the network included: equal rates for all
 parameters, divided by ten when the validation error stops improving, at most three times; each
-image its own crop. `:2013` takes the authors' later automatic schedule over 95 epochs. `:smoke`
-takes three steps on synthetic images.
+image its own crop; colour noise by eigenvalues, without the source's division. `:2013` takes the
+authors' later automatic schedule over 95 epochs. `:smoke` takes three steps on synthetic images.
 """
 
 from configs import default
@@ -28,6 +28,8 @@ def get_config(argument: str = ""):
         config.model.network = "paper"
         config.data.shared_by = 1
         config.data.colour_noise_epochs = None
+        config.data.colour_noise_by = "eigenvalues"
+        config.data.colour_noise_divides = False
         config.optimizer.schedule = "plateau"
         config.optimizer.biases = config.optimizer.weights
     elif "2013" in words:

@@ -47,3 +47,11 @@ def float64():
     """Double precision for one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def trained_runs(tmp_path_factory):
+    """A folder with one short run for each of evaluated.RUNS; not to be changed."""
+    from tests import evaluated
+
+    return evaluated.train(tmp_path_factory.mktemp("runs"))

@@ -22,7 +22,7 @@ ILSVRC_IDS = {"n01440764": 3, "n02012849": 1, "n03126707": 2}
 
 
 def small_set():
-    """Three classes, four images each to train on and two to validate; the first has odd ones too."""
+    """Three classes, four images each to train on and two to validate; one has odd ones too."""
     train = {
         name: {f"{name}_{i}.JPEG": odd_images.ordinary(10 * label + i) for i in range(4)}
         for label, name in enumerate(CLASSES)

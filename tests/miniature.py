@@ -55,7 +55,8 @@ def preprocessing_of(name):
     random = np.random.default_rng(12)
     crop = NARROW[name].input_size
     mean = random.uniform(90, 130, (crop, crop, 3)).astype(np.float32)
-    return Preprocessing(mean, random.normal(scale=40, size=(3, 3)).astype(np.float32))
+    directions = random.normal(scale=40, size=(3, 3)).astype(np.float32)
+    return Preprocessing(mean, directions, np.float32(1))
 
 
 def put(steps, *arrays):
@@ -82,5 +83,5 @@ def run(name, data, model, count, dtype):
 def plain_preprocessing(steps):
     """A grey mean and no colours, for any network."""
     channels = steps.architecture.channels
-    values = Preprocessing(np.full(channels, 120, np.float32), np.eye(channels, dtype=np.float32))
-    return meshes.put_replicated(steps.mesh, values)
+    mean, directions = np.full(channels, 120, np.float32), np.eye(channels, dtype=np.float32)
+    return meshes.put_replicated(steps.mesh, Preprocessing(mean, directions, np.float32(1)))

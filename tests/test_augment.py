@@ -6,7 +6,8 @@ import pytest
 from scipy import stats
 
 from alexnet_jax.data import augment
-from alexnet_jax.data.statistics import Statistics
+from alexnet_jax.data.statistics import Statistics, Sums, from_sums
+from alexnet_jax.errors import UserError
 
 ROWS = 6000
 
@@ -64,6 +65,38 @@ def test_colour_noise_has_the_covariance_of_2012():
     for k in range(3):
         assert stats.kstest(coordinates[:, k], "norm").pvalue > 1e-3
     assert abs(np.corrcoef(coordinates.T) - np.eye(3)).max() < 0.05
+
+
+def test_eigenvalues_shift_by_the_grey_levels_of_pixels_scaled_to_one():
+    """5.8, 0.54 and 0.15 grey levels for c = 0.1 and the authors' deviations of 2014."""
+    deviations = np.array([121.78, 37.094, 19.721], np.float32)
+    statistics = Statistics(1, np.zeros((2, 2, 3)), deviations, np.eye(3, dtype=np.float32), "")
+    scaled = augment.scaled_directions(statistics, "eigenvalues")
+    np.testing.assert_allclose(0.1 * np.diag(scaled), [5.8, 0.54, 0.15], rtol=0.02)
+    images = np.zeros((4, 2, 2, 3), np.float32)
+    whole = augment.colour_noise(images, keys(3, 4), scaled, 0.1, divides=False)
+    divided = augment.colour_noise(images, keys(3, 4), scaled, 0.1)
+    np.testing.assert_allclose(whole, 1.1 * np.asarray(divided), rtol=1e-6)
+
+
+def test_channel_statistics_are_those_of_the_pixels():
+    """Through sums, components and back, against NumPy on the pixels themselves."""
+    random = np.random.default_rng(6)
+    pixels = random.integers(0, 256, (5, 4, 4, 3)) * np.array([1.0, 0.5, 0.25])
+    pixels = (pixels + 0.5 * pixels[..., ::-1]).astype(np.int64)
+    flat = pixels.reshape(-1, 3)
+    sums = Sums(np.int64(5), pixels.sum(axis=0), flat.T @ flat)
+    measured = from_sums(sums, "")
+    np.testing.assert_allclose(measured.channel_means, flat.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(measured.channel_deviations, flat.std(axis=0), rtol=1e-5)
+    given = augment.subtracted_mean(measured, "channel", False, 2, (1.0, 2.0, 3.0))
+    assert given.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_a_channel_that_never_varies_cannot_be_standardised():
+    still = Statistics(1, np.zeros((2, 2, 1)), np.zeros(1), np.ones((1, 1)), "")
+    with pytest.raises(UserError, match="use data.units=grey_levels"):
+        augment.divisor(still, "standardise", 1.0)
 
 
 def test_colour_noise_of_strength_zero_changes_nothing():

@@ -30,9 +30,8 @@ def net145_steps(data, model):
 
 def collectives(steps, size):
     """[(kind, group of device 0, array sizes of the result)] of the compiled training step."""
-    preprocessing = meshes.put_replicated(
-        steps.mesh, Preprocessing(np.zeros(3, np.float32), np.eye(3, dtype=np.float32))
-    )
+    values = Preprocessing(np.zeros(3, np.float32), np.eye(3, dtype=np.float32), np.float32(1))
+    preprocessing = meshes.put_replicated(steps.mesh, values)
     text = (
         steps.training()
         .lower(steps.state_shapes(), *steps.batch_shapes(BATCH, size), preprocessing)

@@ -61,6 +61,9 @@ def test_the_papers_text_has_equal_rates_and_at_most_three_divisions():
     assert set(plan.groups) == {"weights", "biases"}
     assert plan.groups["weights"].rates == plan.groups["biases"].rates == ((0, 0.01),)
     assert (plan.plateau.factor, plan.plateau.times) == (10, 3)
+    assert not plan.augmentation.noise_divides
+    assert load("imagenet", "paper").data.colour_noise_by == "eigenvalues"
+    assert plan_of(load("imagenet")).augmentation.noise_divides
 
 
 def test_the_2013_schedule_has_four_and_two_rates_of_equal_length():
@@ -211,9 +214,16 @@ def set_field(config, dotted, value):
         ("model.width", 0.0, "must be above 0"),
         ("model.classes", 10, "the data has 1000 classes"),
         ("model.compute_dtype", "float16", "expected float32 or bfloat16"),
-        ("data.mean", "pixel", "expected image or channel"),
+        ("data.mean", "pixel", "expected image or scalar or channel or none"),
+        ("data.mean_at", "corner", "expected centre or crop"),
+        ("data.units", "bits", "expected grey_levels or min_max or standardise"),
+        ("data.units", "min_max", "goes with data.mean=none and data.scale=1, but they are image"),
+        ("data.units", "standardise", "goes with data.mean=channel and data.scale=1"),
+        ("data.scale", 0.0, "must be above 0"),
+        ("data.colour_noise_by", "variances", "expected deviations or eigenvalues"),
         ("data.channel_mean", (117.0,), "has 1 numbers, but net145 sees 3 channel"),
         ("data.size", 200, "smaller than the 224 pixels"),
+        ("evaluate.views", "five", "expected center or ten or all"),
         ("parallel.model", 3, "use 1 or 2"),
         ("parallel.model", 2, "does not divide the 1 device"),
         ("batch", 0, "must be at least 1"),

@@ -70,7 +70,7 @@ def test_folder_labels_images_by_their_class_folder(tmp_path, random):
     root = make_folder(tmp_path, random)
     (root / "train/cat/.hidden").write_text("left out")
     (root / "train/.cache").mkdir()
-    training, validation = sources.open_splits("disk", str(root), "none", "val", 8, 3, 0, None)
+    training, validation = sources.open_splits("folder", str(root), "none", "val", 8, 3, 0, None)
     assert training.classes == validation.classes == ("cat", "dog")
     assert len(training) == len(validation) == 6
     pixels, labels = training.load([5, 0])
@@ -84,7 +84,7 @@ def test_folder_labels_images_by_their_class_folder(tmp_path, random):
 def test_folder_keeps_training_labels_when_validation_lacks_a_class(tmp_path, random):
     make_folder(tmp_path, random, ("train",), ("ant", "bee", "cat"))
     make_folder(tmp_path, random, ("val",), ("cat",))
-    _, validation = sources.open_splits("disk", str(tmp_path), "none", "val", 8, 3, 0, None)
+    _, validation = sources.open_splits("folder", str(tmp_path), "none", "val", 8, 3, 0, None)
     assert set(validation.load(range(3))[1].tolist()) == {2}
 
 
@@ -113,13 +113,13 @@ def test_folder_keeps_training_labels_when_validation_lacks_a_class(tmp_path, ra
 def test_folder_says_what_is_wrong(tmp_path, random, build, sentence):
     build(tmp_path, random)
     with pytest.raises(UserError, match=sentence):
-        sources.open_splits("disk", str(tmp_path), "none", "val", 8, 3, 0, None)
+        sources.open_splits("folder", str(tmp_path), "none", "val", 8, 3, 0, None)
 
 
 def test_a_broken_image_is_named(tmp_path, random):
     root = make_folder(tmp_path, random)
     (root / "train/cat/1.PNG").write_bytes(b"not an image at all")
-    training, _ = sources.open_splits("disk", str(root), "none", "val", 8, 3, 0, None)
+    training, _ = sources.open_splits("folder", str(root), "none", "val", 8, 3, 0, None)
     with pytest.raises(UserError, match=r"train/cat/1.PNG could not be decoded"):
         training.load([0, 1])
 
@@ -128,7 +128,7 @@ def test_a_truncated_image_is_named(tmp_path, random):
     root = make_folder(tmp_path, random)
     whole = encoded(random.integers(0, 256, (64, 64, 3), np.uint8), "JPEG")
     (root / "train/cat/1.PNG").write_bytes(whole[: len(whole) // 2])
-    training, _ = sources.open_splits("disk", str(root), "none", "val", 8, 3, 0, None)
+    training, _ = sources.open_splits("folder", str(root), "none", "val", 8, 3, 0, None)
     with pytest.raises(UserError, match=r"1.PNG could not be decoded"):
         training.load([1])
 
@@ -154,14 +154,14 @@ def test_synthetic_images_repeat_and_differ():
 
 
 def test_an_unknown_source_is_refused():
-    with pytest.raises(UserError, match="'disk', 'digits' or 'synthetic'"):
+    with pytest.raises(UserError, match="'folder', 'digits' or 'synthetic'"):
         sources.open_splits("imagnet", None, "none", "val", 8, 3, 0, None)
 
 
 def test_without_a_path_a_prepared_set_is_looked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(UserError, match=r"alexnet_none/1.0.0: add --config.data.path=DIR"):
-        sources.open_splits("disk", None, "none", "val", 8, 3, 0, None)
+        sources.open_splits("folder", None, "none", "val", 8, 3, 0, None)
 
 
 def measured(source, parts=1):
@@ -219,7 +219,7 @@ def test_warping_squeezes_the_whole_image_into_the_square(tmp_path):
     for split in ("train", "val"):
         (tmp_path / split / "only").mkdir(parents=True)
         Image.fromarray(pixels).save(tmp_path / split / "only/1.png")
-    arguments = ("disk", str(tmp_path), "none", "val", 30, 3, 0, None)
+    arguments = ("folder", str(tmp_path), "none", "val", 30, 3, 0, None)
     (cropped, _), (warped, _) = (sources.open_splits(*arguments, warp) for warp in (False, True))
     assert cropped.fingerprint != warped.fingerprint
     image = warped.load([0])[0][0]

@@ -133,7 +133,7 @@ def test_bad_data_gets_one_sentence(tmp_path, spoil):
     data = image_folder(tmp_path / "data")
     sentence = spoil(data)
     workdir = tmp_path / "new/run"
-    done = run("--config.data.source=disk", f"--config.data.path={data}", f"--workdir={workdir}")
+    done = run("--config.data.source=folder", f"--config.data.path={data}", f"--workdir={workdir}")
     assert_one_sentence(done, sentence)
     assert not (tmp_path / "new").exists()
 

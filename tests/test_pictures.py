@@ -36,6 +36,15 @@ def test_views_are_in_grey_levels_with_zero_as_grey():
     assert values == [128, 160, 0, 255]
 
 
+def test_views_undo_a_divisor_of_each_channel_and_show_black_without_a_mean():
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.float32)
+    found = tile(pictures.views(pixels / 255, 255.0, zero=0), 0, 1, 64)
+    np.testing.assert_array_equal(found, pixels[0])
+    deviations, mean = np.float32([60.0, 50.0, 40.0]), np.float32([128, 128, 128])
+    found = tile(pictures.views((pixels - mean) / deviations, deviations), 0, 1, 64)
+    np.testing.assert_array_equal(found, pixels[0])
+
+
 @pytest.mark.parametrize(
     ("count", "columns"), [(1, 1), (6, 6), (7, 7), (32, 8), (48, 12), (96, 16)]
 )

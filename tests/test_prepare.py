@@ -218,7 +218,7 @@ def test_a_killed_preparation_goes_on_without_redoing_shards(tmp_path):
     process.wait()
     assert not (output / prepared.FACTS).exists()
     with pytest.raises(UserError, match="is not finished: give the command"):
-        sources.open_splits("disk", str(output), "mini", "val", 32, 3, 0, None)
+        sources.open_splits("folder", str(output), "mini", "val", 32, 3, 0, None)
     before = {path: path.stat().st_mtime_ns for path in output.glob("*array_record*")}
     assert 1 <= len(before) < 5
     outputs = run(*arguments).communicate()
@@ -268,7 +268,7 @@ def test_a_config_finds_the_set_where_tensorflow_datasets_keeps_its_data(
     source = layouts.folder(tmp_path / "files", data)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     make(source, prepared.default_folder("mini"))
-    training, validation = sources.open_splits("disk", None, "mini", "val", SIZE, 3, 0, None)
+    training, validation = sources.open_splits("folder", None, "mini", "val", SIZE, 3, 0, None)
     assert (len(training), len(validation)) == (16, 6)
 
 

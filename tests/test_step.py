@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
+from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.model import network
 from alexnet_jax.parallel import mesh as meshes
+from alexnet_jax.run import make_preprocessing
 from alexnet_jax.training import scores
 from alexnet_jax.training.randomness import RowKeys
-from alexnet_jax.training.step import Preprocessing
 from tests import miniature
+from tests.test_config import load
 
 MESHES = [(4, 1), (1, 2), (2, 2), (4, 2)]
 
@@ -60,9 +62,9 @@ def test_the_step_is_gradient_then_rule_on_the_view_without_augmentation(float64
     architecture = miniature.NARROW["quickstart"].without_dropout()
     steps = miniature.make_steps(
         "quickstart", 2, 2, "float64", architecture=architecture,
-        random_crop=False, flip=False, noise=0.0, scale=4.0,
+        random_crop=False, flip=False, noise=0.0,
     )  # fmt: skip
-    preprocessing = miniature.preprocessing_of("quickstart")
+    preprocessing = miniature.preprocessing_of("quickstart")._replace(divisor=np.float32(4))
     images, labels = miniature.batch_of("quickstart", 0)
     state = steps.initial_state()
     before = jax.device_get(state.parameters)
@@ -218,17 +220,76 @@ def test_views_are_what_the_network_sees():
     np.testing.assert_allclose(centre, expected - mean, rtol=1e-6)
 
 
-def test_a_mean_at_the_crop_moves_and_flips_with_it():
+@pytest.mark.parametrize("stored", [32, 28])
+def test_a_mean_at_the_crop_moves_and_flips_with_it(stored):
     """An image equal to the mean becomes zero at any crop; with a fixed mean it does not."""
-    steps = miniature.make_steps("quickstart", 1, 1, noise=0.0)
-    image = np.random.default_rng(3).integers(0, 256, (32, 32, 3), np.uint8)
-    images, _ = miniature.put(
-        steps, np.stack([image] * miniature.BATCH), np.zeros(miniature.BATCH, np.int32)
-    )
-    whole = Preprocessing(image.astype(np.float32), np.eye(3, dtype=np.float32))
-    centre = whole._replace(mean=whole.mean[2:30, 2:30])
-    for preprocessing, is_zero in ((whole, True), (centre, False)):
+    image = np.random.default_rng(3).integers(0, 256, (stored, stored, 3), np.uint8)
+    start = (stored - 28) // 2
+    centre = image[start : start + 28, start : start + 28]
+    for mean, at_the_crop in ((image, True), (centre, False)):
+        steps = miniature.make_steps("quickstart", 1, 1, noise=0.0, mean_at_crop=at_the_crop)
+        preprocessing = miniature.preprocessing_of("quickstart")._replace(mean=np.float32(mean))
+        images, _ = miniature.put(
+            steps, np.stack([image] * miniature.BATCH), np.zeros(miniature.BATCH, np.int32)
+        )
         placed = meshes.put_replicated(steps.mesh, preprocessing)
         seen = np.asarray(steps.views()(np.int32(0), images, placed))
         assert seen.shape == (miniature.BATCH, 28, 28, 3)
-        assert (np.abs(seen).max() == 0) == is_zero
+        assert (np.abs(seen).max() == 0) == at_the_crop
+
+
+COLOURS = Statistics(
+    images=7,
+    mean_image=np.random.default_rng(4).uniform(90, 130, (32, 32, 3)).astype(np.float32),
+    colour_deviations=np.float32([121.78, 37.094, 19.721]),
+    colour_directions=np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0],
+    fingerprint="",
+)
+
+
+@pytest.mark.parametrize(
+    ("mean", "units", "noise_by", "divides"),
+    [
+        ("image", "grey_levels", "deviations", True),
+        ("channel", "grey_levels", "eigenvalues", False),
+        ("scalar", "grey_levels", "eigenvalues", True),
+        ("none", "min_max", "deviations", False),
+        ("channel", "standardise", "eigenvalues", False),
+    ],
+)
+def test_every_convention_of_pixels_equals_numpys(float64, mean, units, noise_by, divides):
+    """The training view with colour noise on the centre crop, and the same without noise."""
+    config = load("quickstart")
+    config.data.update(mean=mean, units=units, colour_noise_by=noise_by,
+                       scale=16.0 if units == "grey_levels" else 1.0)  # fmt: skip
+    steps = miniature.make_steps(
+        "quickstart", 1, 1, "float64",
+        random_crop=False, flip=False, noise=0.1, noise_end=1, noise_divides=divides,
+    )  # fmt: skip
+    preprocessing = make_preprocessing(config, steps.architecture, COLOURS, steps.mesh)
+    images, _ = miniature.put(steps, *miniature.batch_of("quickstart", 0))
+    noisy, plain = (steps.views()(np.int32(step), images, preprocessing) for step in (0, 1))
+
+    pixels = np.asarray(images)[:, 2:30, 2:30].astype(np.float64)
+    channels = COLOURS.mean_image.astype(np.float64).mean(axis=(0, 1))
+    subtracted = {"image": COLOURS.mean_image[2:30, 2:30], "channel": channels,
+                  "scalar": channels.mean(), "none": 0.0}[mean]  # fmt: skip
+    deviations, directions = np.float64(COLOURS.colour_deviations), COLOURS.colour_directions
+    covariance = directions.T @ np.diag(deviations**2) @ directions
+    divisor = {"grey_levels": 16.0, "min_max": 255.0, "standardise": np.sqrt(np.diag(covariance))}
+    expected = (pixels - subtracted) / divisor[units]
+    np.testing.assert_allclose(plain, expected, rtol=1e-5, atol=1e-5)
+
+    lengths = deviations if noise_by == "deviations" else (deviations / 255) ** 2 * 255
+    shifts = np.asarray(noisy) * (1.1 if divides else 1.0) * divisor[units] - pixels + subtracted
+    np.testing.assert_allclose(shifts, shifts[:, :1, :1] + 0 * shifts, atol=1e-3)
+    drawn = shifts[:, 0, 0] @ directions.T / (0.1 * lengths)
+    z = np.asarray([jax.random.normal(key, (3,), jnp.float32) for key in colour_keys()])
+    np.testing.assert_allclose(drawn, z, atol=1e-3)
+
+
+def colour_keys(step=0, seed=5):
+    """The third use of a row's keys: (seed, step, use, row) folded by hand."""
+    root = jax.random.key(seed, impl="threefry2x32")
+    own = jax.random.fold_in(jax.random.fold_in(root, step), 2)
+    return [jax.random.fold_in(own, row) for row in range(miniature.BATCH)]

@@ -30,10 +30,10 @@ from multiprocessing import connection
 from alexnet_jax.data import prepared, shards
 from alexnet_jax.data.origins import Origin, Split, open_origin
 from alexnet_jax.data.shards import Settings, Shard
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import EXIT_USER_ERROR, UserError
 from alexnet_jax.terminal import ProgressLine, Terminal
 
-EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
+EXIT_INTERRUPTED = 130
 POLL_SECONDS = 0.2
 NAMED = 20  # images left out are named at the terminal up to this number, and all in the report
 

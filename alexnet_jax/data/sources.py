@@ -179,14 +179,14 @@ def open_splits(
     classes: int | None,
     warp: bool = False,
 ) -> tuple[Source, Source]:
-    """Training and validation split of a source: "disk", "digits" or "synthetic".
+    """Training and validation split of a source: "folder", "digits" or "synthetic".
 
-    On disk lies a prepared set or a folder of images, at `path` or, without one, the prepared set
-    called `name` where tensorflow-datasets keeps its data. `validation` is the name of the second
-    folder, `warp` how images are resized; `records` and `classes` are for synthetic images.
+    A folder holds a prepared set or images: that at `path` or, without one, the prepared set called
+    `name` where tensorflow-datasets keeps its data. `validation` is the name of the second folder
+    of images, `warp` how they are resized; `records` and `classes` are for synthetic images.
     """
     match kind:
-        case "disk":
+        case "folder":
             folder = pathlib.Path(path) if path else _prepared_folder(name)
             if prepared.is_prepared(folder):
                 shape = (size, channels, warp)
@@ -200,7 +200,7 @@ def open_splits(
                 Synthetic, records=records, classes=classes or 10, size=size, channels=channels
             )
             return make("train"), make("val")
-    raise UserError(f"data.source is '{kind}': expected 'disk', 'digits' or 'synthetic'.")
+    raise UserError(f"data.source is '{kind}': expected 'folder', 'digits' or 'synthetic'.")
 
 
 def _prepared_folder(name: str) -> pathlib.Path:

@@ -31,6 +31,20 @@ class Statistics:
     colour_directions: np.ndarray
     fingerprint: str
 
+    @property
+    def channel_means(self) -> np.ndarray:
+        """Mean of each channel over all pixels, float32 [channels]."""
+        return self.mean_image.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
+
+    @property
+    def channel_deviations(self) -> np.ndarray:
+        """Standard deviation of each channel over all pixels, float32 [channels].
+
+        The roots of the diagonal of the covariance, the sum of s_k^2 v_k v_k^T over components.
+        """
+        components = self.colour_deviations[:, None].astype(np.float64) * self.colour_directions
+        return np.sqrt(np.square(components).sum(axis=0)).astype(np.float32)
+
     def save(self, path: pathlib.Path) -> None:
         """Write an .npz; it appears whole or not at all."""
         buffer = io.BytesIO()

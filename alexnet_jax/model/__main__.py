@@ -9,9 +9,7 @@ import argparse
 import pathlib
 import sys
 
-from alexnet_jax.errors import UserError
-
-EXIT_USER_ERROR = 2
+from alexnet_jax.errors import EXIT_USER_ERROR, UserError
 
 
 def main() -> None:

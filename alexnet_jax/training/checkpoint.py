@@ -96,13 +96,29 @@ def _goodness(metrics: dict) -> tuple[float, int]:
 
 def newest_facts(folder: pathlib.Path) -> dict | None:
     """Facts of the newest checkpoint in `folder`, None if there is none; creates nothing."""
+    steps = steps_in(folder)
+    return facts_at(folder, steps[-1]) if steps else None
+
+
+def steps_in(folder: pathlib.Path) -> list[int]:
+    """Steps of the complete checkpoints in `folder`, ascending; creates nothing."""
     if not folder.is_dir():
-        return None
+        return []
     with _reader(folder) as manager:
-        step = manager.latest_step()
-        if step is None:
-            return None
+        return sorted(manager.all_steps())
+
+
+def facts_at(folder: pathlib.Path, step: int) -> dict:
+    """Facts of the checkpoint of a step."""
+    with _reader(folder) as manager:
         return manager.restore(step, args=ocp.args.Composite(facts=ocp.args.JsonRestore())).facts
+
+
+def parameters_at(folder: pathlib.Path, step: int, shapes: dict) -> dict:
+    """Parameters of the checkpoint of a step, laid out as `shapes` says."""
+    items = ocp.args.Composite(parameters=ocp.args.StandardRestore(shapes))
+    with _reader(folder) as manager:
+        return manager.restore(step, args=items).parameters
 
 
 def check_parameters(

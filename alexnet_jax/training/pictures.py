@@ -26,13 +26,16 @@ def filters(kernel: np.ndarray, tile: int = 44) -> np.ndarray:
     return np.concatenate([part for own in grids for part in (gap, own)][1:])
 
 
-def views(inputs: np.ndarray, scale: float, tile: int = 64) -> np.ndarray:
+def views(
+    inputs: np.ndarray, scale: float | np.ndarray, zero: int = GREY, tile: int = 64
+) -> np.ndarray:
     """Training views as the network sees them, in one picture: mean-subtracted, zero as grey.
 
-    `inputs` is [rows, side, side, channels] in grey levels divided by `scale`; small ones are
-    enlarged to about `tile` pixels.
+    `inputs` is [rows, side, side, channels] in grey levels divided by `scale`, one number or one a
+    channel; `zero` is 0 where no mean was subtracted. Small ones are enlarged to about `tile`
+    pixels.
     """
-    pixels = _enlarge(_to_pixels(inputs * scale), max(1, tile // inputs.shape[1]))
+    pixels = _enlarge(_to_pixels(inputs * scale, zero), max(1, tile // inputs.shape[1]))
     return grid(pixels, _columns(len(pixels)))
 
 
@@ -61,5 +64,5 @@ def _enlarge(tiles: np.ndarray, scale: int) -> np.ndarray:
     return tiles.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
-def _to_pixels(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.round(values + GREY), 0, 255).astype(np.uint8)
+def _to_pixels(values: np.ndarray, zero: int = GREY) -> np.ndarray:
+    return np.clip(np.round(values + zero), 0, 255).astype(np.uint8)

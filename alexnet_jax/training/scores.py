@@ -1,9 +1,13 @@
 """Loss and errors of a batch as sums, so that means over any number of batches are exact."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
+from alexnet_jax.data.stream import PADDING_LABEL
 
 # Of images: loss, top1_errors, top5_errors, images. Of training also gradient_norm, norms.
 Sums = dict[str, jax.Array]
@@ -19,21 +23,36 @@ def no_scores(dtype=jnp.float32) -> Sums:
 def score(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, Sums]:
     """Losses [rows], -ln of the label's softmax probability, and their sums with the errors.
 
-    Rows with a negative label are padding and count nothing. Classes as likely as the true one
-    count against it, and so does a logit that is not a number.
+    `logits` may as well be log-probabilities. Rows with PADDING_LABEL count nothing. An image that
+    could not be read has the label -2 - label: it is wrong, and as unlikely as by chance.
     """
-    real = labels >= 0
-    safe = jnp.maximum(labels, 0)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, safe)
+    real, unreadable = labels != PADDING_LABEL, labels < PADDING_LABEL
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
+    losses = jnp.where(unreadable, math.log(logits.shape[1]), losses)
     losses = jnp.where(real, losses, 0)
-    own = jnp.take_along_axis(logits, safe[:, None], axis=1)
-    rank = jnp.sum(~(logits < own), axis=1) - 1
+    rank = ranks(logits, labels)
     return losses, {
         "loss": losses.sum(),
         "top1_errors": jnp.sum(real & (rank >= 1), dtype=jnp.int32),
         "top5_errors": jnp.sum(real & (rank >= 5), dtype=jnp.int32),
         "images": jnp.sum(real, dtype=jnp.int32),
     }
+
+
+def ranks(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """How many classes are at least as likely as the true one, [rows]; `logits` as in `score`.
+
+    Classes as likely as the true one count against it, and so does a logit that is not a number.
+    Where the label is negative all classes do.
+    """
+    own = jnp.take_along_axis(logits, jnp.maximum(labels, 0)[:, None], axis=1)
+    found = jnp.sum(~(logits < own), axis=1) - 1
+    return jnp.where(labels < 0, max(logits.shape[1], 5), found)
+
+
+def true_labels(labels: np.ndarray) -> np.ndarray:
+    """The classes of images, also of those that could not be read."""
+    return np.where(labels < PADDING_LABEL, -2 - labels, labels)
 
 
 def means(sums: list[dict]) -> dict[str, float]:

@@ -48,30 +48,33 @@ class TrainState(NamedTuple):
 class Preprocessing(NamedTuple):
     """Arrays that turn pixels into the network's input.
 
-    `mean` is subtracted: [crop, crop, channels] whatever the place of the crop, [size, size,
-    channels] before the image is cropped, or [channels]. `directions` [channels, channels] is for
-    colour noise (augment.scaled_directions).
+    `mean` is subtracted (augment.subtracted_mean); `directions` [channels, channels] is for colour
+    noise (augment.scaled_directions); `divisor`, [] or [channels], comes last (augment.divisor).
     """
 
     mean: np.ndarray
     directions: np.ndarray
+    divisor: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
     """How a training view is drawn; see data/augment.py.
 
-    `shared_by` rows in a run share crop and flip. Colour noise has strength `noise` before step
-    `noise_end`. `scale` divides the mean-subtracted pixels, of evaluation too.
+    `shared_by` rows in a run share crop and flip. With `mean_at_crop` the mean is a whole image
+    that is cropped and flipped as the view is, in evaluation too: Caffe's way; the 2012 source
+    takes its centre for every crop. Colour noise has strength `noise` before step `noise_end`;
+    with `noise_divides` the result is divided by 1 + `noise`.
     """
 
     crop: int
     random_crop: bool = True
     flip: bool = True
     shared_by: int = 1
+    mean_at_crop: bool = False
     noise: float = 0.1
     noise_end: int = 2**31 - 1
-    scale: float = 1.0
+    noise_divides: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,10 +138,15 @@ class Steps:
         inputs = (state, ROWS, ROWS, WHOLE)
         return jax.jit(self._mapped(self._gradients, inputs, (state.parameters, WHOLE)))
 
-    def evaluation(self):
-        """jitted (parameters, images, labels, preprocessing) -> scores of the centre view."""
+    def evaluation(self, views: str = "center"):
+        """jitted (parameters, images, labels, preprocessing) -> (scores, log-probabilities).
+
+        Both are of the arithmetic mean of the softmax probabilities over `views`
+        (augment.view_places); log-probabilities are [rows, classes].
+        """
         inputs = (self._parameter_specs(), ROWS, ROWS, WHOLE)
-        return jax.jit(self._mapped(self._evaluate, inputs, WHOLE))
+        evaluate = functools.partial(self._evaluate, views)
+        return jax.jit(self._mapped(evaluate, inputs, (WHOLE, ROWS)))
 
     def with_scores_reset(self, state: TrainState) -> TrainState:
         """The same state with empty sums."""
@@ -202,8 +210,7 @@ class Steps:
 
     def _training_view(self, images, keys: RowKeys, step, preprocessing: Preprocessing):
         how, mean = self.augmentation, preprocessing.mean.astype(self.dtype)
-        at_the_crop = mean.ndim == 3 and mean.shape[0] != how.crop
-        if at_the_crop:  # Caffe's way; the 2012 source takes the mean's centre for every crop
+        if how.mean_at_crop:
             images = images.astype(self.dtype) - mean
         if how.random_crop:
             images = augment.random_crop(images, keys.crop(), how.crop)
@@ -211,19 +218,43 @@ class Steps:
             images = augment.central_crop(images, how.crop)
         if how.flip:
             images = augment.random_flip(images, keys.flip())
-        inputs = images if at_the_crop else images.astype(self.dtype) - mean
+        inputs = images if how.mean_at_crop else images.astype(self.dtype) - mean
         if how.noise:
             strength = jnp.where(step < how.noise_end, how.noise, 0.0)
-            inputs = augment.colour_noise(inputs, keys.colour(), preprocessing.directions, strength)
-        return inputs / how.scale
+            inputs = augment.colour_noise(
+                inputs, keys.colour(), preprocessing.directions, strength, how.noise_divides
+            )
+        return inputs / preprocessing.divisor.astype(self.dtype)
 
-    def _evaluate(self, parameters, images, labels, preprocessing: Preprocessing):
-        crop, mean = self.augmentation.crop, preprocessing.mean.astype(self.dtype)
-        images = augment.central_crop(images, crop).astype(self.dtype)
-        mean = augment.central_crop(mean, crop) if mean.ndim == 3 else mean
-        inputs = (images - mean) / self.augmentation.scale
-        _, sums = scores.score(self._logits(parameters, inputs), labels)
-        return jax.lax.psum(sums, DATA_AXIS)
+    def _evaluate(self, views: str, parameters, images, labels, preprocessing: Preprocessing):
+        places = augment.view_places(views, images.shape[1], self.augmentation.crop)
+
+        def log_softmax(place):
+            inputs = self._view_at(images, place, preprocessing)
+            return jax.nn.log_softmax(self._logits(parameters, inputs))
+
+        if len(places) == 1:
+            total = log_softmax(places[0])
+        else:  # a scan, so that memory is that of one view
+            shape = jax.eval_shape(log_softmax, places[0])
+            nothing = jnp.full(shape.shape, -jnp.inf, shape.dtype)
+            nothing = jax.lax.pcast(nothing, DATA_AXIS, to="varying")
+            total, _ = jax.lax.scan(
+                lambda total, place: (jnp.logaddexp(total, log_softmax(place)), None),
+                nothing,
+                places,
+            )
+        log_probabilities = total - np.log(len(places)).astype(total.dtype)
+        _, sums = scores.score(log_probabilities, labels)
+        return jax.lax.psum(sums, DATA_AXIS), log_probabilities
+
+    def _view_at(self, images, place, preprocessing: Preprocessing):
+        mean, crop = preprocessing.mean.astype(self.dtype), self.augmentation.crop
+        if self.augmentation.mean_at_crop:
+            inputs = augment.view_at(images.astype(self.dtype) - mean, place, crop)
+        else:
+            inputs = augment.view_at(images, place, crop).astype(self.dtype) - mean
+        return inputs / preprocessing.divisor.astype(self.dtype)
 
     def _logits(self, parameters, inputs, dropout_keys=None):
         graph = network.graph_of(self.architecture, self.classes)

@@ -1,0 +1,78 @@
+"""What all commands do alike: flags, one sentence for a mistake, processes that end together.
+
+Importing this imports neither jax nor NumPy, so that --help answers at once.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+
+from absl import flags
+
+from alexnet_jax.errors import EXIT_USER_ERROR, UserError
+
+
+def answer(action: Callable[[], None]) -> None:
+    """Run a command; a UserError becomes one sentence and exit code 2."""
+    try:
+        action()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_USER_ERROR)
+
+
+def parse(argv: list[str], usage: str, define: Callable[[], None], hint: str = "") -> None:
+    """Fill flags.FLAGS from a command line, or print `usage` and all flags for --help.
+
+    `define` defines the command's own flags; those of processes are defined here. UserError for any
+    mistake, with `hint` after it.
+    """
+    try:
+        _define_process_flags()
+        define()
+        if {"--help", "-help", "-h"} & set(argv[1:]):
+            print(usage + flags.FLAGS.main_module_help())
+            sys.exit(0)
+        rest = flags.FLAGS(argv)[1:]
+    except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
+        raise UserError(f"{_sentence(error)}{hint}") from error
+    if rest:
+        raise UserError(f"'{rest[0]}' was not understood: flags look like --name=value.")
+
+
+def in_processes(action: Callable[[], None]) -> None:
+    """Set up XLA, join the other processes if there are any, and run `action` in all of them."""
+    from alexnet_jax.parallel import platform
+
+    platform.configure()
+    from absl import logging
+
+    logging.set_verbosity(logging.ERROR)
+    from alexnet_jax.parallel import processes
+
+    given = flags.FLAGS
+    processes.initialize(given.coordinator, given.processes, given.process)
+    with processes.ending_together():
+        action()
+
+
+def _define_process_flags() -> None:
+    variables = os.environ.get
+    flags.DEFINE_string(
+        "coordinator", variables("COORDINATOR_ADDRESS"), "host:port of process 0, for several."
+    )
+    flags.DEFINE_integer("processes", variables("NUM_PROCESSES"), "How many processes there are.")
+    flags.DEFINE_integer("process", variables("PROCESS_ID"), "Which of them this is, from 0.")
+
+
+def _sentence(error: BaseException) -> str:
+    """One line of what went wrong first; the libraries wrap it several times."""
+    flag = str(error).split(":")[0] + ": " if isinstance(error, flags.Error) else ""
+    while error.__context__ is not None and not isinstance(error.__context__, KeyError):
+        error = error.__context__
+    if isinstance(error, flags.Error):
+        flag = ""
+    text = str(error)
+    if isinstance(error, AttributeError):
+        flag, text = "the config has no field ", str(getattr(error.args[0], "args", [text])[0])
+    return flag + " ".join(text.split())

@@ -1,0 +1,1 @@
+"""Whole splits, each image counted exactly once: views, checkpoints, ensembles and their report."""

@@ -1,0 +1,196 @@
+"""A checkpoint that is evaluated: which one it is, and what it says of every image of a split."""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from alexnet_jax import config as configuration
+from alexnet_jax import run as runs
+from alexnet_jax.data import statistics
+from alexnet_jax.data.sources import Source
+from alexnet_jax.errors import UserError
+from alexnet_jax.evaluate.split import Evaluator
+from alexnet_jax.parallel import mesh as meshes
+from alexnet_jax.terminal import ProgressLine, Terminal
+from alexnet_jax.training import checkpoint
+
+SPLITS = {"train": "training", "val": "validation"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What is evaluated, and how; `path` and `batch` replace those of the run where given."""
+
+    split: str = "val"
+    views: str = "center"
+    path: str | None = None
+    batch: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A run's network on a split, ready for the parameters of any of its checkpoints."""
+
+    workdir: pathlib.Path
+    name: str
+    network: str
+    evaluator: Evaluator
+    shapes: dict
+
+    @property
+    def source(self) -> Source:
+        """The images."""
+        return self.evaluator.source
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a checkpoint says of a split: as in Evaluator.predict, with where it comes from."""
+
+    member: Member
+    step: int
+    facts: dict
+    parameters_sha256: str
+    means: dict[str, float]
+    log_probabilities: np.ndarray
+    labels: np.ndarray
+
+
+def find(workdir: pathlib.Path, wanted: str | None) -> tuple[int, str]:
+    """Step of a run's checkpoint, and "best", "newest" or "" for what it is.
+
+    `wanted` is "best" (by validation error), "latest" or a number; None takes the best if it was
+    kept, else the newest. UserError where there is no such checkpoint.
+    """
+    if not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is not a folder: expected that of a training run.")
+    folder = workdir / "checkpoints"
+    steps = checkpoint.steps_in(folder)
+    if not steps:
+        raise UserError(
+            f"--workdir={workdir} holds no complete checkpoint in checkpoints/: expected the "
+            "folder of a training run that has saved one."
+        )
+    if wanted == "latest":
+        return steps[-1], "newest"
+    if wanted in (None, "best"):
+        best = checkpoint.facts_at(folder, steps[-1])["progress"]["best"].get("step")
+        if best in steps:
+            return best, "best"
+        if wanted is None:
+            return steps[-1], "newest"
+        raise UserError(
+            f"--step=best: {workdir} does not keep its best checkpoint, only those of the steps "
+            f"{_listed(steps)}: name one of them, or latest."
+        )
+    if not wanted.isdigit() or int(wanted) not in steps:
+        raise UserError(
+            f"--step={wanted}: {workdir} holds checkpoints of the steps {_listed(steps)}; name one "
+            "of them, best or latest."
+        )
+    return int(wanted), ""
+
+
+def prepare(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Terminal) -> Member:
+    """Open the split and compile the step for the network of a checkpoint with these `facts`.
+
+    UserError where the split, the data or the run's statistics are missing.
+    """
+    config = config_of(facts)
+    if choice.path is not None:
+        config.data.path = choice.path
+    if jax.device_count() % config.parallel.model:
+        config.parallel.model = 1
+    architecture = configuration.architecture_of(config)
+    training = facts["data"]["training"]
+    sources = dict(zip(SPLITS, runs.open_data(config, architecture), strict=True))
+    if choice.split not in sources:
+        raise UserError(f"--split={choice.split}: expected {' or '.join(SPLITS)}.")
+    source = sources[choice.split]
+    classes = config.model.classes = facts["identity"]["model.classes"]
+    if classes < len(source.classes):
+        raise UserError(
+            f"The data has {len(source.classes)} classes, but the network of {workdir} knows "
+            f"{classes}: give the folder with the classes of its training by --path=DIR."
+        )
+    plan = configuration.plan(config, architecture, training["images"], len(source.classes))
+    config.batch = choice.batch or _shared(config.batch, config.parallel.model)
+    configuration.check(config, architecture, jax.device_count())
+    trained_on = facts["data"][SPLITS[choice.split]]["fingerprint"]
+    if source.fingerprint != trained_on:
+        terminal.say(
+            f"warning: these are not the {SPLITS[choice.split]} images that {workdir} knew in "
+            f"training: their fingerprint is {source.fingerprint}, and was {trained_on}."
+        )
+    if choice.views != "center" and not config.data.flip:
+        terminal.say(
+            f"warning: {workdir} was trained without flips, but half of these views are flipped."
+        )
+    mesh = meshes.make_mesh(config.parallel.model)
+    steps = runs.make_steps(config, plan, architecture, mesh)
+    measured = _statistics(workdir)
+    preprocessing = runs.make_preprocessing(config, architecture, measured, mesh)
+    compiled = runs.compile_evaluation(
+        steps, choice.views, config.batch, config.data.size, preprocessing
+    )
+    evaluator = Evaluator(
+        compiled,
+        preprocessing,
+        source,
+        config.batch,
+        mesh,
+        plan.workers,
+        config.data.ahead,
+        terminal.warn,
+        plan.replace_bad,
+    )
+    shapes = steps.state_shapes().parameters
+    return Member(workdir, config.name, config.model.network, evaluator, shapes)
+
+
+def predict(member: Member, step: int, facts: dict, terminal: Terminal) -> Prediction:
+    """Restore the parameters of a step and show them the split."""
+    parameters = checkpoint.parameters_at(member.workdir / "checkpoints", step, member.shapes)
+    progress = ProgressLine(f"{member.workdir} at step {step:,}", terminal)
+    digest = checkpoint.parameters_sha256(parameters)
+    return Prediction(member, step, facts, digest, *member.evaluator.predict(parameters, progress))
+
+
+def config_of(facts: dict) -> ConfigDict:
+    """The config that a checkpoint was trained with; fields it did not know have their defaults."""
+    from configs import default
+
+    return ConfigDict(_filled(default.get_config().to_dict(), facts["config"]))
+
+
+def _filled(defaults: dict, given: dict) -> dict:
+    """`given` with the missing fields of `defaults`, in nested dicts too."""
+    deeper = {
+        name: _filled(defaults[name], value)
+        for name, value in given.items()
+        if isinstance(value, dict) and isinstance(defaults.get(name), dict)
+    }
+    return defaults | given | deeper
+
+
+def _shared(batch: int, model: int) -> int:
+    """The next batch that the groups of devices can share."""
+    groups = jax.device_count() // model
+    return -(-batch // groups) * groups
+
+
+def _statistics(workdir: pathlib.Path) -> statistics.Statistics:
+    path = workdir / "statistics.npz"
+    if not path.is_file():
+        raise UserError(
+            f"{path} is missing, which holds the mean image of the training set: the command that "
+            "trained the run measures it anew."
+        )
+    return statistics.Statistics.load(path)
+
+
+def _listed(steps: list[int]) -> str:
+    return ", ".join(map(str, steps))

@@ -1,0 +1,153 @@
+"""What an evaluation found: over all images, by class, and which classes are taken for which."""
+
+import collections
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from alexnet_jax.data.stream import PADDING_LABEL
+from alexnet_jax.evaluate.member import Choice, Prediction
+from alexnet_jax.provenance import provenance
+from alexnet_jax.training import scores
+
+CHUNK = 4096  # images scored at a time
+PAIRS = 100  # of confused classes in the JSON
+SHOWN = 5  # classes and pairs at the terminal
+
+
+def content(
+    predictions: Sequence[Prediction],
+    log_probabilities: np.ndarray,
+    weights: Sequence[float],
+    searched: bool,
+    choice: Choice,
+) -> dict:
+    """Everything that is known of an evaluation, for its JSON.
+
+    `log_probabilities` are those of the members together; `weights` are scaled to sum 1.
+    """
+    labels, source = predictions[0].labels, predictions[0].member.source
+    means, ranks = scored(log_probabilities, labels)
+    if len(predictions) == 1:  # to the last bit what the training loop says
+        means = predictions[0].means
+    names = class_names(source.classes, log_probabilities.shape[1])
+    shares = [weight / sum(weights) for weight in weights]
+    return {
+        "split": choice.split,
+        "views": choice.views,
+        "scores": means,
+        "unreadable_images": int(np.count_nonzero(labels < PADDING_LABEL)),
+        "weights": shares,
+        "weights_searched_on_this_split": searched,
+        "members": [
+            {
+                "workdir": str(one.member.workdir),
+                "name": one.member.name,
+                "network": one.member.network,
+                "step": one.step,
+                "weight": share,
+                "scores": one.means,
+                "parameters_sha256": one.parameters_sha256,
+                "fingerprint": one.member.source.fingerprint,
+                "trained_on": one.facts["data"],
+                "git_commit_of_training": one.facts["git_commit"],
+            }
+            for one, share in zip(predictions, shares, strict=True)
+        ],
+        "classes": class_errors(ranks, labels, names),
+        "confused": confused_pairs(log_probabilities, ranks, labels, names)[:PAIRS],
+        **provenance(),
+    }
+
+
+def scored(log_probabilities: np.ndarray, labels: np.ndarray) -> tuple[dict, np.ndarray]:
+    """Means over all images as training has them, and scores.ranks of each image."""
+    sums, ranks = [], []
+    for first in range(0, len(labels), CHUNK):
+        rows = slice(first, first + CHUNK)
+        arrays = jnp.asarray(log_probabilities[rows]), jnp.asarray(labels[rows])
+        sums.append(jax.device_get(scores.score(*arrays)[1]))
+        ranks.append(np.asarray(scores.ranks(*arrays)))
+    return scores.means(sums), np.concatenate(ranks)
+
+
+def class_names(names: Sequence[str], outputs: int) -> list[str]:
+    """The names of a network's outputs, of which the data may know fewer."""
+    return [*names, *(f"output {index}" for index in range(len(names), outputs))]
+
+
+def class_errors(ranks: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> list[dict]:
+    """Images, top-1 and top-5 error of each class that has images, in the order of classes."""
+    truth, outputs = scores.true_labels(labels), len(names)
+    images = np.bincount(truth, minlength=outputs)
+    top1 = np.bincount(truth[ranks >= 1], minlength=outputs)
+    top5 = np.bincount(truth[ranks >= 5], minlength=outputs)
+    return [
+        {
+            "class": names[index],
+            "images": int(images[index]),
+            "top1_error": float(top1[index] / images[index]),
+            "top5_error": float(top5[index] / images[index]),
+        }
+        for index in np.flatnonzero(images)
+    ]
+
+
+def confused_pairs(
+    log_probabilities: np.ndarray, ranks: np.ndarray, labels: np.ndarray, names: Sequence[str]
+) -> list[dict]:
+    """How often each class was taken for which other, most often first; unreadable images not."""
+    wrong = np.flatnonzero((ranks >= 1) & (labels >= 0))
+    others = log_probabilities[wrong]
+    others[np.arange(len(wrong)), labels[wrong]] = -math.inf
+    pairs = zip(labels[wrong].tolist(), others.argmax(axis=1).tolist(), strict=True)
+    counts = sorted(collections.Counter(pairs).items(), key=lambda item: (-item[1], item[0]))
+    return [
+        {"class": names[true], "taken_for": names[taken], "images": count}
+        for (true, taken), count in counts
+    ]
+
+
+def table(found: dict) -> str:
+    """A line a member and one for the ensemble, the worst classes and the most confused pairs."""
+    members, images = found["members"], found["scores"]["images"]
+    width = max(len(member["workdir"]) for member in members) + 2
+    lines = [
+        f"{found['split']}: {images:,} images, {found['views']} view(s)",
+        f"{'':<{width}}{'step':>10}{'weight':>9}{'loss':>10}{'top-1 error':>14}{'top-5 error':>14}",
+    ]
+    for member in members:
+        start = f"{member['workdir']:<{width}}{member['step']:>10,}{member['weight']:>9.3f}"
+        lines.append(start + _errors(member["scores"]))
+    if len(members) > 1:
+        lines.append(f"{'together':<{width}}{'':>19}" + _errors(found["scores"]))
+    if found["weights_searched_on_this_split"]:
+        lines.append("The weights were searched on these very images, so these errors flatter.")
+    if found["unreadable_images"]:
+        lines.append(f"{found['unreadable_images']:,} unreadable image(s) count as wrong.")
+    worst = sorted(found["classes"], key=lambda one: -one["top1_error"])[:SHOWN]
+    lines.append("Worst classes (top-1 error, images):")
+    lines += [f"  {one['class']}  {one['top1_error']:.2%} of {one['images']:,}" for one in worst]
+    if found["confused"]:
+        lines.append("Most often confused:")
+    lines += [
+        f"  {pair['class']} taken for {pair['taken_for']}: {pair['images']:,} time(s)"
+        for pair in found["confused"][:SHOWN]
+    ]
+    return "\n".join(lines)
+
+
+def line(found: dict) -> str:
+    """One checkpoint in one line."""
+    step, means = found["members"][0]["step"], found["scores"]
+    return (
+        f"step {step:,}: loss {means['loss']:.4f}  top-1 error {means['top1_error']:.2%}  "
+        f"top-5 error {means['top5_error']:.2%}"
+    )
+
+
+def _errors(means: dict) -> str:
+    return f"{means['loss']:>10.4f}{means['top1_error']:>14.2%}{means['top5_error']:>14.2%}"

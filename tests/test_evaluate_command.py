@@ -1,0 +1,210 @@
+"""python -m alexnet_jax.evaluate: what it writes, what it follows and what it refuses."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+
+from alexnet_jax.data import sources
+from alexnet_jax.errors import UserError
+from alexnet_jax.evaluate import follow as following
+from alexnet_jax.evaluate import member
+from alexnet_jax.evaluate.member import Choice
+from alexnet_jax.terminal import Terminal
+from alexnet_jax.training import checkpoint
+from tests import evaluated
+from tests.test_main import assert_one_sentence
+
+ROOT = pathlib.Path(__file__).parent.parent
+QUIET = Terminal(speaks=False)
+
+
+def run(*words):
+    """The command as a user starts it, with XLA's own defaults."""
+    clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    return subprocess.run(
+        [sys.executable, "-m", "alexnet_jax.evaluate", *words],
+        cwd=ROOT, env=clean, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_an_ensemble_from_the_command_line(trained_runs, tmp_path):
+    workdirs = [trained_runs / name for name in evaluated.RUNS]
+    file = tmp_path / "found.json"
+    done = run(
+        f"--workdir={workdirs[0]},{workdirs[1]}", "--step=2,3", "--weights=1,3", f"--json={file}",
+        "--batch=50",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found = json.loads(file.read_text())
+    parts = [
+        evaluated.probabilities(workdir, step, "center")
+        for workdir, step in zip(workdirs, (2, 3), strict=True)
+    ]
+    expected = 0.25 * parts[0] + 0.75 * parts[1]
+    labels = sources.Digits("val", 32, 3).labels
+    assert found["scores"]["images"] == sum(one["images"] for one in found["classes"]) == 359
+    assert found["scores"]["loss"] == pytest.approx(log_loss(labels, expected), rel=1e-4)
+    assert found["weights"] == [0.25, 0.75]
+    assert [one["step"] for one in found["members"]] == [2, 3]
+    assert [one["network"] for one in found["members"]] == list(evaluated.RUNS)
+    assert {"split", "views", "confused", "versions", "hardware", "git_commit"} <= set(found)
+    for workdir in workdirs:
+        assert f"\n{workdir}  " in done.stdout
+    for words in ("together", "Worst classes", "Most often confused", f"In {file}"):
+        assert words in done.stdout
+    summary = json.loads((workdirs[1] / "summary.json").read_text())
+    own = found["members"][1]
+    assert own["parameters_sha256"] == summary["parameters_sha256"]
+    assert own["scores"]["loss"] == pytest.approx(summary["validation"]["loss"], rel=1e-5)
+    assert own["scores"]["top1_error"] == summary["validation"]["top1_error"]
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(trained_runs, tmp_path):
+    """Seven images at a time of 359, shared by two processes: the last batch is padded."""
+    names = ",".join(str(trained_runs / name) for name in evaluated.RUNS)
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    assert run(f"--workdir={names}", f"--json={one}").returncode == 0
+    clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    command = [str(ROOT / "launch/local.sh"), "2", sys.executable, "-m", "alexnet_jax.evaluate",
+               f"--workdir={names}", f"--json={two}", "--batch=14"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (json.loads(file.read_text()) for file in (two, one))
+    assert ours["scores"]["loss"] == pytest.approx(theirs["scores"]["loss"], rel=1e-5)
+    for part in ("classes", "confused"):
+        assert ours[part] == theirs[part]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "No run was named: add --workdir=DIR"),
+        (["--workdir=a,b", "--step=1,2,3"], "--step names 3 steps for 2 run(s)"),
+        (["--workdir=a", "--search"], "--search looks for the weights of several runs"),
+        (["--workdir=a,b", "--search", "--weights=1,2"], "leave --weights out"),
+        (["--workdir=a,b", "--follow"], "--follow scores every checkpoint of one run"),
+        (["--workdir=a", "--follow", "--step=3"], "leave --step out"),
+        (["--workdir=a", "--views=five"], "<center|ten|all>"),
+        (["--workdir=a", "--batch=0"], "--batch"),
+        (["--workdir=a", "--json=nowhere/x.json"], "name a file in a folder that exists"),
+        (["--workdir=a", "--wiews=ten"], "Did you mean: views"),
+        (["--workdir=nowhere"], "--workdir=nowhere is not a folder"),
+    ],
+)
+def test_a_mistake_gets_one_sentence(words, sentence):
+    assert_one_sentence(run(*words), sentence)
+
+
+def test_checkpoints_are_found_by_number_best_or_latest(trained_runs, tmp_path):
+    workdir = trained_runs / "lenet5"
+    assert checkpoint.steps_in(workdir / "checkpoints") == [2, 3]
+    assert member.find(workdir, "2") == (2, "")
+    assert member.find(workdir, "latest") == (3, "newest")
+    best = checkpoint.facts_at(workdir / "checkpoints", 3)["progress"]["best"]["step"]
+    assert member.find(workdir, "best") == member.find(workdir, None) == (best, "best")
+    for wanted in ("4", "newest", "-2"):
+        with pytest.raises(UserError, match=r"holds checkpoints of the steps 2, 3; name one"):
+            member.find(workdir, wanted)
+    with pytest.raises(UserError, match="holds no complete checkpoint"):
+        member.find(tmp_path, None)
+
+
+def test_where_the_best_is_gone_the_newest_is_taken(trained_runs, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained_runs / "lenet5/checkpoints/2", workdir / "checkpoints/2")
+    file = workdir / "checkpoints/2/facts/facts.json"
+    facts = json.loads(file.read_text())
+    facts["progress"]["best"] = {"step": 1, "top1_error": 0.1}
+    file.write_text(json.dumps(facts))
+    assert member.find(workdir, None) == (2, "newest")
+    with pytest.raises(UserError, match="does not keep its best checkpoint, only those"):
+        member.find(workdir, "best")
+
+
+def facts_of(workdir):
+    return checkpoint.facts_at(workdir / "checkpoints", 3)
+
+
+def test_what_a_run_needs_and_lacks_is_said(trained_runs, tmp_path):
+    workdir = trained_runs / "lenet5"
+    facts = facts_of(workdir)
+    with pytest.raises(UserError, match="--split=test: expected train or val"):
+        member.prepare(workdir, facts, Choice(split="test"), QUIET)
+    with pytest.raises(UserError, match=r"statistics.npz is missing"):
+        member.prepare(tmp_path, facts, Choice(), QUIET)
+    with pytest.raises(UserError, match="batch=63 is not divisible by the 8 groups"):
+        member.prepare(workdir, facts, Choice(batch=63), QUIET)
+    fewer = facts | {"identity": facts["identity"] | {"model.classes": 9}}
+    with pytest.raises(UserError, match="has 10 classes, but the network of .* knows 9"):
+        member.prepare(workdir, fewer, Choice(), QUIET)
+
+
+def test_other_data_and_unknown_fields_are_no_obstacle(trained_runs, capsys):
+    workdir = trained_runs / "lenet5"
+    facts = facts_of(workdir)
+    facts["data"]["validation"]["fingerprint"] = "another"
+    del facts["config"]["evaluate"]["views"], facts["config"]["data"]["units"]
+    member.prepare(workdir, facts, Choice(), Terminal())
+    said = capsys.readouterr().out
+    assert "warning: these are not the validation images" in said
+    assert "and was another" in said
+
+
+def test_a_finished_run_is_followed_to_its_end_and_scored_once(trained_runs, tmp_path, capsys):
+    workdir, file = trained_runs / "lenet5", tmp_path / "results.json"
+    found = following.follow(workdir, Choice(), file, Terminal())
+    assert json.loads(file.read_text()) == json.loads(json.dumps(found))
+    assert [one["members"][0]["step"] for one in found] == [2, 3]
+    summary = json.loads((workdir / "summary.json").read_text())
+    np.testing.assert_allclose(found[1]["scores"]["loss"], summary["validation"]["loss"], rtol=1e-5)
+    assert "step 3: loss" in capsys.readouterr().out
+    again = following.follow(workdir, Choice(), file, Terminal())
+    assert len(again) == 2
+    assert "step 3: 0 new, 2 known before" in capsys.readouterr().out
+
+
+def test_a_run_is_followed_while_it_goes_on(trained_runs, tmp_path, monkeypatch, capsys):
+    """Checkpoint 2 is deleted while it is read; checkpoint 3 and the summary come later."""
+    origin, workdir = trained_runs / "lenet5", tmp_path / "run"
+    shutil.copytree(origin / "checkpoints/2", workdir / "checkpoints/2")
+    shutil.copy(origin / "statistics.npz", workdir)
+    waited = []
+
+    def wait(seconds):
+        waited.append(seconds)
+        shutil.copytree(origin / "checkpoints/3", workdir / "checkpoints/3")
+        shutil.copy(origin / "summary.json", workdir)
+
+    read = checkpoint.parameters_at
+
+    def deleted_at_2(folder, step, shapes):
+        if step == 2:
+            shutil.rmtree(folder / "2")
+        return read(folder, step, shapes)
+
+    monkeypatch.setattr(checkpoint, "parameters_at", deleted_at_2)
+    found = following.follow(workdir, Choice(), None, Terminal(), wait)
+    assert [one["members"][0]["step"] for one in found] == [3]
+    assert len(waited) == 1
+    said = capsys.readouterr().out
+    assert "The checkpoint of step 2 was deleted before it was read." in said
+    assert "Waiting for checkpoints in" in said
+
+
+def test_what_cannot_be_followed_is_refused(trained_runs, tmp_path):
+    with pytest.raises(UserError, match="is not a folder"):
+        following.follow(tmp_path / "nowhere", Choice(), None, QUIET)
+    file = tmp_path / "other.json"
+    for content in ('{"split": "val"}', "[1]", "rubbish", '[{"members": [], "split": "val"}]'):
+        file.write_text(content)
+        with pytest.raises(UserError, match="something else than the list of an earlier --follow"):
+            following.follow(trained_runs / "lenet5", Choice(), file, QUIET)
