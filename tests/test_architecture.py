@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent / "alexnet_jax"
 
 # A room may import those that stand below it; rooms on one line do not see each other.
 STOREYS = [
-    {"main"},
+    {"main", "benchmark"},
     {"train"},
     {"evaluate"},
     {"run"},
@@ -29,6 +29,7 @@ OWNERS = {
     "array_record": {"data/prepared.py", "data/shards.py", "data/origins/tfds.py"},
     "pyarrow": {"data/origins/parquet.py"},
     "simplejpeg": {"data/prepared.py"},
+    "torch": {"benchmark/host_input.py"},
 }
 
 

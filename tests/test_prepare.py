@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from alexnet_jax import terminal
-from alexnet_jax.data import images, prepare, prepared, shards, sources, statistics
+from alexnet_jax.data import images, prepare, prepared, shards, sources, statistics, stream
 from alexnet_jax.data.origins import open_origin
 from alexnet_jax.errors import UserError
 from tests import layouts, odd_images
@@ -289,3 +289,21 @@ def test_a_damaged_record_is_a_bad_image(tmp_path, data):
         except images.BadImage:
             outcomes.append("bad")
     assert sorted(outcomes) == ["bad"] + ["read"] * 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["jpeg", "raw"])
+def test_memory_stays_flat_over_ten_thousand_batches(tmp_path, data, form):
+    _, splits = make(layouts.folder(tmp_path / "files", data), tmp_path / "set", format=form)
+    batches = stream.training_batches(splits["train"], 0, 16, np.arange(16), 0, 10_000, 2, 2)
+    kept = []
+    for step, _ in enumerate(batches, start=1):
+        if step % 1000 == 0:
+            kept.append(resident_megabytes())
+    assert len(kept) == 10
+    assert kept[-1] - kept[1] < 20, kept  # 10,000 batches are 1,970 megabytes
+
+
+def resident_megabytes():
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

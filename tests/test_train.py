@@ -5,8 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from alexnet_jax.data import images, prepared
+from alexnet_jax.errors import UserError
+from alexnet_jax.evaluate import submission
 from alexnet_jax.train import train_and_evaluate
+from tests import layouts
 from tests.test_config import NAMES, load
+from tests.test_prepare import make
 
 CASES = [(name, "smoke") for name in NAMES] + [
     ("imagenet", "paper,smoke"),
@@ -91,3 +96,70 @@ def test_a_run_ends_well_where_nothing_can_be_written_down(tmp_path, capsys):
     assert output.count("warning: metrics can't be written, the run goes on without") == 1
     assert output.count("warning: summary.json can't be written") == 1
     assert (tmp_path / "checkpoints/3").is_dir()
+
+
+@pytest.fixture
+def damaged(tmp_path, data):
+    """A prepared set of 16 + 6 images at 32 pixels, one record of each split unreadable."""
+    source = layouts.imagenet_tars(tmp_path, data)
+    make(source, tmp_path / "set", size=32)
+    for split in ("train", "val"):
+        file = next((tmp_path / "set").glob(f"*-{split}.array_record*"))
+        content = bytearray(file.read_bytes())
+        at = content.index(b"\xff\xd8\xff") + 640
+        content[at : at + 60] = bytes(60)
+        file.write_bytes(content)
+    return tmp_path / "set"
+
+
+def on_disk(folder, **changed):
+    config = load("quickstart", "smoke")
+    config.data.source, config.data.path = "folder", str(folder)
+    config.steps = 4  # two epochs
+    config.update_from_flattened_dict(changed)
+    return config
+
+
+def test_unreadable_images_are_replaced_counted_and_named(damaged, tmp_path, capsys):
+    result = train_and_evaluate(on_disk(damaged), tmp_path / "run")
+    lines = records(tmp_path / "run")
+    replaced = [line["replaced_images"] for line in lines if line["split"] == "train"]
+    assert sum(replaced) == 2
+    said = capsys.readouterr().out
+    names = {split: bad_name(damaged, split) for split in ("train", "val")}
+    assert said.count(f"warning: the image {names['train']} can't be read: in step") == 1
+    assert f"warning: {names['val']} can't be read and counts as wrong" in said
+    assert result["validation"]["images"] == 6
+    assert result["validation"]["top5_error"] >= 1 / 6
+    assert result["data"]["training"]["images"] == 16
+
+
+def bad_name(folder, split):
+    source = prepared.Prepared(folder, split, 32, 3)
+    for record in range(len(source)):
+        try:
+            source.load([record])
+        except images.BadImage:
+            return source.name(record)
+    raise AssertionError("every image can be read")
+
+
+def test_an_unreadable_image_stops_a_run_that_wants_it_so(damaged, tmp_path):
+    config = on_disk(damaged, **{"data.on_bad_image": "stop"})
+    with pytest.raises(
+        UserError, match=f"The prepared image {bad_name(damaged, 'train')} can't be read"
+    ):
+        train_and_evaluate(config, tmp_path / "run")
+
+
+def test_a_submission_has_ilsvrcs_ids_in_order_of_file_name(tmp_path, data):
+    make(layouts.imagenet_tars(tmp_path, data), tmp_path / "set", size=32)
+    source = prepared.Prepared(tmp_path / "set", "val", 32, 3)
+    likely = np.log(np.random.default_rng(0).dirichlet(np.ones(3), len(source)))
+    assert submission.write(tmp_path / "guesses.txt", source, likely) == "ILSVRC2012_IDs"
+    lines = (tmp_path / "guesses.txt").read_text().splitlines()
+    names = sorted(name for files in data["val"].values() for name in files)
+    by_name = {source.name(record): likely[record] for record in range(len(source))}
+    for line, name in zip(lines, names, strict=True):
+        best_first = sorted(range(3), key=lambda label: -by_name[name][label])
+        assert line == " ".join(str([3, 1, 2][label]) for label in best_first)

@@ -35,10 +35,12 @@ def facts(origin: Origin, outcomes: Outcomes, settings: Settings) -> dict:
 
 
 def write_arrays(folder: pathlib.Path, outcomes: Outcomes, facts: dict) -> None:
-    """Labels of each split, and the statistics of the training split."""
+    """Labels and names of each split, and the statistics of the training split."""
     for name, parts in outcomes.items():
         labels = np.concatenate([part.labels for part in parts])
         np.save(prepared.labels_file(folder, name), labels)
+        found = itertools.chain(*(part.names for part in parts))
+        prepared.names_file(folder, name).write_text("".join(f"{one}\n" for one in found))
     parts = [part.sums for part in outcomes["train"]]
     total = statistics.Sums(
         images=sum(part.images for part in parts),

@@ -5,6 +5,7 @@ It is a data set of tensorflow-datasets in array_record files, written by data/p
 the set was prepared with raw pixels, NumPy files hold them as well and are read instead.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -60,6 +61,11 @@ def pixels_file(folder: pathlib.Path, split: str, index: int, shards: int) -> st
     return str(folder / f"{split}.pixels-{index:05d}-of-{shards:05d}.npy")
 
 
+def names_file(folder: pathlib.Path, split: str) -> pathlib.Path:
+    """Path of the text file with a line for each image of a split: where it came from."""
+    return folder / f"{split}.names.txt"
+
+
 def labels_file(folder: pathlib.Path, split: str) -> pathlib.Path:
     """Path of the NumPy file with the labels of a split, int32, -1 for an image without one."""
     return folder / f"{split}.labels.npy"
@@ -104,17 +110,14 @@ class Prepared:
             files = [pixels_file(folder, split, i, shards) for i in range(shards)]
             self._pixels = [np.load(file, mmap_mode="r") for file in files]
         self._readers = {}
+        self._folder, self._split = folder, split
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def name(self, record: int) -> str:
         """The name that the image had where it came from."""
-        try:
-            ((_, example),) = self.read([record])
-        except images.BadImage:
-            return f"record {record}"
-        return example["file_name"][0].decode()
+        return self._names[record]
 
     def load(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Pixels uint8 [n, size, size, channels] and labels int32 [n]; BadImage if one is bad."""
@@ -135,11 +138,23 @@ class Prepared:
                 records = self._reader(shard).read(places.tolist())
                 found = [examples.parse(record) for record in records]
             except Exception as error:
-                raise images.Undecodable(
-                    f"A record of {self._files[shard]} can't be read ({error}): "
-                    "prepare the set anew."
-                ) from error
+                raise self._unreadable(shard, places, error) from error
             yield from zip(rows, found, strict=True)
+
+    def _unreadable(self, shard: int, places: np.ndarray, error: Exception) -> images.BadImage:
+        """An error that names the first of these records which can't be read alone."""
+        for place in places.tolist():
+            try:
+                examples.parse(self._reader(shard).read([place])[0])
+            except Exception as own:
+                name = self.name(self._starts[shard] + place)
+                return images.Undecodable(f"The prepared image {name} can't be read ({own}): "
+                                          "prepare the set anew.")  # fmt: skip
+        return images.Undecodable(f"{self._files[shard]} can't be read: {error}")
+
+    @functools.cached_property
+    def _names(self) -> list[str]:
+        return names_file(self._folder, self._split).read_text().splitlines()
 
     def _reader(self, shard: int):
         """One open reader a file, for all threads; reading ahead makes random access slow."""

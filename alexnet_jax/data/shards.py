@@ -76,13 +76,14 @@ def cut(name: str, split: Split, seed: int) -> list[Shard]:
 
 @dataclasses.dataclass
 class Outcome:
-    """What was learnt of a shard: labels of its images, sums, a digest of all, and oddities.
+    """What was learnt of a shard: labels and names of its images, sums, a digest, and oddities.
 
     `oddities` has the names of images under the words of KEPT and LEFT_OUT.
     """
 
     labels: np.ndarray
     sums: statistics.Sums
+    names: list[str]
     digest: str
     oddities: dict[str, list[str]]
 
@@ -90,7 +91,8 @@ class Outcome:
         """Write it whole or not at all."""
         buffer = io.BytesIO()
         sums = dataclasses.asdict(self.sums)
-        facts = json.dumps({"digest": self.digest, "oddities": self.oddities})
+        texts = {"names": self.names, "digest": self.digest, "oddities": self.oddities}
+        facts = json.dumps(texts)
         np.savez(buffer, labels=self.labels, facts=facts, **sums)
         partial = path.with_name(path.name + ".partial")
         partial.write_bytes(buffer.getvalue())
@@ -101,8 +103,8 @@ class Outcome:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as stored:
             facts = json.loads(str(stored["facts"]))
-            names = [field.name for field in dataclasses.fields(statistics.Sums)]
-            sums = statistics.Sums(*(stored[name] for name in names))
+            fields = [field.name for field in dataclasses.fields(statistics.Sums)]
+            sums = statistics.Sums(*(stored[name] for name in fields))
             return cls(stored["labels"], sums, **facts)
 
 
@@ -127,7 +129,7 @@ def write(
     raw = None
     if settings.format == "raw":
         raw = _PixelsFile(partial + ".npy", (settings.size, settings.size, settings.channels))
-    labels, digest = [], hashlib.sha256()
+    labels, names, digest = [], [], hashlib.sha256()
     sums = statistics.no_sums(settings.size, settings.channels)
     oddities = {word: [] for word in KEPT + LEFT_OUT}
     for number, record in enumerate(split.read(shard.ids), start=1):
@@ -143,6 +145,7 @@ def write(
             writer.write(serialized)
             digest.update(serialized)
             labels.append(record.label)
+            names.append(record.name)
             statistics.add(sums, pixels[None])
             if raw:
                 raw.append(pixels)
@@ -156,7 +159,7 @@ def write(
             prepared.pixels_file(folder, shard.split, shard.index, shard.shards),
         )
     os.replace(partial, final)
-    outcome = Outcome(np.asarray(labels, np.int32), sums, digest.hexdigest(), oddities)
+    outcome = Outcome(np.asarray(labels, np.int32), sums, names, digest.hexdigest(), oddities)
     outcome.save(outcome_file(folder, shard))
 
 
