@@ -180,7 +180,7 @@ def test_statistics_equal_numpy_and_scikit_learn():
     pixels = source.load(range(200))[0].astype(np.float64)
     pixels[..., 1] = 0.5 * pixels[..., 0] + 0.3 * pixels[..., 1]  # correlated colours
     pixels = np.round(pixels)
-    source.load = lambda ids: (
+    source.load = lambda ids, into=None: (
         pixels[np.asarray(ids)].astype(np.uint8),
         np.zeros(len(ids), np.int32),
     )

@@ -27,10 +27,10 @@ class Some:
     def __len__(self):
         return len(self.labels)
 
-    def load(self, ids):
+    def load(self, ids, into=None):
         if np.isin(ids, self.unreadable).any():
             raise BadImage("unreadable")
-        return self.digits.load(ids)
+        return self.digits.load(ids, into)
 
 
 def evaluator_of(steps, preprocessing, source, batch, views="center"):
@@ -130,8 +130,8 @@ def test_an_unreadable_image_counts_as_wrong_and_as_unlikely_as_by_chance():
 
 def test_a_split_that_is_not_counted_whole_is_a_fault():
     class Hiding(Some):
-        def load(self, ids):
-            images, labels = super().load(ids)
+        def load(self, ids, into=None):
+            images, labels = super().load(ids, into)
             return images, np.where(np.asarray(ids) == 3, -1, labels).astype(np.int32)
 
     steps = miniature.make_steps("quickstart", 1, 1)

@@ -140,7 +140,7 @@ def test_what_has_the_size_already_is_kept_byte_for_byte(tmp_path):
     files = {"a": {"1.jpg": jpeg, "2.png": png}, "b": {"3.jpg": grey}}
     source = layouts.folder(tmp_path, {"train": files, "val": files})
     _, splits = make(source, tmp_path / "set", size=80)
-    stored = [example["image"][0] for _, example in splits["val"].read(range(3))]
+    stored = [splits["val"].encoded(record) for record in range(3)]
     assert stored[:2] == [jpeg, png]
     pixels, _ = splits["val"].load(range(3))
     np.testing.assert_array_equal(pixels[1], odd_images.pixels(2, 80, 80))

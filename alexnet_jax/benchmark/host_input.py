@@ -80,7 +80,7 @@ def _contestants(
     ids = np.random.default_rng(0).permutation(len(source))[:SAMPLE]
     shape = (source.size, source.size, source.channels)
     if not raw:
-        files = [example["image"][0] for _, example in source.read(ids)]
+        files = [source.encoded(record) for record in ids.tolist()]
         bare = _in_threads(pool, workers, files, prepared.decode_into, shape)
         yield f"bare libjpeg-turbo, {workers} threads", bare
     pixels = list(source.load(ids)[0])
@@ -130,8 +130,8 @@ class _Records:
         return len(self.source)
 
     def __getitem__(self, record: int) -> tuple[np.ndarray, int]:
-        ((_, example),) = self.source.read([record])
-        pixels = self.decode(example["image"][0], self.source.size, self.source.channels)
+        data = self.source.encoded(record)
+        pixels = self.decode(data, self.source.size, self.source.channels)
         return pixels, int(self.source.labels[record])
 
 

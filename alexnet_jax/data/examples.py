@@ -37,6 +37,11 @@ def parse(record: bytes) -> dict[str, list[bytes] | list[int]]:
     }
 
 
+def first(record: bytes, name: str) -> bytes:
+    """The first value of one bytes feature; ValueError, IndexError or protobuf's if it has none."""
+    return _message_class().FromString(record).features.feature[name].bytes_list.value[0]
+
+
 @functools.cache
 def _message_class():
     file = descriptor_pb2.FileDescriptorProto(

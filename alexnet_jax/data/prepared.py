@@ -119,38 +119,38 @@ class Prepared:
         """The name that the image had where it came from."""
         return self._names[record]
 
-    def load(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def load(
+        self, ids: Sequence[int], into: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Pixels uint8 [n, size, size, channels] and labels int32 [n]; BadImage if one is bad."""
         ids = np.asarray(ids, np.int64)
-        pixels = np.empty((len(ids), self.size, self.size, self.channels), np.uint8)
+        shape = (len(ids), self.size, self.size, self.channels)
+        pixels = np.empty(shape, np.uint8) if into is None else into
         if self._pixels is not None:
-            for shard, rows, places in self._by_shard(ids):
-                pixels[rows] = self._pixels[shard][places]
+            for row, (shard, place) in enumerate(self._places(ids)):
+                pixels[row] = self._pixels[shard][place]
         else:
-            for row, example in self.read(ids):
-                self._decode(example, pixels[row])
+            for row, record in enumerate(ids.tolist()):
+                data = self.encoded(record)
+                try:
+                    decode_into(data, pixels[row])
+                except Exception as error:
+                    raise self._unreadable(record, error) from error
         return pixels, self.labels[ids]
 
-    def read(self, ids: Sequence[int]) -> Iterator[tuple[int, dict]]:
-        """(row, features) of each record, in the order of shards."""
-        for shard, rows, places in self._by_shard(np.asarray(ids, np.int64)):
-            try:
-                records = self._reader(shard).read(places.tolist())
-                found = [examples.parse(record) for record in records]
-            except Exception as error:
-                raise self._unreadable(shard, places, error) from error
-            yield from zip(rows, found, strict=True)
+    def encoded(self, record: int) -> bytes:
+        """The image as a JPEG or PNG file; BadImage if the record can't be read."""
+        ((shard, place),) = self._places(np.asarray([record]))
+        try:
+            # One by one: a few together take longer (measured).
+            return examples.first(self._reader(shard).read([place])[0], "image")
+        except Exception as error:
+            raise self._unreadable(record, error) from error
 
-    def _unreadable(self, shard: int, places: np.ndarray, error: Exception) -> images.BadImage:
-        """An error that names the first of these records which can't be read alone."""
-        for place in places.tolist():
-            try:
-                examples.parse(self._reader(shard).read([place])[0])
-            except Exception as own:
-                name = self.name(self._starts[shard] + place)
-                return images.Undecodable(f"The prepared image {name} can't be read ({own}): "
-                                          "prepare the set anew.")  # fmt: skip
-        return images.Undecodable(f"{self._files[shard]} can't be read: {error}")
+    def _unreadable(self, record: int, error: Exception) -> images.BadImage:
+        return images.Undecodable(
+            f"The prepared image {self.name(record)} can't be read ({error}): prepare the set anew."
+        )
 
     @functools.cached_property
     def _names(self) -> list[str]:
@@ -161,26 +161,13 @@ class Prepared:
         from array_record.python.array_record_module import ArrayRecordReader
 
         if shard not in self._readers:
-            options = "readahead_buffer_size:0,max_parallelism:0"
-            self._readers[shard] = ArrayRecordReader(self._files[shard], options)
+            self._readers[shard] = ArrayRecordReader(self._files[shard], "readahead_buffer_size:0")
         return self._readers[shard]
 
-    def _by_shard(self, ids: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """(shard, rows, their places in it), so that each file is asked once."""
+    def _places(self, ids: np.ndarray) -> Iterator[tuple[int, int]]:
+        """(shard, place in it) of each record."""
         shards = np.searchsorted(self._starts, ids, side="right") - 1
-        for shard in np.unique(shards):
-            rows = np.flatnonzero(shards == shard)
-            yield int(shard), rows, ids[rows] - self._starts[shard]
-
-    def _decode(self, example: dict, pixels: np.ndarray) -> None:
-        data = example["image"][0]
-        try:
-            decode_into(data, pixels)
-        except Exception as error:
-            name = example["file_name"][0].decode()
-            raise images.Undecodable(
-                f"The prepared image {name} could not be decoded ({error}): prepare the set anew."
-            ) from error
+        yield from zip(shards.tolist(), (ids - self._starts[shards]).tolist(), strict=True)
 
 
 def decode_into(data: bytes, pixels: np.ndarray) -> None:

@@ -24,7 +24,8 @@ class Source(Protocol):
 
     `labels` int32 [records]. `ilsvrc_ids` are the ILSVRC2012_IDs of the classes, where the set
     knows them, `statistics_file` is where the statistics of this split lie, if it has them.
-    `load(ids)` gives uint8 [n, size, size, channels] and int32 [n], or raises images.BadImage.
+    `load(ids)` gives uint8 [n, size, size, channels], in the memory of `into` if that is given, and
+    int32 [n], or raises images.BadImage.
     `name(record)` is the file name of an image.
     """
 
@@ -40,7 +41,9 @@ class Source(Protocol):
 
     def name(self, record: int) -> str: ...
 
-    def load(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]: ...
+    def load(
+        self, ids: Sequence[int], into: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 class Folder:
@@ -97,8 +100,11 @@ class Folder:
     def name(self, record: int) -> str:
         return self.files[record]
 
-    def load(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        pixels = np.empty((len(ids), self.size, self.size, self.channels), np.uint8)
+    def load(
+        self, ids: Sequence[int], into: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        shape = (len(ids), self.size, self.size, self.channels)
+        pixels = np.empty(shape, np.uint8) if into is None else into
         for row, record in enumerate(ids):
             file = self.files[record]
             try:
@@ -137,8 +143,11 @@ class Digits:
     def name(self, record: int) -> str:
         return f"digit{record:04d}"
 
-    def load(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        return self.pixels[np.asarray(ids)], self.labels[np.asarray(ids)]
+    def load(
+        self, ids: Sequence[int], into: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        ids = np.asarray(ids)
+        return np.take(self.pixels, ids, axis=0, out=into), self.labels[ids]
 
 
 class Synthetic:
@@ -159,9 +168,11 @@ class Synthetic:
     def name(self, record: int) -> str:
         return f"image{self.first + record:06d}"
 
-    def load(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def load(
+        self, ids: Sequence[int], into: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         shape = (self.size, self.size, self.channels)
-        pixels = np.empty((len(ids), *shape), np.uint8)
+        pixels = np.empty((len(ids), *shape), np.uint8) if into is None else into
         for row, record in enumerate(ids):
             random = np.random.Generator(np.random.Philox(key=self.first + int(record)))
             pixels[row] = random.integers(0, 256, shape, np.uint8)

@@ -8,7 +8,11 @@ were in step 1234 are all the same function. In place of an image that can't be 
 of the same epoch, drawn from (seed, epoch, place), or the run stops: never is one lost in silence.
 """
 
+import collections
 import functools
+import math
+import mmap
+import weakref
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -74,9 +78,11 @@ def training_batches(
     can't be read is replaced if `replace_bad`, or raises BadImage.
     """
 
+    buffers = _Buffers((len(rows), source.size, source.size, source.channels))
+
     def load(step: int) -> Batch:
         ids = record_ids(len(source), seed, step, batch, rows)
-        loaded = _load(source, ids, replace_bad)
+        loaded = _load(source, ids, replace_bad, buffers.take())
         for row in np.flatnonzero(loaded.labels < 0):
             _replace(source, seed, step * batch + int(rows[row]), int(row), loaded)
         return loaded
@@ -124,11 +130,32 @@ def all_records(
     return _ordered(load, 0, -(-len(ids) // chunk), workers, ahead=2)
 
 
-def _load(source: Source, ids: np.ndarray, go_on: bool) -> Batch:
+class _Buffers:
+    """Memory for batches of one shape, used again when nobody refers to the batch any more.
+
+    New memory would cost more than reading raw pixels, since the system clears it page by page. It
+    begins at a page, so that TensorFlow and JAX can use it where it is.
+    """
+
+    def __init__(self, shape: tuple[int, ...]):
+        self._shape, self._free = shape, collections.deque()
+
+    def take(self) -> np.ndarray:
+        """An array of the shape, with any content."""
+        try:
+            memory = self._free.pop()
+        except IndexError:
+            memory = mmap.mmap(-1, max(1, math.prod(self._shape)))
+        array = np.frombuffer(memory, np.uint8, math.prod(self._shape))
+        weakref.finalize(array, self._free.append, memory)  # its views keep it alive
+        return array.reshape(self._shape)
+
+
+def _load(source: Source, ids: np.ndarray, go_on: bool, into: np.ndarray | None = None) -> Batch:
     """The records; with `go_on` one that can't be read is black and has the label -2 - label."""
     none = np.empty((0, 2), np.int64)
     try:
-        return Batch(*source.load(ids), none)
+        return Batch(*source.load(ids, into), none)
     except BadImage:
         if not go_on:
             raise
