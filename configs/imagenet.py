@@ -1,8 +1,10 @@
 """Net 145, the network behind the paper's Table 2, with the schedule its authors ran.
 
-    python -m alexnet_jax.main --config=configs/imagenet.py --config.data.path=DIR --workdir=DIR
+    python -m alexnet_jax.data.prepare --source=imagenet_tars:DIR
+    python -m alexnet_jax.main --config=configs/imagenet.py
 
-DIR holds train/CLASS/* and val/CLASS/*. 91 epochs of ILSVRC-2012 are 910,830 steps of 128 images.
+The prepared set is found where tensorflow-datasets keeps its data; --config.data.path=DIR names
+another, or a folder with train/CLASS/* and val/CLASS/*. 91 epochs of ILSVRC-2012 are 910,830 steps of 128 images.
 Its authors reached 40.7% top-1 and 18.2% top-5 error with ten views, which makes about 42.6% and
 19.7% on the centre view that is evaluated here; this config has not been run to its end yet. A step
 takes about half a TFLOP: two cores, at some 28 images/s, need seven weeks; no GPU has been timed
