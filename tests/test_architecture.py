@@ -22,6 +22,10 @@ OWNERS = {
     "orbax": {"training/checkpoint.py"},
     "clu": {"training/metrics.py"},
     "tensorflow": {"data/stream.py"},
+    "tensorflow_datasets": {"data/origins/tfds.py"},
+    "array_record": {"data/origins/shards.py"},
+    "pyarrow": {"data/origins/parquet.py"},
+    "scipy": {"data/origins/imagenet_tars.py"},
 }
 
 
