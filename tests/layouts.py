@@ -16,8 +16,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import scipy.io
 
+from tests.odd_images import jpeg, odd_images
+
+FISH, BIRD, DOG = "n01440764", "n01530575", "n02099601"
 PUBLISHED_NAMES = {"train": "train", "val": "validation", "test": "test"}
 VERSION = "1.0.0"
+
+
+def small_set():
+    """Three classes of unequal size; validation is not in the order of classes."""
+    random = iter(range(100))
+
+    def some(prefix, count):
+        return {f"{prefix}_{number}.JPEG": jpeg(20, 16, next(random)) for number in range(count)}
+
+    order = (DOG, FISH, FISH, BIRD)
+    validation = {name: {} for name in (FISH, BIRD, DOG)}
+    for number, name in enumerate(order, start=1):
+        validation[name][f"ILSVRC2012_val_{number:08}.JPEG"] = jpeg(16, 20, next(random))
+    return {
+        "train": {
+            DOG: some(DOG, 5),
+            FISH: some(FISH, 2) | {f"{FISH}_{name}": data for name, data in odd_images().items()},
+            BIRD: some(BIRD, 3),
+        },
+        "val": validation,
+        "test": {"": some("ILSVRC2012_test", 3)},
+    }
 
 
 def folder(root, images):
@@ -133,6 +158,7 @@ def tfds_set(root, images, file_format, features=None, supervised=("image", "lab
             def _generate_examples(self, split):
                 for file, data, label in labelled(images, split):
                     example = {"file_name": file, "image": io.BytesIO(data), "label": label}
+                    example["mask"] = io.BytesIO(data)
                     yield file, {name: example[name] for name in features}
 
     builder = Miniature(data_dir=str(root), file_format=file_format)
