@@ -153,7 +153,7 @@ TARS_DAMAGE = {
         f"{DOG}.tar in .* is no tar"),
     "a class tar cut short": (
         lambda root: (root / TRAIN).write_bytes(layouts.tar_of({
-            f"{DOG}.tar": layouts.tar_of({"a": b"1" * 600, "b": b"2" * 600})[:2048],
+            f"{DOG}.tar": layouts.tar_of({"a": b"1" * 600, "b": b"2" * 600})[:1536],
             f"{FISH}.tar": layouts.tar_of({"c": b"3"})})),
         f"{DOG}.tar in .* is no tar, or not a whole"),
     "a foreign class": (

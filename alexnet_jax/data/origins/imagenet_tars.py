@@ -142,16 +142,14 @@ def _members(file: BinaryIO, start: int, size: int, what: str) -> Iterator[Membe
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
-                if member.offset_data + member.size > start + size:
-                    break
                 name = pathlib.PurePosixPath(member.name).name
                 if member.isfile() and not name.startswith("."):
                     yield Member(name, member.offset_data, member.size)
-            else:
-                # tarfile takes a file that stops short between two images for a whole one.
-                file.seek(tar.offset)
-                ending = file.read(tarfile.BLOCKSIZE)
-                whole = ending == bytes(tarfile.BLOCKSIZE) and tar.offset < start + size
+            # tarfile takes a file that stops short between two images for a whole one, and goes on
+            # behind the end of a tar inside a tar.
+            file.seek(tar.offset)
+            ending = file.read(tarfile.BLOCKSIZE)
+            whole = ending == bytes(tarfile.BLOCKSIZE) and tar.offset < start + size
     except tarfile.TarError:
         whole = False
     if not whole:
