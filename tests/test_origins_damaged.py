@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow_datasets as tfds
 from tensorflow_datasets import features as kinds
 
 from alexnet_jax.data.origins import open_origin
@@ -212,6 +213,32 @@ def test_a_tfrecord_with_whole_records_missing(own):
     shorten(path, 12 + length + 4)
     with pytest.raises(UserError, match="holds 1 records, but its set says"):
         open_origin(source)
+
+
+def test_a_damaged_example_is_named(own):
+    root, source = own("tfds_tfrecord")
+    path = sorted(root.glob("miniature/*/miniature-train*"))[0]
+    data = bytearray(path.read_bytes())
+    length = int.from_bytes(data[:8], "little")
+    data[12 : 12 + length] = b"\xff" * length
+    path.write_bytes(data)
+    records = open_origin(source).splits["train"]
+    with pytest.raises(UserError, match=re.escape(f"{path.name}__0 can't be read")):
+        list(records.read([0]))
+    assert len(list(records.read(range(1, len(records))))) == len(records) - 1
+
+
+def test_a_set_that_cannot_be_downloaded(monkeypatch):
+    class Unreachable:
+        def is_prepared(self):
+            return False
+
+        def download_and_prepare(self):
+            raise ConnectionError("no route to host\nand much more")
+
+    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: Unreachable())
+    with pytest.raises(UserError, match=r"can't provide 'cifar10' \(no route to host\): "):
+        open_origin("tfds:cifar10")
 
 
 def least():
