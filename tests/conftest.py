@@ -33,13 +33,13 @@ def data():
     return layouts.small_set()
 
 
-@pytest.fixture(scope="session", params=layouts.ALL)
+@pytest.fixture(scope="session", params=layouts.LAYOUTS)
 def source(request, data, tmp_path_factory):
     """KIND:WHERE of the same images in each layout."""
     root = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TFDS_DATA_DIR", str(root))
-        yield layouts.ALL[request.param](root, data)
+        yield layouts.LAYOUTS[request.param](root, data)
 
 
 @pytest.fixture

@@ -1,187 +1,229 @@
-"""Data sets on disk in the layouts in which people have them, made of {split: {class: files}}.
+"""Labelled images on disk as they are handed around, from {split: {class: {file name: bytes}}}.
 
-`files` is {name: bytes}; class names are WordNet ids. Each function returns what stands after
---source=.
+Each function of LAYOUTS writes one layout under `root` and returns KIND:WHERE. Splits are called
+train, val and test; classes are WordNet ids, and each has a file in train; the test split may have
+one class "", without labels. File names must be unique in their split. Sets of
+tensorflow-datasets are found if the environment has TFDS_DATA_DIR=root.
 """
 
-import csv
 import io
 import json
-import os
+import pathlib
 import tarfile
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import scipy.io
 
-from tests import odd_images
+from tests.odd_images import jpeg, odd_images
 
-WORDS = {"n01440764": "tench, Tinca tinca", "n02012849": "crane", "n03126707": "crane"}
-CLASSES = tuple(WORDS)
-# Not in alphabetical order, as in the development kit.
-ILSVRC_IDS = {"n01440764": 3, "n02012849": 1, "n03126707": 2}
+FISH, BIRD, DOG = "n01440764", "n01530575", "n02099601"
+PUBLISHED_NAMES = {"train": "train", "val": "validation", "test": "test"}
+VERSION = "1.0.0"
 
 
 def small_set():
-    """Three classes, four images each to train on and two to validate; one has odd ones too."""
-    train = {
-        name: {f"{name}_{i}.JPEG": odd_images.ordinary(10 * label + i) for i in range(4)}
-        for label, name in enumerate(CLASSES)
+    """Three classes of unequal size; validation is not in the order of classes."""
+    random = iter(range(100))
+
+    def some(prefix, count):
+        return {f"{prefix}_{number}.JPEG": jpeg(20, 16, next(random)) for number in range(count)}
+
+    order = (DOG, FISH, FISH, BIRD)
+    validation = {name: {} for name in (FISH, BIRD, DOG)}
+    for number, name in enumerate(order, start=1):
+        validation[name][f"ILSVRC2012_val_{number:08}.JPEG"] = jpeg(16, 20, next(random))
+    return {
+        "train": {
+            DOG: some(DOG, 5),
+            FISH: some(FISH, 2) | {f"{FISH}_{name}": data for name, data in odd_images().items()},
+            BIRD: some(BIRD, 3),
+        },
+        "val": validation,
+        "test": {"": some("ILSVRC2012_test", 3)},
     }
-    train[CLASSES[0]] |= odd_images.odd_images()
-    val = {
-        name: {f"ILSVRC2012_val_{3 * i + label:08d}.JPEG": odd_images.ordinary(50 + 3 * i + label)
-               for i in range(2)}
-        for label, name in enumerate(CLASSES)
-    }  # fmt: skip
-    return {"train": train, "val": val}
 
 
-def file_of(name):
-    """An image's file name, without what comes before it."""
-    return name.split("/")[-1]
-
-
-def folder(root, data):
-    for split, classes in data.items():
+def folder(root, images):
+    for split, classes in images.items():
         for name, files in classes.items():
-            (root / split / name).mkdir(parents=True)
-            for file, content in files.items():
-                (root / split / name / file).write_bytes(content)
-    (root / "train" / name / ".hidden").write_text("left out")
+            _write(root / split / name, files)
     return f"folder:{root}"
 
 
-def flat(classes):
-    """[(file name, class, content)] of a split, in order of names."""
-    return sorted((file, name, data) for name, files in classes.items()
-                  for file, data in files.items())  # fmt: skip
-
-
-def kaggle(root, data):
-    inner = root / "ILSVRC/Data/CLS-LOC"
-    folder(inner, {"train": data["train"]})
-    (inner / "val").mkdir()
-    (inner / "test").mkdir()
-    with open(root / "LOC_val_solution.csv", "w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["ImageId", "PredictionString"])
-        for name, wnid, content in reversed(flat(data["val"])):
-            (inner / "val" / name).write_bytes(content)
-            rows.writerow([name.removesuffix(".JPEG"), f"{wnid} 1 2 3 4 {wnid} 5 6 7 8"])
-    (inner / "test" / "test_1.JPEG").write_bytes(content)
-    lines = (f"{wnid} {words}\n" for wnid, words in WORDS.items())
-    (root / "LOC_synset_mapping.txt").write_text("".join(lines))
-    return f"folder:{root}"
-
-
-def tar_of(files):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, content in files:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def imagenet_tars(root, data):
-    inner = [(f"{wnid}.tar", tar_of(files.items())) for wnid, files in data["train"].items()]
-    (root / "ILSVRC2012_img_train.tar").write_bytes(tar_of(reversed(inner)))
-    validation = flat(data["val"])
-    files = [(name, content) for name, _, content in reversed(validation)]
-    (root / "ILSVRC2012_img_val.tar").write_bytes(tar_of([("._junk", b"from a Mac"), *files]))
-    kit = "ILSVRC2012_devkit_t12"
-    answers = "".join(f"{ILSVRC_IDS[wnid]}\n" for _, wnid, _ in validation)
-    contents = [
-        (f"{kit}/data/meta.mat", meta_mat()),
-        (f"{kit}/data/ILSVRC2012_validation_ground_truth.txt", answers.encode()),
+def kaggle(root, images):
+    place = root / "ILSVRC/Data/CLS-LOC"
+    for name, files in images["train"].items():
+        _write(place / "train" / name, files)
+    for split in images.keys() - {"train"}:
+        _write(place / split, flat(images[split]))
+    rows = [
+        f"{pathlib.Path(file).stem},{name} 1 2 30 40 {name} 5 6 70 80 "
+        for name, files in images["val"].items()
+        for file in files
     ]
-    with tarfile.open(root / f"{kit}.tar.gz", "w:gz") as tar:
-        for name, content in contents:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+    (root / "LOC_val_solution.csv").write_text("\n".join(["ImageId,PredictionString", *rows, ""]))
+    words = [f"{name} {words_of(name)}\n" for name in sorted(images["train"])]
+    (root / "LOC_synset_mapping.txt").write_text("".join(words))
+    return f"folder:{root}"
+
+
+def imagenet_tars(root, images):
+    root.mkdir(parents=True, exist_ok=True)
+    class_tars = {f"{name}.tar": tar_of(files) for name, files in images["train"].items()}
+    (root / "ILSVRC2012_img_train.tar").write_bytes(tar_of(class_tars))
+    (root / "ILSVRC2012_img_val.tar").write_bytes(tar_of(flat(images["val"])))
+    if "test" in images:
+        files = {f"test/{file}": data for file, data in flat(images["test"]).items()}
+        (root / "ILSVRC2012_img_test_v10102019.tar").write_bytes(tar_of(files))
+    ids, label_of = ilsvrc_ids(images), {}
+    for name, files in images["val"].items():
+        label_of |= dict.fromkeys(files, ids[name])
+    inside = {
+        "data/meta.mat": _meta(images["train"], ids),
+        "data/ILSVRC2012_validation_ground_truth.txt": "".join(
+            f"{label_of[file]}\n" for file in sorted(label_of) if not file.startswith(".")
+        ).encode(),
+    }
+    inside = {f"ILSVRC2012_devkit_t12/{name}": data for name, data in inside.items()}
+    (root / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(tar_of(inside, "w:gz"))
     return f"imagenet_tars:{root}"
 
 
-def meta_mat():
-    """Leaves, and one synset above them, as in the development kit."""
-    fields = ["ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children",
-              "wordnet_height", "num_train_images"]  # fmt: skip
-    rows = [(i, wnid, WORDS[wnid], "a thing", 0, [], 0, 1300) for wnid, i in ILSVRC_IDS.items()]
-    rows.append((4, "n00001740", "entity", "all things", 3, [1, 2, 3], 1, 0))
-    synsets = np.array(rows, [(name, object) for name in fields]).reshape(-1, 1)
+def tfds_tfrecord(root, images):
+    return tfds_set(root, images, "tfrecord")
+
+
+def tfds_array_record(root, images):
+    return tfds_set(root, images, "array_record")
+
+
+def parquet(root, images, shards=2, group=2, metadata=True):
+    """Files of up to `shards` parts, with row groups of `group` rows."""
+    names = sorted(images["train"])
+    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    facts = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    image_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema([("image", image_type), ("label", pa.int64())])
+    (root / "data").mkdir(parents=True)
+    for split in images:
+        rows = [
+            {"image": {"bytes": data, "path": file}, "label": label}
+            for file, data, label in labelled(images, split)
+        ]
+        count = min(shards, len(rows))
+        for shard in range(count):
+            table = pa.Table.from_pylist(rows[shard::count], schema)
+            file = f"{PUBLISHED_NAMES[split]}-{shard:05}-of-{count:05}.parquet"
+            table = table.replace_schema_metadata(facts if metadata else None)
+            pq.write_table(table, root / "data" / file, row_group_size=group)
+    return f"parquet:{root}"
+
+
+LAYOUTS = {
+    "folder": folder,
+    "kaggle": kaggle,
+    "imagenet_tars": imagenet_tars,
+    "tfds_tfrecord": tfds_tfrecord,
+    "tfds_array_record": tfds_array_record,
+    "parquet": parquet,
+}
+
+
+def tfds_set(root, images, file_format, features=None, supervised=("image", "label")):
+    """A set "miniature" as tensorflow-datasets itself writes it, under `root`."""
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import registered
+
+    features = features or {
+        "file_name": tfds.features.Text(),
+        "image": tfds.features.Image(),
+        "label": tfds.features.ClassLabel(names=sorted(images["train"])),
+    }
+    with registered.skip_registration():  # it has to be found from its files alone
+
+        class Miniature(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version(VERSION)
+
+            def _info(self):
+                described = tfds.features.FeaturesDict(features)
+                return tfds.core.DatasetInfo(
+                    builder=self, features=described, supervised_keys=supervised
+                )
+
+            def _split_generators(self, dl_manager):
+                return {PUBLISHED_NAMES[split]: self._generate_examples(split) for split in images}
+
+            def _generate_examples(self, split):
+                for file, data, label in labelled(images, split):
+                    example = {"file_name": file, "image": io.BytesIO(data), "label": label}
+                    example["mask"] = io.BytesIO(data)
+                    yield file, {name: example[name] for name in features}
+
+    builder = Miniature(data_dir=str(root), file_format=file_format)
+    shards = min(2, *(len(flat(classes)) for classes in images.values()))
+    config = tfds.download.DownloadConfig(num_shards=shards)
+    builder.download_and_prepare(download_config=config)
+    return f"tfds:miniature:{VERSION}"
+
+
+def flat(classes):
+    """{file name: bytes} of all classes of a split."""
+    return {file: data for files in classes.values() for file, data in files.items()}
+
+
+def labelled(images, split):
+    """(file name, bytes, label) of a split; -1 is the label of the class ""."""
+    labels = {name: label for label, name in enumerate(sorted(images["train"]))} | {"": -1}
+    for name, files in images[split].items():
+        for file, data in files.items():
+            yield file, data, labels[name]
+
+
+def tar_of(files, mode="w"):
+    """The bytes of a tar with these files."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def ilsvrc_ids(images):
+    """ILSVRC2012_ID of each class, against the order of their names."""
+    return {name: number for number, name in enumerate(sorted(images["train"])[::-1], start=1)}
+
+
+def words_of(name):
+    """What the lists of synsets call a class."""
+    return f"first name of {name}, second name"
+
+
+def _meta(training, ids):
+    """The devkit's meta.mat: leaves, then one synset above them."""
+    fields = ("ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children",
+              "wordnet_height", "num_train_images")  # fmt: skip
+    leaves = sorted(training, key=ids.get)
+    rows = [
+        (float(ids[name]), name, words_of(name), "a gloss", 0.0, np.zeros(0), 0.0,
+         float(sum(not file.startswith(".") for file in training[name])))
+        for name in leaves
+    ]  # fmt: skip
+    above = np.arange(1.0, len(leaves) + 1)
+    number = float(len(leaves) + 1)
+    rows.append((number, "n00001740", "entity", "all", float(len(leaves)), above, 1.0, 0.0))
+    synsets = np.empty((len(rows), 1), [(field, object) for field in fields])
+    for row, values in enumerate(rows):
+        synsets[row, 0] = values
     buffer = io.BytesIO()
     scipy.io.savemat(buffer, {"synsets": synsets})
     return buffer.getvalue()
 
 
-def tfds_tfrecord(root, data):
-    return _tfds(root, data, "tfrecord")
-
-
-def tfds_array_record(root, data):
-    return _tfds(root, data, "array_record")
-
-
-def _tfds(root, data, file_format):
-    """Written by tensorflow-datasets; to be read with TFDS_DATA_DIR=root."""
-    import tensorflow_datasets as tfds
-
-    class MiniImagenet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self):
-            classes = sorted({name for split in data.values() for name in split})
-            features = {
-                "image": tfds.features.Image(encoding_format="jpeg"),
-                "label": tfds.features.ClassLabel(names=classes),
-                "file_name": tfds.features.Text(),
-            }
-            return self.dataset_info_from_configs(
-                features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
-            )
-
-        def _split_generators(self, _):
-            names = {"train": "train", "val": "validation"}
-            return {names[split]: self._generate_examples(data[split]) for split in data}
-
-        def _generate_examples(self, classes):
-            for file, label, content in flat(classes):
-                name = f"{label}/{file}"
-                yield name, {"image": io.BytesIO(content), "label": label, "file_name": name}
-
-    builder = MiniImagenet(data_dir=os.fspath(root), file_format=file_format)
-    builder.download_and_prepare()
-    return "tfds:mini_imagenet"
-
-
-def parquet(root, data):
-    import pyarrow
-    import pyarrow.parquet
-
-    classes = sorted({name for split in data.values() for name in split})
-    features = {
-        "image": {"_type": "Image"},
-        "label": {"names": [WORDS[c] for c in classes], "_type": "ClassLabel"},
-    }
-    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-    schema = pyarrow.schema([("image", kind), ("label", pyarrow.int64())], metadata=metadata)
-    (root / "data").mkdir()
-    for split, name in (("train", "train"), ("val", "validation")):
-        rows = flat(data[split])
-        halves = np.array_split(np.arange(len(rows)), 2)
-        for part, chosen in enumerate(halves):
-            images = [{"bytes": rows[i][2], "path": rows[i][0]} for i in chosen]
-            labels = [classes.index(rows[i][1]) for i in chosen]
-            table = pyarrow.table({"image": images, "label": labels}, schema=schema)
-            path = root / f"data/{name}-{part:05d}-of-00002.parquet"
-            pyarrow.parquet.write_table(table, path, row_group_size=3)
-    return f"parquet:{root}"
-
-
-ALL = {
-    layout.__name__: layout
-    for layout in (folder, kaggle, imagenet_tars, tfds_tfrecord, tfds_array_record, parquet)
-}
+def _write(place, files):
+    place.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (place / name).write_bytes(data)

@@ -1,164 +1,216 @@
-"""Every usual form of a data set, in its true layout, gives each image with its name and label."""
+"""Every layout gives back what was laid out: each record once, with its bytes, label and name."""
 
+import functools
+import json
+import multiprocessing
+import pathlib
 import pickle
 import shutil
+import sys
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from alexnet_jax.data.origins import open_origin
 from alexnet_jax.errors import UserError
 from tests import layouts
-from tests.layouts import CLASSES, file_of
+from tests.layouts import BIRD, DOG, FISH, small_set
+from tests.odd_images import jpeg
+
+IN_CLASS_FOLDERS = {("folder", "train"), ("folder", "val"), ("kaggle", "train"),
+                    ("imagenet_tars", "train")}  # fmt: skip
 
 
-def test_every_image_comes_once_with_its_name_label_and_bytes(source, data):
-    origin = open_origin(source)
-    named = tuple(layouts.WORDS[c] for c in CLASSES) if "parquet" in source else CLASSES
-    assert origin.classes == named
-    for split, classes in data.items():
-        records = list(origin.splits[split].read(range(len(origin.splits[split]))))
-        assert len({record.name for record in records}) == len(records)
-        ours = {file_of(r.name): (CLASSES[r.label], r.data) for r in records}
-        theirs = {file: (name, content) for file, name, content in layouts.flat(classes)}
-        assert ours == theirs
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """Writes a layout once and tells where."""
+
+    @functools.cache
+    def write(kind):
+        root = tmp_path_factory.mktemp(kind)
+        return root, layouts.LAYOUTS[kind](root, small_set())
+
+    return write
 
 
-def test_records_come_in_any_order_in_other_processes_too(source):
-    split = pickle.loads(pickle.dumps(open_origin(source).splits["train"]))
-    whole = list(split.read(range(len(split))))
-    order = np.random.default_rng(0).permutation(len(split))
-    assert list(split.read(order)) == [whole[i] for i in order]
-    assert split.fingerprint == open_origin(source).splits["train"].fingerprint
+@pytest.fixture
+def opened(written, monkeypatch):
+    def open_layout(kind):
+        root, source = written(kind)
+        monkeypatch.setenv("TFDS_DATA_DIR", str(root))
+        return open_origin(source)
+
+    return open_layout
 
 
-def test_blocks_are_runs_of_records(source):
-    split = open_origin(source).splits["train"]
-    if "parquet" in source:
-        assert split.blocks.tolist() == [0, 3, 6, 9, 12, 15]  # two files of nine rows by threes
-    else:
-        assert split.blocks is None
+def by_name(records):
+    found = {pathlib.PurePath(record.name).name: record for record in records}
+    assert len(found) == len({record.name for record in records}) == len(records)
+    return found
 
 
-def test_validation_images_keep_the_order_of_their_file_names(tmp_path, data):
-    for make in (layouts.kaggle, layouts.imagenet_tars):
-        root = tmp_path / make.__name__
-        root.mkdir()
-        split = open_origin(make(root, data)).splits["val"]
-        names = [record.name for record in split.read(range(len(split)))]
-        assert names == sorted(names)
+@pytest.mark.parametrize("kind", layouts.LAYOUTS)
+def test_every_record_comes_back_once_with_its_bytes_label_and_name(kind, opened, written):
+    origin = opened(kind)
+    assert origin.classes == (FISH, BIRD, DOG)
+    assert set(origin.splits) == {"train", "val", "test"}
+    for split, records in origin.splits.items():
+        expected = {file: rest for file, *rest in layouts.labelled(small_set(), split)}
+        found = by_name(list(records.read(range(len(records)))))
+        assert {file: [r.data, r.label] for file, r in found.items()} == expected
+        if (kind, split) in IN_CLASS_FOLDERS:
+            names = {record.name: record.label for record in found.values()}
+            assert {name.split("/")[0]: label for name, label in names.items()} == {
+                FISH: 0, BIRD: 1, DOG: 2
+            }  # fmt: skip
+    assert origin.facts["kind"] == written(kind)[1].partition(":")[0]
+    assert json.loads(json.dumps(origin.facts)) == origin.facts
 
 
-def test_what_ilsvrc_calls_its_classes(tmp_path, data):
-    facts = open_origin(layouts.imagenet_tars(tmp_path, data)).facts
-    assert facts["ilsvrc_ids"] == [3, 1, 2]
-    assert facts["class_words"] == [layouts.WORDS[c] for c in CLASSES]
+@pytest.mark.parametrize("kind", layouts.LAYOUTS)
+def test_records_come_in_the_order_that_is_asked_for(kind, opened):
+    records = opened(kind).splits["train"]
+    straight = list(records.read(range(len(records))))
+    ids = np.random.default_rng(0).integers(0, len(records), 40)
+    assert list(records.read(ids)) == [straight[record] for record in ids]
+    assert list(records.read([])) == []
+    if records.blocks is not None:
+        assert records.blocks.dtype == np.int64
+        assert records.blocks[0] == 0
+        assert np.all(np.diff(records.blocks) > 0)
+        assert records.blocks[-1] < len(records)
 
 
-def test_kaggles_folder_is_found_from_inside_and_has_a_test_split(tmp_path, data):
-    layouts.kaggle(tmp_path, data)
-    for inside in ("", "ILSVRC", "ILSVRC/Data", "ILSVRC/Data/CLS-LOC"):
-        origin = open_origin(f"folder:{tmp_path / inside}")
-        assert origin.facts["class_words"] == [layouts.WORDS[c] for c in CLASSES]
-        ((_, label, _),) = origin.splits["test"].read([0])
-        assert label == -1
+def read_all(records):
+    """For another process: all records, and whether that took TensorFlow."""
+    return list(records.read(range(len(records)))), "tensorflow" in sys.modules
 
 
-def test_the_validation_split_can_be_named(tmp_path, data):
-    layouts.folder(tmp_path, {"train": data["train"], "held": data["val"]})
-    assert len(open_origin(f"folder:{tmp_path}", "held").splits["val"]) == 6
-    with pytest.raises(UserError, match="no split to validate on.*--validation=NAME"):
-        open_origin(f"folder:{tmp_path}")
+def test_other_processes_read_the_same(opened):
+    """After the split was used here, as one that holds open files would be."""
+    splits = [opened(kind).splits["train"] for kind in layouts.LAYOUTS]
+    here = [list(records.read(range(len(records)))) for records in splits]
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        for expected, (there, took_tensorflow) in zip(
+            here, pool.map(read_all, splits), strict=True
+        ):
+            assert there == expected
+            assert not took_tensorflow
 
 
-def cut_off(path, share=0.6):
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+@pytest.mark.parametrize("kind", layouts.LAYOUTS)
+def test_what_is_sent_to_another_process_does_not_grow_by_reading(kind, opened):
+    records = opened(kind).splits["train"]
+    fresh = pickle.dumps(records)
+    list(records.read(range(len(records))))
+    assert pickle.dumps(records) == fresh
+    assert len(fresh) < 4000
 
 
-@pytest.mark.parametrize(
-    ("layout", "damage", "sentence"),
-    [
-        ("folder", lambda root: shutil.rmtree(root / "train"), "no folder 'train'"),
-        ("folder", lambda root: shutil.rmtree(root / "train/n01440764"), "has a class 'n01440764'"),
-        (
-            "kaggle",
-            lambda root: next((root / "ILSVRC/Data/CLS-LOC/val").iterdir()).unlink(),
-            "stands in one of them alone",
-        ),
-        ("imagenet_tars", lambda root: cut_off(root / "ILSVRC2012_img_train.tar"), "not a whole"),
-        ("imagenet_tars", lambda root: cut_off(root / "ILSVRC2012_img_val.tar"), "not a whole"),
-        (
-            "imagenet_tars",
-            lambda root: (root / "ILSVRC2012_devkit_t12.tar.gz").unlink(),
-            "devkit_t12.tar.gz is missing",
-        ),
-        (
-            "imagenet_tars",
-            lambda root: cut_off(root / "ILSVRC2012_devkit_t12.tar.gz"),
-            "not the development kit",
-        ),
-        (
-            "imagenet_tars",
-            lambda root: (root / "ILSVRC2012_img_val.tar").write_bytes(
-                layouts.tar_of([("a.JPEG", b"1")])
-            ),
-            "has 1 images, and .* knows the labels of 6",
-        ),
-        (
-            "imagenet_tars",
-            lambda root: (root / "ILSVRC2012_img_train.tar").write_bytes(
-                layouts.tar_of([("cats.tar", layouts.tar_of([]))])
-            ),
-            "cats.tar, which is no class",
-        ),
-        (
-            "parquet",
-            lambda root: cut_off(root / "data/train-00000-of-00002.parquet"),
-            "not a whole parquet file",
-        ),
-        (
-            "parquet",
-            lambda root: [p.unlink() for p in root.rglob("train*")],
-            "no parquet files of a split 'train'",
-        ),
-    ],
-)
-def test_what_is_wrong_is_said(tmp_path, data, layout, damage, sentence):
-    source = layouts.ALL[layout](tmp_path, data)
-    damage(tmp_path)
-    with pytest.raises(UserError, match=sentence):
-        open_origin(source)
-
-
-def test_sources_that_are_none():
-    for source, sentence in (
-        ("folder", "expected KIND:WHERE"),
-        ("zip:there", "expected folder, imagenet_tars, tfds or parquet"),
-        ("folder:/not/there", "is not a folder"),
-        ("tfds:no_such_set", "can't give 'no_such_set'"),
-    ):
-        with pytest.raises(UserError, match=sentence):
-            open_origin(source)
-
-
-def test_a_set_of_tensorflow_datasets_without_labels_is_refused(tmp_path, monkeypatch):
-    import tensorflow_datasets as tfds
-
-    class Unlabelled(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self):
-            return self.dataset_info_from_configs(
-                features=tfds.features.FeaturesDict({"image": tfds.features.Image()})
-            )
-
-        def _split_generators(self, _):
-            return {"train": iter([("0", {"image": np.zeros((4, 4, 3), np.uint8)})])}
-
-        def _generate_examples(self):
-            raise NotImplementedError
-
-    Unlabelled(data_dir=str(tmp_path)).download_and_prepare()
+@pytest.mark.parametrize("kind", layouts.LAYOUTS)
+def test_fingerprints_tell_sets_apart(kind, opened, tmp_path, monkeypatch):
+    first = opened(kind)
+    again = opened(kind)
+    prints = [split.fingerprint for split in first.splits.values()]
+    assert len(set(prints)) == 3
+    assert prints == [split.fingerprint for split in again.splits.values()]
+    changed = small_set() | {"train": small_set()["train"] | {BIRD: {"new_1.JPEG": jpeg(9, 9, 0)}}}
+    source = layouts.LAYOUTS[kind](tmp_path, changed)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    with pytest.raises(UserError, match=r"one ClassLabel among its features, and found image \(Im"):
-        open_origin("tfds:unlabelled")
+    other = open_origin(source)
+    assert other.splits["train"].fingerprint != first.splits["train"].fingerprint
+    if not kind.startswith("tfds"):  # they do not shuffle in the same way everywhere
+        assert other.splits["val"].fingerprint == first.splits["val"].fingerprint
+
+
+def test_imagenet_knows_the_devkits_numbers_and_words(opened):
+    facts = opened("imagenet_tars").facts
+    numbers = layouts.ilsvrc_ids(small_set())
+    assert facts["ilsvrc_ids"] == [numbers[name] for name in (FISH, BIRD, DOG)] == [3, 2, 1]
+    words = [layouts.words_of(name) for name in (FISH, BIRD, DOG)]
+    assert facts["class_words"] == opened("kaggle").facts["class_words"] == words
+
+
+@pytest.mark.parametrize("kind", ["kaggle", "imagenet_tars"])
+def test_flat_splits_are_in_the_order_of_their_names(kind, opened):
+    records = opened(kind).splits["val"]
+    names = [pathlib.PurePath(r.name).stem for r in records.read(range(4))]
+    assert names == [f"ILSVRC2012_val_{number:08}" for number in (1, 2, 3, 4)]
+    assert [record.label for record in records.read(range(4))] == [2, 0, 0, 1]
+
+
+@pytest.mark.parametrize("below", ["ILSVRC", "ILSVRC/Data", "ILSVRC/Data/CLS-LOC"])
+def test_kaggles_folder_is_found_from_anywhere_between(below, written):
+    root, _ = written("kaggle")
+    origin = open_origin(f"folder:{root / below}")
+    assert [len(split) for split in origin.splits.values()] == [16, 4, 3]
+    assert "class_words" in origin.facts
+
+
+def test_what_is_left_behind_by_others_is_left_out(tmp_path):
+    images = {
+        "train": {FISH: {"a.JPEG": b"1"}, BIRD: {"b.JPEG": b"2"}},
+        "val": {FISH: {"v1.JPEG": b"3"}},
+    }
+    hidden = {"._a.JPEG": b"Apple's", ".DS_Store": b"Apple's"}
+    untidy = {split: {name: files | {f"._{split}{name}": b"Apple's"} for name, files in
+                      classes.items()} for split, classes in images.items()}  # fmt: skip
+    for kind in ("folder", "imagenet_tars"):
+        origin = open_origin(layouts.LAYOUTS[kind](tmp_path / kind, untidy))
+        assert [len(split) for split in origin.splits.values()] == [2, 1]
+    place = tmp_path / "folder/train" / FISH
+    for name in (*hidden, "Thumbs.db", "desktop.ini"):
+        (place / name).write_bytes(b"not listed")
+    (place / "notes.txt").write_bytes(b"listed, so that it is reported")
+    assert len(open_origin(f"folder:{tmp_path / 'folder'}").splits["train"]) == 3
+
+
+def test_the_validation_split_can_be_named(tmp_path):
+    images = {"train": {FISH: {"a": b"1"}}, "val": {FISH: {"b": b"2"}}, "test": {FISH: {"c": b"3"}}}
+    layouts.folder(tmp_path / "folder", images)
+    layouts.parquet(tmp_path / "parquet", images)
+    for kind in ("folder", "parquet"):
+        origin = open_origin(f"{kind}:{tmp_path / kind}", "test")
+        assert set(origin.splits) == {"train", "val"}
+        assert next(origin.splits["val"].read([0])).data == b"3"
+        assert set(open_origin(f"{kind}:{tmp_path / kind}").splits) == {"train", "val", "test"}
+    shutil.rmtree(tmp_path / "folder/val")
+    assert next(open_origin(f"folder:{tmp_path / 'folder'}").splits["val"].read([0])).data == b"3"
+
+
+def test_parquet_without_metadata_has_numbered_classes(tmp_path):
+    layouts.parquet(tmp_path, small_set(), metadata=False)
+    assert open_origin(f"parquet:{tmp_path}").classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("config", [".", "plain_text"])
+def test_hugging_faces_other_layout(config, tmp_path, written):
+    root, _ = written("parquet")
+    for split in ("train", "validation", "test"):
+        (tmp_path / config / split).mkdir(parents=True)
+        for number, path in enumerate(sorted((root / "data").glob(f"{split}-*"))):
+            shutil.copy(path, tmp_path / config / split / f"{number:04}.parquet")
+    origin = open_origin(f"parquet:{tmp_path}")
+    expected = open_origin(f"parquet:{root}")
+    for split, records in expected.splits.items():
+        assert list(origin.splits[split].read(range(len(records)))) == list(
+            records.read(range(len(records)))
+        )
+    if config != ".":
+        shutil.copytree(tmp_path / config, tmp_path / "other")
+        with pytest.raises(UserError, match=r"several sets \(other, plain_text\)"):
+            open_origin(f"parquet:{tmp_path}")
+
+
+def test_parquet_reads_a_row_group_once_while_it_stays_in_it(opened, monkeypatch):
+    records = opened("parquet").splits["train"]
+    read, groups = pq.ParquetFile.read_row_group, []
+
+    def noted(self, group, *args, **kwargs):
+        groups.append(group)
+        return read(self, group, *args, **kwargs)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", noted)
+    list(records.read(range(len(records))))
+    assert len(groups) == len(records.blocks) > 2

@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 
 from alexnet_jax.data import prepared, shards, statistics
-from alexnet_jax.data.origins import Origin
+from alexnet_jax.data.origins.origin import Origin
 from alexnet_jax.data.shards import Outcome, Settings
 
 Outcomes = dict[str, list[Outcome]]

@@ -28,7 +28,8 @@ from concurrent import futures
 from multiprocessing import connection
 
 from alexnet_jax.data import prepared, shards
-from alexnet_jax.data.origins import Origin, Split, open_origin
+from alexnet_jax.data.origins import open_origin
+from alexnet_jax.data.origins.origin import Origin, Split
 from alexnet_jax.data.shards import Settings, Shard
 from alexnet_jax.errors import EXIT_USER_ERROR, UserError
 from alexnet_jax.terminal import ProgressLine, Terminal

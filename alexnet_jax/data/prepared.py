@@ -143,7 +143,7 @@ class Prepared:
         ((shard, place),) = self._places(np.asarray([record]))
         try:
             # One by one: a few together take longer (measured).
-            return examples.first(self._reader(shard).read([place])[0], "image")
+            return examples.image_of(self._reader(shard).read([place])[0])
         except Exception as error:
             raise self._unreadable(record, error) from error
 

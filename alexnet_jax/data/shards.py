@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from alexnet_jax.data import examples, images, prepared, statistics
-from alexnet_jax.data.origins import Record, Split
+from alexnet_jax.data.origins.origin import Record, Split
 
 MOST_IMAGES = 8192  # in a shard
 MOST_AT_ONCE = 2000  # records whose blocks are mixed, since they are held in memory
@@ -140,8 +140,7 @@ def write(
         except images.Undecodable:
             oddities["undecodable"].append(record.name)
         else:
-            example = {"image": stored, "label": record.label, "file_name": record.name.encode()}
-            serialized = examples.serialize(example)
+            serialized = examples.serialize(stored, record.label, record.name)
             writer.write(serialized)
             digest.update(serialized)
             labels.append(record.label)

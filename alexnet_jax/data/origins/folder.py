@@ -1,126 +1,180 @@
-"""Images as files in class folders, or as Kaggle distributes ILSVRC-2012."""
+"""Images in class folders, and Kaggle's ImageNet with its flat validation and test folders."""
 
 import csv
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from alexnet_jax.data.origins.origin import NO_LABEL, Origin, Slices, validation_of
+from alexnet_jax.data.origins.origin import (
+    NO_LABEL,
+    Names,
+    Origin,
+    Record,
+    choose_splits,
+    fingerprint_of,
+)
+from alexnet_jax.data.sources import LEFT_BEHIND
 from alexnet_jax.errors import UserError
 
-LEFT_BEHIND = ("Thumbs.db", "desktop.ini")  # by Windows; names with a leading dot are left out too
-KAGGLE = pathlib.Path("ILSVRC/Data/CLS-LOC")
+KAGGLE = pathlib.PurePath("ILSVRC/Data/CLS-LOC")
+SOLUTION, MAPPING = "LOC_val_solution.csv", "LOC_synset_mapping.txt"
+PARENTS_SEARCHED = 3  # KAGGLE is three folders deep
 
 
-def open_folder(where: str, validation: str | None) -> Origin:
-    """DIR/train/CLASS/* and DIR/val/CLASS/*, or Kaggle's layout; UserError if it is neither.
+class FolderSplit:
+    """The files `names` below `root`."""
 
-    Every file of a class counts as an image; what is none is found when it is prepared.
+    blocks = None
+
+    def __init__(self, root: pathlib.Path, names: Iterable[str], sizes: list, labels: list):
+        self.root = root
+        self.names = Names(names)
+        self.labels = np.asarray(labels, np.int32)
+        self.fingerprint = fingerprint_of(self.names, np.asarray(sizes), self.labels)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, ids: Sequence[int]) -> Iterator[Record]:
+        for record in ids:
+            name = self.names[record]
+            yield Record(name, int(self.labels[record]), (self.root / name).read_bytes())
+
+
+def open_folder(root: pathlib.Path, validation: str | None = None) -> Origin:
+    """The set below `root`: SPLIT/CLASS/*, or Kaggle's ImageNet, whose root lies up to 3 higher.
+
+    UserError for what is no such layout, for classes that training lacks and for labels that do
+    not fit the files.
     """
-    root = pathlib.Path(where)
-    if not root.is_dir():
-        raise UserError(f"{root} is not a folder: expected one with train/CLASS/* in it.")
-    answers = _kaggle_answers(root)
-    if answers is not None:
-        return _open_kaggle(root, answers)
-    folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-    if "train" not in folders:
-        raise UserError(f"{root} has no folder 'train': expected train/CLASS/* in it.")
-    second = validation_of(folders, validation, str(root))
-    classes = _class_folders(root / "train")
-    unknown = sorted(set(_class_folders(root / second)) - set(classes))
-    if unknown:
-        raise UserError(
-            f"{root / second} has a class '{unknown[0]}' that the training folder lacks: both "
-            "splits need the same class folders."
-        )
-    names = {"train": "train", "val": second}
-    if "test" in folders and second != "test" and _class_folders(root / "test"):
-        names["test"] = "test"
-    splits = {split: _classified(root / name, classes) for split, name in names.items()}
-    return Origin(classes, splits, {"kind": "folder", "where": str(root)})
-
-
-def _open_kaggle(root: pathlib.Path, answers: pathlib.Path) -> Origin:
-    inner = answers.parent / KAGGLE
-    classes = _class_folders(inner / "train")
-    number = {name: label for label, name in enumerate(classes)}
-    with open(answers, newline="") as file:
-        rows = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
-    files = _files(inner / "val")
-    stems = {pathlib.PurePath(file).stem for file in files}
-    if missing := sorted(stems ^ set(rows)):
-        raise UserError(
-            f"{answers} and {inner / 'val'} do not belong together: {missing[0]} stands in one of "
-            "them alone."
-        )
-    labels = []
-    for file in files:
-        wnid = rows[pathlib.PurePath(file).stem]
-        if wnid not in number:
-            raise UserError(
-                f"{answers} calls {file} '{wnid}', which is no folder of {inner / 'train'}."
-            )
-        labels.append(number[wnid])
-    splits = {
-        "train": _classified(inner / "train", classes),
-        "val": _whole_files(inner / "val", files, labels),
-    }
-    if (inner / "test").is_dir():
-        tests = _files(inner / "test")
-        splits["test"] = _whole_files(inner / "test", tests, [NO_LABEL] * len(tests))
+    place = _place(root)
+    found = [entry.name for entry in os.scandir(place) if entry.is_dir()]
+    chosen = choose_splits(found, validation, str(place))
+    classes = _folders(place / "train")
+    if not classes:
+        raise UserError(f"{place / 'train'} holds no class folders: expected CLASS/IMAGE in it.")
+    splits = {}
+    for split, name in chosen.items():
+        if split == "train" or _folders(place / name):
+            splits[split] = _in_class_folders(place / name, classes)
+        else:
+            labels = _solution(place, place / name, classes) if split == "val" else {}
+            splits[split] = _flat(place / name, labels)
     facts = {"kind": "folder", "where": str(root)}
-    mapping = answers.with_name("LOC_synset_mapping.txt")
-    if mapping.exists():
-        lines = (line.split(maxsplit=1) for line in mapping.read_text().splitlines())
-        words = {line[0]: line[1] for line in lines if len(line) == 2}
-        facts["class_words"] = [words.get(name, name) for name in classes]
+    mapping = _beside(place, MAPPING)
+    if mapping:
+        facts["class_words"] = _words(mapping, classes)
     return Origin(classes, splits, facts)
 
 
-def _kaggle_answers(root: pathlib.Path) -> pathlib.Path | None:
-    """LOC_val_solution.csv, if `root` is Kaggle's folder or one on the way to its images."""
-    root = root.resolve()
-    for place in (root, *root.parents[:3]):
-        answers = place / "LOC_val_solution.csv"
-        if answers.exists() and (place / KAGGLE).is_relative_to(root):
-            return answers
-    return None
+def _place(root: pathlib.Path) -> pathlib.Path:
+    """The folder that holds the splits."""
+    below = [root.joinpath(*KAGGLE.parts[start:]) for start in range(len(KAGGLE.parts))]
+    places = [place for place in (root, *below) if (place / "train").is_dir()]
+    if not places:
+        raise UserError(
+            f"{root} holds no folder train: expected train/CLASS/* and val/CLASS/* in it, or "
+            f"Kaggle's {KAGGLE}."
+        )
+    return places[0]
 
 
-def _class_folders(root: pathlib.Path) -> tuple[str, ...]:
-    names = (entry.name for entry in os.scandir(root) if entry.is_dir())
-    found = tuple(sorted(name for name in names if not name.startswith(".")))
-    if not found:
-        raise UserError(f"{root} holds no class folders: expected CLASS/NAME.jpg in it.")
-    return found
-
-
-def _classified(root: pathlib.Path, classes: Sequence[str]) -> Slices:
-    """Images of ROOT/CLASS/*, in the order of classes."""
-    files, labels = [], []
+def _in_class_folders(root: pathlib.Path, classes: tuple[str, ...]) -> FolderSplit:
+    found = _folders(root)
+    unknown = sorted(set(found) - set(classes))
+    if unknown:
+        raise UserError(
+            f"{root} has a class '{unknown[0]}' that the training folder lacks: both splits need "
+            "the same class folders."
+        )
+    names, sizes, labels = [], [], []
     for label, name in enumerate(classes):
-        own = _files(root / name) if (root / name).is_dir() else []
-        files += [f"{name}/{file}" for file in own]
-        labels += [label] * len(own)
-    return _whole_files(root, files, labels)
+        for file, size in _files(root / name) if name in found else ():
+            names.append(f"{name}/{file}")
+            sizes.append(size)
+            labels.append(label)
+    return FolderSplit(root, names, sizes, labels)
 
 
-def _files(folder: pathlib.Path) -> list[str]:
-    names = (entry.name for entry in os.scandir(folder) if entry.is_file())
-    return sorted(n for n in names if not n.startswith(".") and n not in LEFT_BEHIND)
+def _flat(root: pathlib.Path, labels: dict[str, int]) -> FolderSplit:
+    """Files in no class folder; `labels` by file name without ending, or none at all."""
+    files = _files(root)
+    stems = [pathlib.PurePath(file).stem for file, _ in files]
+    if labels:
+        bare = sorted(set(stems) - set(labels))
+        missing = sorted(set(labels) - set(stems))
+        if bare:
+            raise UserError(
+                f"{root / bare[0]}.* has no row in {SOLUTION}: take it away, or get the whole file."
+            )
+        if missing:
+            raise UserError(
+                f"{SOLUTION} has a row '{missing[0]}', but {root} has no such image: get it, or "
+                "take the row away."
+            )
+    names, sizes = [file for file, _ in files], [size for _, size in files]
+    return FolderSplit(root, names, sizes, [labels.get(stem, NO_LABEL) for stem in stems])
 
 
-def _whole_files(root: pathlib.Path, names: list[str], labels: list[int]) -> Slices:
-    paths = [str(root / name) for name in names]
-    count = len(paths)
-    return Slices(
-        names=names,
-        labels=np.asarray(labels, np.int32),
-        files=paths,
-        owners=np.arange(count),
-        offsets=np.zeros(count, np.int64),
-        sizes=np.asarray([os.stat(path).st_size for path in paths], np.int64),
-    )
+def _folders(root: pathlib.Path) -> tuple[str, ...]:
+    found = (entry.name for entry in os.scandir(root) if entry.is_dir())
+    return tuple(sorted(name for name in found if not name.startswith(".")))
+
+
+def _files(folder: pathlib.Path) -> list[tuple[str, int]]:
+    """Names and bytes of all files in a folder, sorted; UserError if there is none."""
+    files = []
+    for entry in os.scandir(folder):
+        if entry.name.startswith(".") or entry.name in LEFT_BEHIND:
+            continue
+        if not entry.is_file():
+            raise UserError(
+                f"{entry.path} is no file: a folder of images holds nothing else; take it away."
+            )
+        files.append((entry.name, entry.stat().st_size))
+    if not files:
+        raise UserError(f"{folder} holds no images: put some in it, or take the folder away.")
+    return sorted(files)
+
+
+def _beside(place: pathlib.Path, name: str) -> pathlib.Path | None:
+    """A file of the folder of splits, or of one that it lies in."""
+    here = place.resolve()
+    paths = (folder / name for folder in (here, *here.parents[:PARENTS_SEARCHED]))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _solution(place: pathlib.Path, root: pathlib.Path, classes: tuple[str, ...]) -> dict[str, int]:
+    """The label of each validation image, by its file name without ending."""
+    path = _beside(place, SOLUTION)
+    if path is None:
+        raise UserError(
+            f"{root} has no class folders, and no {SOLUTION} was found beside it or up to "
+            f"{PARENTS_SEARCHED} folders higher: sort its images into CLASS/, or put that file "
+            "there."
+        )
+    label_of = {name: label for label, name in enumerate(classes)}
+    labels = {}
+    with path.open(newline="") as file:
+        rows = csv.DictReader(file)
+        for row in rows:
+            image, words = row.get("ImageId"), (row.get("PredictionString") or "").split()
+            if not image or not words or words[0] not in label_of:
+                raise UserError(
+                    f"{path}, line {rows.line_num}: expected the columns ImageId and "
+                    "PredictionString, the second with a class of the training folder as its first "
+                    "word; get the file again."
+                )
+            labels[image] = label_of[words[0]]
+    if not labels:
+        raise UserError(f"{path} has no rows: get the file again.")
+    return labels
+
+
+def _words(path: pathlib.Path, classes: tuple[str, ...]) -> list[str]:
+    """What each class is called: "n01440764 tench, Tinca tinca" is a line of the file."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    words = {name: rest.strip() for name, _, rest in (line.partition(" ") for line in lines)}
+    return [words.get(name, "") for name in classes]

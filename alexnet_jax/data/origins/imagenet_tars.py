@@ -1,156 +1,190 @@
-"""ILSVRC-2012 as it was distributed: a tar of class tars, a flat one, and the development kit."""
+"""ImageNet as ILSVRC 2012 hands it out: a tar of class tars, a flat tar, and the devkit."""
 
 import io
 import pathlib
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from alexnet_jax.data.origins.origin import NO_LABEL, Origin, Slices
+from alexnet_jax.data.origins.origin import NO_LABEL, Names, Origin, Record, fingerprint_of
+from alexnet_jax.data.origins.pieces import Pieces
 from alexnet_jax.errors import UserError
 
-TRAIN, VALIDATION = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
-TESTS = "ILSVRC2012_img_test*.tar"
+TRAIN, VAL, TEST = (f"ILSVRC2012_img_{split}.tar" for split in ("train", "val", "test*"))
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
-SYNSETS, ANSWERS = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
-
-# Name, absolute offset and size of each file in a tar.
-Members = list[tuple[str, int, int]]
+META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
 
 
-def open_tars(where: str) -> Origin:
-    """The tars in a folder; UserError if one is missing, damaged or belongs to another set."""
-    root = pathlib.Path(where)
-    for name in (TRAIN, VALIDATION, DEVKIT):
-        if not (root / name).is_file():
-            raise UserError(f"{root / name} is missing: put {TRAIN}, {VALIDATION} and {DEVKIT} "
-                            "into one folder.")  # fmt: skip
-    ids, words, answers = _read_devkit(root / DEVKIT)
-    classes = tuple(sorted(ids))
-    number = {ids[wnid]: label for label, wnid in enumerate(classes)}
-    members = sorted(_members(root / VALIDATION))
-    if len(members) != len(answers):
+class Member(NamedTuple):
+    """An image in a tar: its name, and where its bytes lie in the outermost file."""
+
+    name: str
+    offset: int
+    size: int
+
+
+class TarSplit:
+    """Images of one tar, perhaps in tars inside it."""
+
+    blocks = None
+
+    def __init__(self, path: pathlib.Path, members: Sequence[Member], labels: Sequence[int]):
+        if not members:
+            raise UserError(f"{path} holds no images: get it again.")
+        self.names = Names(member.name for member in members)
+        self.labels = np.asarray(labels, np.int32)
+        offsets = np.asarray([member.offset for member in members], np.int64)
+        sizes = np.asarray([member.size for member in members], np.int64)
+        self.pieces = Pieces([str(path)], np.zeros(len(members), np.int32), offsets, sizes)
+        self.fingerprint = fingerprint_of(self.names, sizes, self.labels)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, ids: Sequence[int]) -> Iterator[Record]:
+        for record, data in zip(ids, self.pieces.read(ids), strict=True):
+            yield Record(self.names[record], int(self.labels[record]), data)
+
+
+class Synsets(NamedTuple):
+    """The classes in alphabetical order, with their numbers and words in the devkit."""
+
+    classes: tuple[str, ...]
+    ilsvrc_ids: list[int]
+    words: list[str]
+
+
+def open_imagenet_tars(root: pathlib.Path, validation: str | None = None) -> Origin:
+    """The tars of `root`, indexed by their headers; the test tar is optional.
+
+    UserError for a missing, truncated or foreign file and for labels that do not fit.
+    """
+    if validation is not None:
         raise UserError(
-            f"{root / VALIDATION} has {len(members):,} images, and {DEVKIT} knows the labels of "
-            f"{len(answers):,}: get both anew."
+            f"imagenet_tars has one validation set, {VAL}: leave out the name '{validation}'."
         )
+    for name in (TRAIN, VAL, DEVKIT):
+        if not (root / name).is_file():
+            raise UserError(
+                f"{root / name} is missing: the source needs {TRAIN}, {VAL} and {DEVKIT}."
+            )
+    meta, truth = _devkit(root / DEVKIT)
+    synsets = _synsets(meta, root / DEVKIT)
     splits = {
-        "train": _training(root / TRAIN, classes),
-        "val": _slices(root / VALIDATION, members, [number[answer] for answer in answers]),
+        "train": _train(root / TRAIN, synsets.classes),
+        "val": _val(root / VAL, truth, synsets),
     }
-    for path in sorted(root.glob(TESTS)):
-        found = sorted(_members(path))
-        splits["test"] = _slices(path, found, [NO_LABEL] * len(found))
+    for path in sorted(root.glob(TEST))[:1]:
+        members = _flat(path)
+        splits["test"] = TarSplit(path, members, [NO_LABEL] * len(members))
     facts = {
         "kind": "imagenet_tars",
         "where": str(root),
-        "ilsvrc_ids": [ids[wnid] for wnid in classes],
-        "class_words": [words[wnid] for wnid in classes],
+        "ilsvrc_ids": synsets.ilsvrc_ids,
+        "class_words": synsets.words,
     }
-    return Origin(classes, splits, facts)
+    return Origin(synsets.classes, splits, facts)
 
 
-def _training(path: pathlib.Path, classes: tuple[str, ...]) -> Slices:
-    """Images of the class tars inside a tar, in the order of classes."""
-    number = {wnid: label for label, wnid in enumerate(classes)}
-    members, labels = [], []
-    with open(path, "rb") as file:
-        for name, offset, size in sorted(_members(path)):
-            wnid = name.removesuffix(".tar")
-            if wnid not in number:
+def _train(path: pathlib.Path, classes: tuple[str, ...]) -> TarSplit:
+    label_of = {name: label for label, name in enumerate(classes)}
+    found = {}
+    with path.open("rb") as file:
+        for class_tar in _members(file, 0, path.stat().st_size, str(path)):
+            name = class_tar.name.removesuffix(".tar")
+            if name not in label_of or name == class_tar.name:
                 raise UserError(
-                    f"{path} holds {name}, which is no class of {DEVKIT}: expected tars named "
-                    f"after classes, such as {classes[0]}.tar."
+                    f"{path} holds '{class_tar.name}', which is no class tar: expected WNID.tar of "
+                    f"the synsets in {DEVKIT}; get the file of the 1000 classes of 2012."
                 )
-            inner = _members(path, _Window(file, offset, size), offset)
-            found = [(f"{wnid}/{image}", *place) for image, *place in sorted(inner)]
-            members += found
-            labels += [number[wnid]] * len(found)
-    return _slices(path, members, labels)
+            inside = _members(file, *class_tar[1:], f"{class_tar.name} in {path}")
+            found[name] = sorted(member._replace(name=f"{name}/{member.name}") for member in inside)
+    missing = [name for name in classes if name not in found]
+    if missing:
+        raise UserError(f"{path} lacks {missing[0]}.tar: get the file again.")
+    members = [member for name in classes for member in found[name]]
+    labels = [label_of[name] for name in classes for _ in found[name]]
+    return TarSplit(path, members, labels)
 
 
-def _members(path: pathlib.Path, file: io.RawIOBase | None = None, before: int = 0) -> Members:
-    """The files of the tar `path`, or of one inside it that begins `before` bytes after its start.
+def _val(path: pathlib.Path, truth: list[str], synsets: Synsets) -> TarSplit:
+    members = _flat(path)
+    if len(members) != len(truth):
+        raise UserError(
+            f"{path} holds {len(members):,} images, but {TRUTH} in {DEVKIT} has {len(truth):,} "
+            "lines: get both again."
+        )
+    label_of = {str(number): label for label, number in enumerate(synsets.ilsvrc_ids)}
+    foreign = sorted(set(truth) - set(label_of))
+    if foreign:
+        raise UserError(
+            f"{TRUTH} in {DEVKIT} has a line '{foreign[0]}' that is the ILSVRC2012_ID of no class: "
+            "get it again."
+        )
+    return TarSplit(path, members, [label_of[number] for number in truth])
 
-    Reads headers alone.
+
+def _flat(path: pathlib.Path) -> list[Member]:
+    """The images of a tar in the order of their file names, whatever folder they are in."""
+    with path.open("rb") as file:
+        return sorted(_members(file, 0, path.stat().st_size, str(path)))
+
+
+def _members(file: BinaryIO, start: int, size: int, what: str) -> Iterator[Member]:
+    """The files of a tar that lies in `file`, without their folders and what Apple's tar adds.
+
+    Only headers are read. UserError if it is no tar or not a whole one.
     """
-    found: Members = []
+    file.seek(start)
+    whole = False
     try:
-        with tarfile.open(path, "r:", fileobj=file) as tar:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 name = pathlib.PurePosixPath(member.name).name
                 if member.isfile() and not name.startswith("."):
-                    found.append((name, before + member.offset_data, member.size))
-    except tarfile.TarError as error:
-        raise UserError(f"{path} is not a whole tar file ({error}): get it anew.") from error
-    end = before + file.size if file else path.stat().st_size
-    if found and max(offset + size for _, offset, size in found) > end:
-        raise UserError(f"{path} is not a whole tar file (it ends too early): get it anew.")
-    return found
+                    yield Member(name, member.offset_data, member.size)
+            # tarfile takes a file that stops short between two images for a whole one, and goes on
+            # behind the end of a tar inside a tar.
+            file.seek(tar.offset)
+            ending = file.read(tarfile.BLOCKSIZE)
+            whole = ending == bytes(tarfile.BLOCKSIZE) and tar.offset < start + size
+    except tarfile.TarError:
+        whole = False
+    if not whole:
+        raise UserError(f"{what} is no tar, or not a whole one: get it again.")
 
 
-class _Window(io.RawIOBase):
-    """A part of a file as a file of its own."""
-
-    def __init__(self, file: io.BufferedReader, start: int, size: int):
-        self._file, self._start, self.size, self._at = file, start, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = offset + (0, self._at, self.size)[whence]
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer) -> int:
-        self._file.seek(self._start + self._at)
-        data = self._file.read(min(len(buffer), max(self.size - self._at, 0)))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+def _devkit(path: pathlib.Path) -> tuple[bytes, list[str]]:
+    """meta.mat and the lines of the ground truth."""
+    found = {}
+    try:
+        with tarfile.open(path, "r:gz") as tar:
+            for member in tar:
+                for name in (META, TRUTH):
+                    if member.isfile() and member.name.endswith(name):
+                        found[name] = tar.extractfile(member).read()
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise UserError(f"{path} can't be read ({error}): get it again.") from error
+    for name in (META, TRUTH):
+        if name not in found:
+            raise UserError(f"{path} holds no {name}: get the devkit of tasks 1 and 2 again.")
+    return found[META], found[TRUTH].decode("ascii", "replace").split()
 
 
-def _slices(path: pathlib.Path, members: Members, labels: list[int]) -> Slices:
-    return Slices(
-        names=[name for name, _, _ in members],
-        labels=np.asarray(labels, np.int32),
-        files=[str(path)],
-        owners=np.zeros(len(members), np.int64),
-        offsets=np.asarray([offset for _, offset, _ in members], np.int64),
-        sizes=np.asarray([size for _, _, size in members], np.int64),
-    )
-
-
-def _read_devkit(path: pathlib.Path) -> tuple[dict[str, int], dict[str, str], list[int]]:
-    """ILSVRC2012_ID and words of each class by WordNet id, and the ids of validation images."""
+def _synsets(meta: bytes, path: pathlib.Path) -> Synsets:
+    """The leaves among the synsets of meta.mat: the others have children."""
     import scipy.io
 
     try:
-        with tarfile.open(path) as tar:
-            contents = dict(_read_ends(tar, (SYNSETS, ANSWERS)))
-        synsets = scipy.io.loadmat(io.BytesIO(contents[SYNSETS]), squeeze_me=True)["synsets"]
-        answers = [int(line) for line in contents[ANSWERS].split()]
-        leaves = [synset for synset in synsets if int(synset["num_children"]) == 0]
-        ids = {str(synset["WNID"]): int(synset["ILSVRC2012_ID"]) for synset in leaves}
-        words = {str(synset["WNID"]): str(synset["words"]) for synset in leaves}
-    except (OSError, tarfile.TarError, KeyError, ValueError, EOFError) as error:
-        raise UserError(
-            f"{path} is not the development kit of ILSVRC-2012 ({error}): get it anew."
-        ) from error
-    if strangers := set(answers) - set(ids.values()):
-        raise UserError(f"{path} has labels that none of its classes has: {strangers}.")
-    return ids, words, answers
-
-
-def _read_ends(tar: tarfile.TarFile, ends: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    for member in tar:
-        for end in ends:
-            if member.name.endswith(end):
-                yield end, tar.extractfile(member).read()
+        table = np.atleast_1d(scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"])
+        leaves = sorted(
+            (str(row["WNID"]), int(row["ILSVRC2012_ID"]), str(row["words"]))
+            for row in table
+            if int(row["num_children"]) == 0
+        )
+    except (KeyError, ValueError, TypeError, OSError) as error:
+        raise UserError(f"{META} in {path} is no list of synsets: get it again.") from error
+    classes, numbers, words = zip(*leaves, strict=True)
+    return Synsets(classes, list(numbers), list(words))

@@ -1,9 +1,9 @@
-"""What every origin gives: classes, and splits whose encoded images are read by number."""
+"""What every origin of labelled images gives: its classes, and records of encoded images."""
 
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -11,12 +11,11 @@ import numpy as np
 from alexnet_jax.errors import UserError
 
 NO_LABEL = -1
-MOST_OPEN_FILES = 64
-VALIDATION_NAMES = ("val", "validation", "valid", "test")  # the first that is there
+VALIDATION_NAMES = ("val", "validation", "valid", "test")  # the first that there is becomes "val"
 
 
 class Record(NamedTuple):
-    """An image as it is stored: its name, its label or NO_LABEL, and the bytes of its file."""
+    """One image: a name that is unique in its split, its label or NO_LABEL, the file as stored."""
 
     name: str
     label: int
@@ -24,11 +23,11 @@ class Record(NamedTuple):
 
 
 class Split(Protocol):
-    """Records that can be read by number, in any process.
+    """Records by number; picklable, so that each process can read for itself.
 
-    `blocks` int64 has the first record of each run of records that can only be read together, and
-    is None where each can be read alone. `fingerprint` changes when the images do, as far as names
-    and sizes tell. `read` gives records in the order of `ids`.
+    `blocks` holds the int64 starts of runs of records that can only be read together cheaply; it
+    is None where any record can be read alone. `fingerprint` tells sets apart without reading an
+    image. `read(ids)` gives the records in the order of `ids`.
     """
 
     blocks: np.ndarray | None
@@ -41,10 +40,9 @@ class Split(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """`splits` has "train", "val" and perhaps "test"; labels are positions in `classes`.
+    """A set: labels are positions in `classes`, splits are "train", "val" and perhaps "test".
 
-    `facts`, for JSON, say what the origin is; where they are known they hold "ilsvrc_ids", the
-    ILSVRC2012_ID of each class, and "class_words", what each class is called.
+    `facts` can be written as JSON: `kind` and `where`, and what else an origin knows.
     """
 
     classes: tuple[str, ...]
@@ -52,70 +50,60 @@ class Origin:
     facts: dict
 
 
-@dataclasses.dataclass(frozen=True)
-class Slices:
-    """A split whose images lie in larger files, record i at `offsets[i]`, `sizes[i]` bytes long.
+class Names:
+    """Many names in two arrays: a million strings would cost several times as much memory."""
 
-    `owners[i]` is its file's number in `files`. For whole files too: then `sizes` is all that is
-    known of them.
-    """
-
-    names: Sequence[str]
-    labels: np.ndarray
-    files: Sequence[str]
-    owners: np.ndarray
-    offsets: np.ndarray
-    sizes: np.ndarray
-    blocks: None = None
-
-    @property
-    def fingerprint(self) -> str:
-        """Of names, labels, places and sizes."""
-        arrays = (self.labels, self.owners, self.offsets, self.sizes)
-        return fingerprint(self.names, *arrays)
+    def __init__(self, names: Iterable[str]):
+        encoded = [os.fsencode(name) for name in names]
+        self.text = b"".join(encoded)
+        self.ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
 
     def __len__(self) -> int:
-        return len(self.sizes)
+        return len(self.ends)
 
-    def read(self, ids: Sequence[int]) -> Iterator[Record]:
-        """The records in the order of `ids`; UserError if a file ends too early."""
-        opened: dict[int, int] = {}
-        try:
-            for record in ids:
-                owner = int(self.owners[record])
-                if owner not in opened:
-                    while len(opened) >= MOST_OPEN_FILES:
-                        os.close(opened.popitem()[1])
-                    opened[owner] = os.open(self.files[owner], os.O_RDONLY)
-                size, offset = int(self.sizes[record]), int(self.offsets[record])
-                data = os.pread(opened[owner], size, offset)
-                if len(data) < size:
-                    raise UserError(
-                        f"{self.files[owner]} ends inside the image {self.names[record]}: get the "
-                        "file anew."
-                    )
-                yield Record(self.names[record], int(self.labels[record]), data)
-        finally:
-            for file in opened.values():
-                os.close(file)
+    def __getitem__(self, record: int) -> str:
+        start = self.ends[record - 1] if record else 0
+        return os.fsdecode(self.text[start : self.ends[record]])
 
 
-def fingerprint(names: Iterable[str], *arrays: np.ndarray) -> str:
-    """Of names in order and of arrays."""
-    digest = hashlib.sha256("\0".join(names).encode())
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array, np.int64).tobytes())
+def fingerprint_of(*parts: str | Names | np.ndarray) -> str:
+    """16 hexadecimal digits of what tells a split from others."""
+    digest = hashlib.sha256()
+    for part in parts:
+        match part:
+            case Names():
+                pieces = (part.text, part.ends.tobytes())
+            case np.ndarray():
+                pieces = (part.astype(np.int64).tobytes(),)
+            case _:
+                pieces = (part.encode(),)
+        for piece in pieces:
+            digest.update(len(piece).to_bytes(8, "little") + piece)
     return digest.hexdigest()[:16]
 
 
-def validation_of(found: Iterable[str], wanted: str | None, where: str) -> str:
-    """Which of the splits `found` is for validation; UserError if none is."""
-    found = list(found)
-    for name in (wanted,) if wanted else VALIDATION_NAMES:
-        if name in found:
-            return name
-    expected = f"'{wanted}'" if wanted else " or ".join(VALIDATION_NAMES)
-    raise UserError(
-        f"{where} has no split to validate on: expected {expected}, and found "
-        f"{', '.join(found) or 'nothing'}; name it with --validation=NAME."
-    )
+def choose_splits(found: Collection[str], validation: str | None, where: str) -> dict[str, str]:
+    """Which of the splits that were found are to be "train", "val" and, if one is left, "test".
+
+    UserError where training or validation is missing.
+    """
+    listed = ", ".join(sorted(found)) or "none"
+    if "train" not in found:
+        raise UserError(
+            f"{where} has no split 'train' (found: {listed}): check the path, or get the training "
+            "images."
+        )
+    if validation is None:
+        validation = next((name for name in VALIDATION_NAMES if name in found), None)
+        if validation is None:
+            raise UserError(
+                f"{where} has no split to validate on: expected one of "
+                f"{', '.join(VALIDATION_NAMES)}, found {listed}; name another one."
+            )
+    if validation not in found:
+        raise UserError(
+            f"{where} has no split '{validation}' (found: {listed}): name one of these for "
+            "validation."
+        )
+    chosen = {"train": "train", "val": validation}
+    return chosen if validation == "test" or "test" not in found else chosen | {"test": "test"}

@@ -1,136 +1,200 @@
-"""Sets in the layout of the Hugging Face Hub: parquet files with an image and a label column."""
+"""Images in parquet files as Hugging Face lays them out, with its class names in the schema."""
 
-import dataclasses
-import functools
+import contextlib
 import json
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from alexnet_jax.data.origins.origin import Origin, Record, fingerprint, validation_of
+from alexnet_jax.data.origins.origin import (
+    NO_LABEL,
+    Names,
+    Origin,
+    Record,
+    choose_splits,
+    fingerprint_of,
+)
 from alexnet_jax.errors import UserError
 
-FILE = re.compile(r"(?P<split>.+)-\d+-of-\d+\.parquet")  # the other layout is SPLIT/0000.parquet
+SHARD = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\b.*\.parquet")
+NUMBERED = re.compile(r"(?P<number>\d{4})\.parquet")
+PREFERRED_LABELS = ("label", "labels", "fine_label")  # where a set has several
 
 
-def open_parquet(where: str, validation: str | None) -> Origin:
-    """DIR or DIR/data with SPLIT-00000-of-00294.parquet, or SPLIT/0000.parquet anywhere below.
+class Columns(NamedTuple):
+    """The columns of images and labels, and the names of the classes if the schema has them."""
 
-    UserError if there are no such files, or if they hold no images with labels.
-    """
-    root = pathlib.Path(where)
-    found: dict[str, list[pathlib.Path]] = {}
-    for path in sorted(root.rglob("*.parquet")):
-        named = FILE.fullmatch(path.name)
-        found.setdefault(named["split"] if named else path.parent.name, []).append(path)
-    if "train" not in found:
-        raise UserError(
-            f"{root} holds no parquet files of a split 'train': expected names such as "
-            f"train-00000-of-00005.parquet, and found splits {', '.join(found) or 'none'}."
-        )
-    second = validation_of([name for name in found if name != "train"], validation, str(root))
-    names = {"train": "train", "val": second}
-    if "test" in found and second != "test":
-        names["test"] = "test"
-    image, label, classes = _columns(found["train"][0])
-    splits = {split: _index(found[there], image, label) for split, there in names.items()}
-    if classes is None:
-        most = max(int(split.labels.max()) for split in splits.values())
-        classes = tuple(map(str, range(most + 1)))
-    return Origin(classes, splits, {"kind": "parquet", "where": str(root)})
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """Rows of parquet files; row group i is `groups[i]` (file, group), its first `blocks[i]`."""
-
-    files: Sequence[str]
-    groups: Sequence[tuple[int, int]]
-    blocks: np.ndarray
-    labels: np.ndarray
     image: str
+    label: str
+    classes: tuple[str, ...]
 
-    @property
-    def fingerprint(self) -> str:
-        """Of file names, row groups and labels."""
-        names = [pathlib.PurePath(file).name for file in self.files]
-        sizes = np.asarray([pathlib.Path(file).stat().st_size for file in self.files])
-        return fingerprint(names, np.asarray(self.groups), self.blocks, self.labels, sizes)
+
+class ParquetSplit:
+    """The rows of some files, of which only whole row groups are read."""
+
+    def __init__(self, files: Sequence[pathlib.Path], columns: Columns):
+        import pyarrow.parquet as pq
+
+        self.files, self.image = tuple(map(str, files)), columns.image
+        groups, labels, paths, places = [], [], [], []
+        for number, path in enumerate(files):
+            with _reading(path), pq.ParquetFile(path) as file:
+                if _columns(file, path) != columns:
+                    raise UserError(
+                        f"{path} has other columns or classes than {files[0]}: give a folder with "
+                        "the files of one set."
+                    )
+                for group in range(file.num_row_groups):
+                    facts = file.metadata.row_group(group)
+                    groups.append((number, group, facts.num_rows, facts.total_byte_size))
+                table = file.read([columns.label, f"{columns.image}.path"])
+            labels.append(table[columns.label].fill_null(NO_LABEL).to_numpy())
+            paths += [entry and entry["path"] for entry in table[columns.image].to_pylist()]
+            places += [f"{path.name}__{row}" for row in range(len(table))]
+        table = np.asarray([group for group in groups if group[2]], np.int64).reshape(-1, 4)
+        self.groups, rows = table[:, :2], table[:, 2]
+        self.blocks = np.cumsum(rows) - rows
+        self.labels = np.concatenate(labels).astype(np.int32)
+        unique = all(paths) and len(set(paths)) == len(paths)
+        self.names = Names(paths if unique else places)
+        self.fingerprint = fingerprint_of(self.names, table.ravel(), self.labels)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def read(self, ids: Sequence[int]) -> Iterator[Record]:
-        """Rows in the order of `ids`; each group of rows is read once, and kept until the end."""
+        """The records in the order of `ids`; a row group is held from its first to its last one."""
         ids = np.asarray(ids, np.int64)
-        owners = np.searchsorted(self.blocks, ids, side="right") - 1
-        last = {int(owner): place for place, owner in enumerate(owners)}
-        read = {}
-        for place, (record, owner) in enumerate(zip(ids.tolist(), owners.tolist(), strict=True)):
-            if owner not in read:
-                read[owner] = self._read_group(owner)
-            row = record - int(self.blocks[owner])
-            image = read[owner][row].as_py()
-            if last[owner] == place:
-                del read[owner]
-            data, name = (image or {}).get("bytes"), (image or {}).get("path")
-            if data is None:
+        blocks = (np.searchsorted(self.blocks, ids, side="right") - 1).tolist()
+        last = {block: place for place, block in enumerate(blocks)}
+        held = {}
+        for place, (record, block) in enumerate(zip(ids.tolist(), blocks, strict=True)):
+            if block not in held:
+                held[block] = self._images(block)
+            image = held[block][record - int(self.blocks[block])].as_py()
+            if last[block] == place:
+                del held[block]
+            if not image or image["bytes"] is None:
                 raise UserError(
-                    f"Row {row} of a row group of {self._file(owner)} has no image in it: get the "
-                    "set with its images embedded."
+                    f"Record {self.names[record]} holds no image, only a path at best: write the "
+                    "set again with its images embedded."
                 )
-            yield Record(f"{record:08d}/{name or 'image'}", int(self.labels[record]), data)
+            yield Record(self.names[record], int(self.labels[record]), image["bytes"])
 
-    def _file(self, owner: int) -> str:
-        return self.files[self.groups[owner][0]]
+    def _images(self, block: int):
+        """The column of images of a row group."""
+        import pyarrow.parquet as pq
 
-    def _read_group(self, owner: int):
-        group = self.groups[owner][1]
-        return _open(self._file(owner)).read_row_group(group, columns=[self.image])[self.image]
-
-
-def _index(paths: Sequence[pathlib.Path], image: str, label: str) -> Rows:
-    """Row groups and labels; the images are not read."""
-    groups, blocks, labels, count = [], [], [], 0
-    for owner, path in enumerate(paths):
-        file = _open(str(path))
-        for group in range(file.num_row_groups):
-            groups.append((owner, group))
-            blocks.append(count)
-            count += file.metadata.row_group(group).num_rows
-        labels.append(file.read(columns=[label])[label].to_numpy())
-    labels = np.concatenate(labels).astype(np.int32)
-    return Rows(list(map(str, paths)), groups, np.asarray(blocks, np.int64), labels, image)
+        number, group = map(int, self.groups[block])
+        path = self.files[number]
+        with _reading(path), pq.ParquetFile(path) as file:
+            return file.read_row_group(group, [f"{self.image}.bytes"])[self.image]
 
 
-def _columns(path: pathlib.Path) -> tuple[str, str, tuple[str, ...] | None]:
-    """Names of the image and of the label column, and the classes if the file names them."""
-    import pyarrow
+def open_parquet(root: pathlib.Path, validation: str | None = None) -> Origin:
+    """The set in `root`, its folder data or its only CONFIG: SPLIT-00000-of-00294.parquet ...
 
-    schema = _open(str(path)).schema_arrow
-    known = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = known.get("info", {}).get("features", {})
-    structs = [field for field in schema if pyarrow.types.is_struct(field.type)]
-    images = [field.name for field in structs if field.type.get_field_index("bytes") >= 0]
-    labelled = [name for name, kind in features.items() if kind.get("_type") == "ClassLabel"]
-    plain = [field.name for field in schema if pyarrow.types.is_integer(field.type)]
-    labels = labelled or [name for name in ("label", "labels") if name in plain] or plain
-    if len(images) != 1 or not labels:
+    Labels are read and images are not. Without class names in the schema they are "0", "1" ...
+    UserError for missing files and for columns that are not an image and a class.
+    """
+    import pyarrow.parquet as pq
+
+    found = _find(root)
+    chosen = choose_splits(found, validation, str(root))
+    first = found["train"][0]
+    with _reading(first), pq.ParquetFile(first) as file:
+        columns = _columns(file, first)
+    splits = {split: ParquetSplit(found[theirs], columns) for split, theirs in chosen.items()}
+    for split, records in splits.items():
+        if not len(records):
+            raise UserError(f"{found[chosen[split]][0]} and its like hold no rows: get them again.")
+    largest = max(int(split.labels.max()) for split in splits.values())
+    classes = columns.classes or tuple(map(str, range(largest + 1)))
+    if largest >= len(classes):
         raise UserError(
-            f"{path} has the columns {', '.join(schema.names)}: expected one of images with their "
-            "bytes and one of labels."
+            f"{root} has a label {largest} in '{columns.label}', but the names of only "
+            f"{len(classes)} classes: get it again."
         )
-    names = features[labels[0]].get("names") if labels[0] in features else None
-    return images[0], labels[0], tuple(names) if names else None
+    return Origin(classes, splits, {"kind": "parquet", "where": str(root)})
 
 
-@functools.lru_cache(maxsize=8)
-def _open(path: str):
-    import pyarrow.parquet
+def _find(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+    """The files of each split, in order; UserError if there are none or some are missing."""
+    for folder in (root, root / "data"):
+        found = _splits_in(folder)
+        if found:
+            return found
+    configs = {entry: _splits_in(entry) for entry in sorted(root.iterdir()) if entry.is_dir()}
+    configs = {folder: found for folder, found in configs.items() if found}
+    if len(configs) > 1:
+        names = ", ".join(folder.name for folder in configs)
+        raise UserError(f"{root} holds several sets ({names}): add the name of one to the path.")
+    if not configs:
+        raise UserError(
+            f"{root} holds no parquet files: expected SPLIT-00000-of-00001.parquet in it or in its "
+            "folder data, or SPLIT/0000.parquet."
+        )
+    return next(iter(configs.values()))
+
+
+def _splits_in(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+    found: dict[str, dict[int, pathlib.Path]] = {}
+    counts: dict[str, int] = {}
+    for path in sorted(folder.glob("*.parquet")):
+        match = SHARD.fullmatch(path.name)
+        if match:
+            found.setdefault(match["split"], {})[int(match["number"])] = path
+            counts[match["split"]] = int(match["count"])
+    for path in sorted(folder.glob("*/*.parquet")):
+        match = NUMBERED.fullmatch(path.name)
+        if match:
+            found.setdefault(path.parent.name, {})[int(match["number"])] = path
+    for split, files in found.items():
+        missing = set(range(counts.get(split, max(files) + 1))) - set(files)
+        if missing:
+            raise UserError(
+                f"{folder} lacks part {min(missing)} of the split '{split}': get the whole set."
+            )
+    return {split: list(files.values()) for split, files in found.items()}
+
+
+def _columns(file, path: pathlib.Path) -> Columns:
+    """Which columns hold image and class, after the schema's metadata or else after their types."""
+    import pyarrow as pa
+
+    schema = file.schema_arrow
+    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = metadata.get("info", {}).get("features", {})
+    images = [
+        field.name
+        for field in schema
+        if pa.types.is_struct(field.type)
+        and {"bytes", "path"} <= {part.name for part in field.type}
+    ]
+    numbers = [field.name for field in schema if pa.types.is_integer(field.type)]
+    kinds = {name: feature.get("_type") for name, feature in features.items() if name in numbers}
+    labels = [name for name, kind in kinds.items() if kind == "ClassLabel"] or numbers
+    if len(labels) > 1:
+        labels = [name for name in PREFERRED_LABELS if name in labels][:1]
+    if len(images) != 1 or len(labels) != 1:
+        listed = ", ".join(f"{field.name}: {field.type}" for field in schema)
+        raise UserError(
+            f"{path} is of no set for image classification: expected one column of images, a "
+            f"struct with bytes and path, and one of class numbers, found {listed}; take another "
+            "set."
+        )
+    return Columns(images[0], labels[0], tuple(features.get(labels[0], {}).get("names", ())))
+
+
+@contextlib.contextmanager
+def _reading(path: str | pathlib.Path) -> Iterator[None]:
+    """A file that can't be read is a mistake of the user."""
+    import pyarrow as pa
 
     try:
-        return pyarrow.parquet.ParquetFile(path, memory_map=True)
-    except (OSError, pyarrow.ArrowInvalid) as error:
-        raise UserError(f"{path} is not a whole parquet file ({error}): get it anew.") from error
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} can't be read ({error}): get it again.") from error
