@@ -88,7 +88,7 @@ def image_folder(root):
 
 def no_train_folder(data):
     shutil.rmtree(data / "train")
-    return "train is not a folder: images are expected in"
+    return "train is not a folder: expected a prepared set in"
 
 
 def empty_train_folder(data):
@@ -133,7 +133,8 @@ def test_bad_data_gets_one_sentence(tmp_path, spoil):
     data = image_folder(tmp_path / "data")
     sentence = spoil(data)
     workdir = tmp_path / "new/run"
-    done = run("--config.data.source=folder", f"--config.data.path={data}", f"--workdir={workdir}")
+    flags = ("--config.data.source=folder", "--config.data.on_bad_image=stop")
+    done = run(*flags, f"--config.data.path={data}", f"--workdir={workdir}")
     assert_one_sentence(done, sentence)
     assert not (tmp_path / "new").exists()
 
@@ -194,7 +195,8 @@ def test_a_run_writes_its_records_and_the_same_command_goes_on(tmp_path):
             a.pop(name, None), b.pop(name, None)
         assert a == b
     assert set(ours[0]) == {"step", "epoch", "split", "loss", "top1_error", "top5_error",
-                            "images", "gradient_norm", "learning_rate"}  # fmt: skip
+                            "images", "gradient_norm", "learning_rate",
+                            "replaced_images"}  # fmt: skip
     summaries = [json.loads((w / "summary.json").read_text()) for w in (parts, whole)]
     assert summaries[0]["parameters_sha256"] == summaries[1]["parameters_sha256"]
     assert summaries[0]["steps"] == 6

@@ -98,7 +98,7 @@ def step_of(name, data, model, dtype, architecture=None):
     batch = miniature.put(steps, images, labels)
     preprocessing = miniature.plain_preprocessing(steps)
     state, loss = steps.training()(steps.initial_state(), *batch, preprocessing)
-    scored = steps.evaluation()(state.parameters, *batch, preprocessing)
+    scored, _ = steps.evaluation()(state.parameters, *batch, preprocessing)
     return jax.device_get({"loss": loss, "parameters": state.parameters, "scores": scored})
 
 
