@@ -267,6 +267,14 @@ def test_mistakes_are_said_in_one_sentence(tmp_path, data):
     assert not (tmp_path / "never").exists()
 
 
+def test_two_commands_do_not_write_to_one_folder(tmp_path, data):
+    source = layouts.folder(tmp_path, data)
+    plan = prepare._plan(open_origin(source), settings())
+    busy = pytest.raises(UserError, match="Another command is preparing")
+    with prepare._claimed(tmp_path / "set", plan), busy:
+        make(source, tmp_path / "set")
+
+
 def test_a_config_finds_the_set_where_tensorflow_datasets_keeps_its_data(
     tmp_path, data, monkeypatch
 ):  # fmt: skip

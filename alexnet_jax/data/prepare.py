@@ -29,7 +29,7 @@ from multiprocessing import connection
 
 from alexnet_jax.data import prepared, shards
 from alexnet_jax.data.origins import open_origin
-from alexnet_jax.data.origins.origin import Origin, Split
+from alexnet_jax.data.origins.origin import Origin
 from alexnet_jax.data.shards import Settings, Shard
 from alexnet_jax.errors import EXIT_USER_ERROR, UserError
 from alexnet_jax.terminal import ProgressLine, Terminal
@@ -53,9 +53,8 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
-        print("Stopped; the same command goes on from here.", file=sys.stderr, flush=True)
-        # Processes still at work end with this one; to wait for them would take a whole shard.
-        os._exit(EXIT_INTERRUPTED)
+        print("Stopped; the same command goes on from here.", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def prepare(
@@ -201,8 +200,8 @@ def _write_shards(
     total = sum(len(shard.ids) for shard in missing)
     progress = ProgressLine("preparing", terminal)
     spawn = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
-    done = spawn.Value("q", 0)
-    arguments = (origin.splits, settings, folder, done)
+    done, stop = spawn.Value("q", 0), spawn.Event()
+    arguments = (origin.splits, settings, folder, done, stop)
     with futures.ProcessPoolExecutor(workers, spawn, _begin, arguments) as pool:
         running = {pool.submit(_write, shard) for shard in missing}
         try:
@@ -217,7 +216,8 @@ def _write_shards(
                 "A process that writes shards was killed, perhaps for want of memory: give the "
                 "same command again, with fewer --workers."
             ) from error
-        except UserError:
+        except BaseException:
+            stop.set()  # or the end of this block waits until every shard is whole
             pool.shutdown(cancel_futures=True)
             raise
     progress(total, total)
@@ -250,21 +250,24 @@ def _write_json(path: pathlib.Path, value: dict) -> None:
     os.replace(partial, path)
 
 
-# In the processes that write shards: what they all need, set once when one begins.
+# In the processes that write shards: splits, settings, folder, a count of images and an event that
+# asks to stop; set once when one begins.
 _job: tuple = ()
 
 
-def _begin(splits: dict[str, Split], settings: Settings, folder: pathlib.Path, done) -> None:
+def _begin(*job) -> None:
     global _job
-    _job = (splits, settings, folder, done)
+    _job = job
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _write(shard: Shard) -> None:
-    splits, settings, folder, done = _job
+    splits, settings, folder, done, stop = _job
 
     def tell(images: int) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
         with done.get_lock():
             done.value += images
 
