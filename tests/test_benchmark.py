@@ -1,6 +1,7 @@
 """The benchmark of the input: every contestant runs on true records, and the table adds up."""
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -10,7 +11,9 @@ from alexnet_jax.benchmark import host_input
 from alexnet_jax.errors import UserError
 from alexnet_jax.terminal import Terminal
 from tests import layouts
-from tests.test_prepare import ROOT, make
+from tests.preparing import make
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate import submission
 from alexnet_jax.train import train_and_evaluate
 from tests import layouts
+from tests.preparing import make
 from tests.test_config import NAMES, load
-from tests.test_prepare import make
 
 CASES = [(name, "smoke") for name in NAMES] + [
     ("imagenet", "paper,smoke"),
