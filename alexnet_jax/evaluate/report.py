@@ -116,7 +116,7 @@ def table(found: dict) -> str:
     members, images = found["members"], found["scores"]["images"]
     width = max(len(member["workdir"]) for member in members) + 2
     lines = [
-        f"{found['split']}: {images:,} images, {found['views']} view(s)",
+        f"{found['split']}: {images:,} images, views: {found['views']}",
         f"{'':<{width}}{'step':>10}{'weight':>9}{'loss':>10}{'top-1 error':>14}{'top-5 error':>14}",
     ]
     for member in members:
