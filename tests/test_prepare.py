@@ -148,7 +148,7 @@ def test_mistakes_are_said_in_one_sentence(tmp_path, data):
     source = layouts.folder(tmp_path, data)
     make(source, tmp_path / "set")
     for output, changed, sentence in (
-        ("set", {"size": 32}, r"other settings \(settings\): choose another"),
+        ("set", {"size": 32}, r"other settings \(--size\): choose another"),
         ("train", {}, "is not empty: choose another --output"),
     ):
         with pytest.raises(UserError, match=sentence):

@@ -1,5 +1,7 @@
 """tf.train.Example, the record of tensorflow-datasets, without TensorFlow."""
 
+import os
+
 
 def serialize(image: bytes, label: int, file_name: str) -> bytes:
     """The record of a labelled image file."""
@@ -8,7 +10,7 @@ def serialize(image: bytes, label: int, file_name: str) -> bytes:
     example = tf_example_pb2.Example()
     example.features.feature["image"].bytes_list.value.append(image)
     example.features.feature["label"].int64_list.value.append(label)
-    example.features.feature["file_name"].bytes_list.value.append(file_name.encode())
+    example.features.feature["file_name"].bytes_list.value.append(os.fsencode(file_name))
     return example.SerializeToString(deterministic=True)
 
 

@@ -3,6 +3,7 @@
 import collections
 import hashlib
 import itertools
+import os
 import pathlib
 
 import numpy as np
@@ -40,7 +41,8 @@ def write_arrays(folder: pathlib.Path, outcomes: Outcomes, facts: dict) -> None:
         labels = np.concatenate([part.labels for part in parts])
         np.save(prepared.labels_file(folder, name), labels)
         found = itertools.chain(*(part.names for part in parts))
-        prepared.names_file(folder, name).write_text("".join(f"{one}\n" for one in found))
+        text = "".join(f"{one}\n" for one in found)
+        prepared.names_file(folder, name).write_bytes(os.fsencode(text))
     parts = [part.sums for part in outcomes["train"]]
     total = statistics.Sums(
         images=sum(part.images for part in parts),

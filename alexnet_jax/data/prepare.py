@@ -19,6 +19,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+import re
 import shutil
 import signal
 import sys
@@ -48,7 +49,7 @@ def main() -> None:
     try:
         with Terminal() as terminal:
             origin = open_origin(given.source, given.validation)
-            prepare(origin, settings, folder, given.workers or os.cpu_count() or 1, terminal)
+            prepare(origin, settings, folder, given.workers, terminal)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
@@ -63,7 +64,7 @@ def prepare(
     """Write the set into `folder` and return its report; UserError if it can't be done."""
     cuts = {name: shards.cut(name, split, settings.seed) for name, split in origin.splits.items()}
     plan = _plan(origin, settings)
-    _check_labels(origin)
+    _check_splits(origin)
     with _claimed(folder, plan) as finished:
         if finished:
             terminal.say(f"{folder} is already prepared.")
@@ -105,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--source", required=True, metavar="KIND:WHERE", help="see above")
     add("--output", metavar="DIR", help="by default where tensorflow-datasets keeps its data")
-    add("--name", default="imagenet", help="of the set (%(default)s)")
+    add("--name", type=_name, default="imagenet", help="of the set (%(default)s)")
     add("--validation", metavar="NAME", help="the split to validate on, if it is not the usual one")
     add("--size", type=_positive, default=256, help="side of the stored images (%(default)s)")
     add("--channels", type=int, choices=(3, 1), default=3, help="colour, or 1 for grey")
@@ -113,15 +114,28 @@ def _parser() -> argparse.ArgumentParser:
     add("--resize", choices=("crop", "warp"), default="crop", help=crop_or_warp)
     jpeg_or_raw = "JPEG of quality 95, or PNG and raw pixels: nothing lost, ten times the space"
     add("--format", choices=("jpeg", "raw"), default="jpeg", help=jpeg_or_raw)
-    add("--seed", type=int, default=0, help="of the order (%(default)s)")
-    add("--workers", type=int, default=0, help="processes; by default one a core")
+    add("--seed", type=_natural, default=0, help="of the order (%(default)s)")
+    workers = os.cpu_count() or 1
+    add("--workers", type=_positive, default=workers, help="processes; by default one a core")
     return parser
 
 
 def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number above 0")
     return int(text)
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 0")
+    return int(text)
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch("[a-z][a-z0-9_]*", text):  # or tensorflow-datasets does not take it
+        raise argparse.ArgumentTypeError(f"'{text}' is no name like imagenet or cifar_10")
+    return text
 
 
 def _plan(origin: Origin, settings: Settings) -> dict:
@@ -133,7 +147,7 @@ def _plan(origin: Origin, settings: Settings) -> dict:
     return {"settings": vars(settings), "splits": splits}
 
 
-def _check_labels(origin: Origin) -> None:
+def _check_splits(origin: Origin) -> None:
     for name in ("train", "val"):
         if name not in origin.splits or not len(origin.splits[name]):
             raise UserError(
@@ -161,10 +175,12 @@ def _claimed(folder: pathlib.Path, plan: dict) -> Iterator[bool]:
         if folder.exists() and any(e for e in folder.iterdir() if e.name != unfinished.name):
             raise UserError(f"{folder} is not empty: choose another --output.")
     if before not in (None, plan):
-        different = [key for key in plan if plan[key] != before[key]]
+        ours, theirs = plan["settings"], before["settings"]
+        different = [f"--{name}" for name in ours if ours[name] != theirs.get(name)]
+        what = ", ".join(different) or "other images"
         raise UserError(
             f"{folder} holds a set that was prepared from another source or with other settings "
-            f"({', '.join(different)}): choose another --output, or take that folder away."
+            f"({what}): choose another --output, or take that folder away."
         )
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
@@ -176,7 +192,10 @@ def _claimed(folder: pathlib.Path, plan: dict) -> Iterator[bool]:
     except BlockingIOError as error:
         raise UserError(f"Another command is preparing {folder} at this moment.") from error
     except OSError as error:
-        raise UserError(f"The set can't be written to {folder}: {error}") from error
+        raise UserError(
+            f"The set in {folder} can't be finished ({error}): mend that, and give the same command "
+            "again."
+        ) from error
     finally:
         if finished:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -271,7 +290,10 @@ def _write(shard: Shard) -> None:
         with done.get_lock():
             done.value += images
 
-    shards.write(folder, shard, splits[shard.split], settings, tell)
+    try:
+        shards.write(folder, shard, splits[shard.split], settings, tell)
+    except RuntimeError as error:  # array_record's writer on a full disk
+        raise OSError(error) from error
 
 
 def _end_with_parent() -> None:

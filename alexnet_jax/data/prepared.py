@@ -154,7 +154,8 @@ class Prepared:
 
     @functools.cached_property
     def _names(self) -> list[str]:
-        return names_file(self._folder, self._split).read_text().splitlines()
+        data = names_file(self._folder, self._split).read_bytes()
+        return os.fsdecode(data).split("\n")[:-1]
 
     def _reader(self, shard: int):
         """One open reader a file, for all threads; reading ahead makes random access slow."""

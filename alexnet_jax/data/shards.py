@@ -17,6 +17,7 @@ from PIL import Image
 
 from alexnet_jax.data import examples, images, prepared, statistics
 from alexnet_jax.data.origins.origin import Record, Split
+from alexnet_jax.errors import UserError
 
 MOST_IMAGES = 8192  # in a shard
 MOST_AT_ONCE = 2000  # records whose blocks are mixed, since they are held in memory
@@ -133,6 +134,11 @@ def write(
     sums = statistics.no_sums(settings.size, settings.channels)
     oddities = {word: [] for word in KEPT + LEFT_OUT}
     for number, record in enumerate(split.read(shard.ids), start=1):
+        if record.label < 0 and shard.split != "test":
+            raise UserError(
+                f"The image {record.name} of the split {shard.split} has no label: name a split "
+                "whose images have one, such as --validation=NAME."
+            )
         try:
             stored, pixels = _convert(record, settings, oddities)
         except images.Refused:
