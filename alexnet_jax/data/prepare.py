@@ -193,8 +193,7 @@ def _claimed(folder: pathlib.Path, plan: dict) -> Iterator[bool]:
         raise UserError(f"Another command is preparing {folder} at this moment.") from error
     except OSError as error:
         raise UserError(
-            f"The set in {folder} can't be finished ({error}): mend that, and give the same command "
-            "again."
+            f"The set in {folder} can't be finished ({error}): mend that and start again."
         ) from error
     finally:
         if finished:
