@@ -34,6 +34,7 @@ def run(*words):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_ensemble_from_the_command_line(trained_runs, tmp_path):
     workdirs = [trained_runs / name for name in evaluated.RUNS]
     file = tmp_path / "found.json"

@@ -217,6 +217,7 @@ def test_a_run_writes_its_records_and_the_same_command_goes_on(tmp_path):
     assert len(facts["data"]["training"]["fingerprint"]) == 16
 
 
+@pytest.mark.slow
 def test_a_run_may_start_from_the_parameters_of_another(tmp_path):
     common = ["--config=configs/lenet5.py:smoke", "--config.steps=1"]
     first = run(*common, f"--workdir={tmp_path / 'first'}")

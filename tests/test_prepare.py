@@ -111,6 +111,7 @@ def run(*arguments, **environment):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_killed_preparation_goes_on_without_redoing_shards(tmp_path):
     files = {f"{i:04d}.jpg": jpeg(600, 600, 4) for i in range(1000)}
     validation = {"1.jpg": files["0000.jpg"]}
