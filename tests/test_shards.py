@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_jax.data import images, shards, sources
+from alexnet_jax.data import images, prepare, shards, sources
+from alexnet_jax.data.origins import open_origin
+from alexnet_jax.errors import UserError
+from alexnet_jax.terminal import Terminal
 from tests import layouts
 from tests.layouts import FISH
 from tests.odd_images import encoded, jpeg, picture
-from tests.preparing import SIZE, make
+from tests.preparing import SIZE, make, settings
 
 
 def as_jpeg(pixels):
@@ -88,3 +91,10 @@ def test_grey_and_warped_sets(tmp_path, data):
     np.testing.assert_array_equal(
         splits["val"].load([0])[0][0], images.decode(content, "it", SIZE, 3, True)
     )
+
+
+def test_images_without_a_label_are_no_validation_set(tmp_path, data):
+    origin = open_origin(layouts.parquet(tmp_path, data), "test")
+    quiet = Terminal(speaks=False)
+    with pytest.raises(UserError, match="of the split val has no label: name a split"):
+        prepare.prepare(origin, settings(), tmp_path / "set", 1, quiet)
