@@ -57,7 +57,9 @@ def view_places(views: str, size: int, crop: int) -> np.ndarray:
 def view_at(images: jax.Array, place: jax.Array, crop: int) -> jax.Array:
     """The crop of every image [rows, size, size, channels] at one row of `view_places`."""
     rows, channels = images.shape[0], images.shape[3]
-    patch = jax.lax.dynamic_slice(images, (0, place[0], place[1], 0), (rows, crop, crop, channels))
+    zero = jnp.zeros((), place.dtype)  # a plain 0 would be of another type in double precision
+    start = (zero, place[0], place[1], zero)
+    patch = jax.lax.dynamic_slice(images, start, (rows, crop, crop, channels))
     return jnp.where(place[2] == 1, patch[:, :, ::-1], patch)
 
 
