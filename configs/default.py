@@ -32,7 +32,38 @@ def get_config() -> ConfigDict:
     parallel = config.parallel = ConfigDict()
     parallel.model = 1  # devices the two towers are split over: 1 or 2 (section 3.2)
 
-    data = config.data = ConfigDict()
+    config.data = _data()
+    config.optimizer = _optimizer()
+    init = config.init = ConfigDict()
+    init.from_run = config_dict.placeholder(str)  # start from the parameters of this run's folder
+    init.layers = ()  # of these layers alone, such as conv1,conv2; empty: of all
+
+    evaluate = config.evaluate = ConfigDict()
+    evaluate.every_epochs = 1.0  # of the whole validation split; a checkpoint follows
+    evaluate.every_steps = config_dict.placeholder(int)
+    # The "center" view, "ten" views as in 2012 (section 4.1) or "all" places, flipped and not.
+    evaluate.views = "center"
+
+    checkpoint = config.checkpoint = ConfigDict()
+    checkpoint.every_epochs = 1.0
+    checkpoint.every_steps = config_dict.placeholder(int)
+    checkpoint.keep = 3  # newest checkpoints kept
+    checkpoint.keep_best = 1  # and those with the lowest validation top-1 error
+    checkpoint.keep_every_epochs = config_dict.placeholder(float)  # and these, saved for good
+    checkpoint.keep_every_steps = config_dict.placeholder(int)
+
+    log = config.log = ConfigDict()
+    log.every_steps = 50  # one line of progress and of metrics.jsonl
+    log.pictures_every_epochs = 1.0  # conv1's filters and training images as the network sees them
+    log.pictures_every_steps = config_dict.placeholder(int)
+    log.histograms_every_epochs = config_dict.placeholder(float)  # of all weights; unset: never
+    log.histograms_every_steps = config_dict.placeholder(int)
+    return config
+
+
+def _data() -> ConfigDict:
+    """Which images, and what the network sees of them."""
+    data = ConfigDict()
     data.source = "folder"  # of a prepared set or of images; or digits, or synthetic
     # A prepared set, or a folder with train/CLASS/* and val/CLASS/*; unset: the prepared set of
     # this name where tensorflow-datasets keeps its data
@@ -64,8 +95,12 @@ def get_config() -> ConfigDict:
     data.on_bad_image = "replace"
     data.workers = 0  # batches decoded at a time; 0: one a core
     data.ahead = 2  # decoded batches that wait
+    return data
 
-    optimizer = config.optimizer = ConfigDict()
+
+def _optimizer() -> ConfigDict:
+    """The update rule and its rates."""
+    optimizer = ConfigDict()
     optimizer.momentum = 0.9  # section 5
     optimizer.weight_decay = 0.0005  # section 5; weights only
     optimizer.schedule = "stepped"  # stepped as given below, plateau, cosine or exponential
@@ -84,32 +119,7 @@ def get_config() -> ConfigDict:
     exponential = optimizer.exponential = ConfigDict()  # the authors' automatic schedule of 2013
     exponential.weights = (250.0, 4)  # divided by 250 in the end, in four rates of equal length
     exponential.biases = (10.0, 2)
-
-    init = config.init = ConfigDict()
-    init.from_run = config_dict.placeholder(str)  # start from the parameters of this run's folder
-    init.layers = ()  # of these layers alone, such as conv1,conv2; empty: of all
-
-    evaluate = config.evaluate = ConfigDict()
-    evaluate.every_epochs = 1.0  # of the whole validation split; a checkpoint follows
-    evaluate.every_steps = config_dict.placeholder(int)
-    # The "center" view, "ten" views as in 2012 (section 4.1) or "all" places, flipped and not.
-    evaluate.views = "center"
-
-    checkpoint = config.checkpoint = ConfigDict()
-    checkpoint.every_epochs = 1.0
-    checkpoint.every_steps = config_dict.placeholder(int)
-    checkpoint.keep = 3  # newest checkpoints kept
-    checkpoint.keep_best = 1  # and those with the lowest validation top-1 error
-    checkpoint.keep_every_epochs = config_dict.placeholder(float)  # and these, saved for good
-    checkpoint.keep_every_steps = config_dict.placeholder(int)
-
-    log = config.log = ConfigDict()
-    log.every_steps = 50  # one line of progress and of metrics.jsonl
-    log.pictures_every_epochs = 1.0  # conv1's filters and training images as the network sees them
-    log.pictures_every_steps = config_dict.placeholder(int)
-    log.histograms_every_epochs = config_dict.placeholder(float)  # of all weights; unset: never
-    log.histograms_every_steps = config_dict.placeholder(int)
-    return config
+    return optimizer
 
 
 def cifar(config: ConfigDict) -> None:

@@ -77,7 +77,6 @@ def training_batches(
     `workers` batches are decoded at a time, and at most `ahead` finished ones wait. An image that
     can't be read is replaced if `replace_bad`, or raises BadImage.
     """
-
     buffers = _Buffers((len(rows), source.size, source.size, source.channels))
 
     def load(step: int) -> Batch:
@@ -104,13 +103,16 @@ def evaluation_batches(
     be read is black with the label -2 - label if `count_bad_as_wrong`, or raises BadImage.
     """
 
+    buffers = _Buffers((len(rows), source.size, source.size, source.channels))
+
     def load(step: int) -> Batch:
         ids = step * batch + np.asarray(rows)
-        images, labels, bad = _load(source, ids[ids < len(source)], count_bad_as_wrong)
-        missing = len(ids) - len(images)  # rows ascend: padding comes last
-        black = np.zeros((missing, *images.shape[1:]), np.uint8)
-        no_label = np.full(missing, PADDING_LABEL, np.int32)
-        return Batch(np.concatenate([images, black]), np.concatenate([labels, no_label]), bad)
+        ids = ids[ids < len(source)]
+        count, images = len(ids), buffers.take()
+        labels = np.full(len(rows), PADDING_LABEL, np.int32)  # rows ascend: padding comes last
+        images[count:] = 0
+        _, labels[:count], bad = _load(source, ids, count_bad_as_wrong, images[:count])
+        return Batch(images, labels, bad)
 
     return _ordered(load, 0, -(-len(source) // batch), workers, ahead)
 
@@ -124,8 +126,11 @@ def all_records(
     """
 
     def load(index: int) -> Batch:
-        images, labels, bad = _load(source, ids[index * chunk : (index + 1) * chunk], leave_out_bad)
-        return Batch(images[labels >= 0], labels[labels >= 0], bad)
+        own = ids[index * chunk : (index + 1) * chunk]
+        images = np.empty((len(own), source.size, source.size, source.channels), np.uint8)
+        loaded = _load(source, own, leave_out_bad, images)
+        read = loaded.labels >= 0
+        return loaded if read.all() else Batch(images[read], loaded.labels[read], loaded.bad)
 
     return _ordered(load, 0, -(-len(ids) // chunk), workers, ahead=2)
 
@@ -151,33 +156,34 @@ class _Buffers:
         return array.reshape(self._shape)
 
 
-def _load(source: Source, ids: np.ndarray, go_on: bool, into: np.ndarray | None = None) -> Batch:
-    """The records; with `go_on` one that can't be read is black and has the label -2 - label."""
+def _load(source: Source, ids: np.ndarray, go_on: bool, into: np.ndarray) -> Batch:
+    """The records, in the memory of `into`.
+
+    With `go_on` one that can't be read is black and has the label -2 - label.
+    """
     none = np.empty((0, 2), np.int64)
     try:
         return Batch(*source.load(ids, into), none)
     except BadImage:
         if not go_on:
             raise
-    images, labels, bad = [], source.labels[ids].copy(), []
+    labels, bad = source.labels[ids].copy(), []
     for row, record in enumerate(ids):
         try:
-            images.append(source.load([record])[0][0])
+            source.load([record], into[row : row + 1])
         except BadImage:
-            images.append(np.zeros((source.size, source.size, source.channels), np.uint8))
-            labels[row] = -2 - labels[row]
+            into[row], labels[row] = 0, -2 - labels[row]
             bad.append((record, -1))
-    return Batch(np.stack(images), labels, np.asarray(bad, np.int64).reshape(-1, 2))
+    return Batch(into, labels, np.asarray(bad, np.int64).reshape(-1, 2))
 
 
 def _replace(source: Source, seed: int, position: int, row: int, loaded: Batch) -> None:
     """Put the first readable replacement into `row` of a training batch."""
     for record in replacements(len(source), seed, position):
         try:
-            images, labels = source.load([record])
+            _, loaded.labels[row : row + 1] = source.load([record], loaded.images[row : row + 1])
         except BadImage:
             continue
-        loaded.images[row], loaded.labels[row] = images[0], labels[0]
         place = np.flatnonzero(loaded.bad[:, 1] < 0)[0]
         loaded.bad[place, 1] = record
         return
