@@ -14,11 +14,13 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.model.layers import ReLU, Sigmoid, Tanh
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.model.networks import named
+from alexnet_jax.model.weighted import Dense
 from alexnet_jax.training.optimizer import Group, Plateau, Schedule
 from alexnet_jax.training.step import Augmentation
 
 ACTIVATIONS = {"relu": ReLU(), "tanh": Tanh(), "sigmoid": Sigmoid()}
 VIEWS = ("center", "ten", "all")
+LAYOUTS = ("data", "towers", "hybrid")
 LEAST = {"batch": 1, "data.ahead": 1, "data.shared_by": 1, "log.every_steps": 1,
          "checkpoint.keep": 1, "checkpoint.keep_best": 0}  # fmt: skip
 
@@ -97,16 +99,10 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
     _check_choice("optimizer.schedule", config.optimizer.schedule, schedules)
     if "float64" in (model.dtype, model.compute_dtype) and not jax.config.jax_enable_x64:
         raise UserError("float64 needs JAX_ENABLE_X64=1 in the environment: set it or use float32.")
-    split = config.parallel.model
-    if split not in (1, architecture.towers):
-        raise UserError(
-            f"parallel.model={split}, but the network has {architecture.towers} "
-            f"tower{'s' * (architecture.towers > 1)}: use 1 or {architecture.towers}."
-        )
-    if devices % split:
-        raise UserError(
-            f"parallel.model={split} does not divide the {devices} device(s) of this run: use 1."
-        )
+    _check_choice("parallel.layout", config.parallel.layout, LAYOUTS)
+    reason = misfit(config.parallel.layout, architecture, devices)
+    if reason:
+        raise UserError(f"parallel.layout is '{config.parallel.layout}', but {reason}: use 'data'.")
     if (config.steps if config.steps is not None else config.epochs) in (None, 0):
         raise UserError(
             f"epochs={config.epochs} and steps={config.steps} give the run no length: set one of "
@@ -115,9 +111,10 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
     for name, least in LEAST.items():
         if _field(config, name) < least:
             raise UserError(f"{name}={_field(config, name)} must be at least {least}.")
-    if config.batch % (devices // split):
+    groups = devices // towers_apart(config.parallel.layout, architecture)
+    if config.batch % groups:
         raise UserError(
-            f"batch={config.batch} is not divisible by the {devices // split} groups of devices "
+            f"batch={config.batch} is not divisible by the {groups} groups of devices "
             "that share it: choose a multiple."
         )
     if config.data.size < architecture.input_size:
@@ -125,6 +122,31 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
             f"data.size={config.data.size} is smaller than the {architecture.input_size} pixels "
             f"that {config.model.network} sees: store larger images."
         )
+
+
+def towers_apart(layout: str, architecture: Architecture) -> int:
+    """Length of the mesh axis "model": how many devices the towers are split over."""
+    return architecture.towers if layout == "towers" else 1
+
+
+def misfit(layout: str, architecture: Architecture, devices: int) -> str:
+    """Why a network can't be divided over so many devices in this layout; empty if it can."""
+    towers = architecture.towers
+    if layout == "towers" and towers == 1:
+        return "the network has one tower"
+    if layout == "towers" and devices % towers:
+        return f"the {devices} device(s) of this run can't be shared by {towers} towers"
+    if layout == "hybrid":
+        dense = [layer for layer in architecture.layers if isinstance(layer, Dense)]
+        if not dense:
+            return "the network has no dense layer before its softmax"
+        for layer in dense:
+            if layer.units // towers % devices:
+                return (
+                    f"the {layer.units // towers:,} units of a tower in {layer.name} are not "
+                    f"divisible by the {devices} devices"
+                )
+    return ""
 
 
 def plan(config: ConfigDict, architecture: Architecture, records: int, data_classes: int) -> Plan:

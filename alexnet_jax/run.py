@@ -57,13 +57,15 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Ru
     before = checkpoint.newest_facts(workdir / "checkpoints")
     if before:
         configuration.check_same_run(facts["identity"], before["identity"], workdir)
-    mesh = meshes.make_mesh(config.parallel.model)
+    layout = config.parallel.layout
+    mesh = meshes.make_mesh(configuration.towers_apart(layout, architecture))
     terminal.say(summary.table(architecture, plan.classes))
     terminal.say(
         f"{len(training):,} training and {len(validation):,} validation images; "
         f"{plan.steps:,} steps of {config.batch} images are "
         f"{plan.steps / plan.steps_per_epoch:.4g} epochs; "
-        f"{mesh.size} device(s), data x model = {mesh.devices.shape[0]} x {mesh.devices.shape[1]}"
+        f"{mesh.size} device(s), layout {layout}, "
+        f"data x model = {mesh.devices.shape[0]} x {mesh.devices.shape[1]}"
     )
     steps = make_steps(config, plan, architecture, mesh)
     source = config.init.from_run
@@ -113,6 +115,7 @@ def make_steps(
         dtype=jnp.dtype(config.model.dtype),
         compute_dtype=jnp.dtype(config.model.compute_dtype),
         norm_every=config.log.every_steps,
+        split_dense=config.parallel.layout == "hybrid",
     )
 
 

@@ -30,7 +30,9 @@ def get_config() -> ConfigDict:
     model.dtype = "float32"  # of parameters; float64 needs JAX_ENABLE_X64=1
 
     parallel = config.parallel = ConfigDict()
-    parallel.model = 1  # devices the two towers are split over: 1 or 2 (section 3.2)
+    # How a step is divided over devices: "data" gives each its own rows, "towers" also one tower to
+    # each of two (section 3.2), "hybrid" splits the dense layers where "data" repeats them.
+    parallel.layout = "data"
 
     config.data = _data()
     config.optimizer = _optimizer()

@@ -11,7 +11,7 @@ from alexnet_jax.training.step import Augmentation, Preprocessing, Steps
 
 CLASSES, BATCH = 10, 4
 NARROW = {
-    "net145": NETWORKS["net145"].with_width(1 / 24),
+    "net145": NETWORKS["net145"].with_width(1 / 32),
     "quickstart": NETWORKS["quickstart"].with_width(1 / 4),
 }
 STORED = {"net145": 228, "quickstart": 32}
@@ -27,7 +27,9 @@ def make_mesh(data, model):
     return meshes.make_mesh(model, jax.devices()[: data * model])
 
 
-def make_steps(name, data, model, dtype="float32", seed=5, architecture=None, **augmentation):
+def make_steps(
+    name, data, model, dtype="float32", seed=5, architecture=None, split_dense=False, **augmentation
+):
     """Steps on a data x model mesh, with dropout, crops, flips and colour noise on."""
     architecture = architecture or NARROW[name]
     return Steps(
@@ -39,6 +41,7 @@ def make_steps(name, data, model, dtype="float32", seed=5, architecture=None, **
         seed=seed,
         dtype=jnp.dtype(dtype),
         compute_dtype=jnp.dtype(dtype),
+        split_dense=split_dense,
     )
 
 
@@ -65,9 +68,9 @@ def put(steps, *arrays):
     return tuple(meshes.put_rows(steps.mesh, BATCH, rows, array) for array in arrays)
 
 
-def run(name, data, model, count, dtype):
+def run(name, data, model, count, dtype, split_dense=False):
     """Loss, gradients and parameters (on the host) of each of `count` steps."""
-    steps = make_steps(name, data, model, dtype)
+    steps = make_steps(name, data, model, dtype, split_dense=split_dense)
     preprocessing = meshes.put_replicated(steps.mesh, preprocessing_of(name))
     state, train, gradients = steps.initial_state(), steps.training(), steps.gradients()
     history = []

@@ -120,7 +120,7 @@ def test_two_processes_end_with_the_result_of_one(tmp_path, devices, model):
             str(processes), sys.executable, "-m", "alexnet_jax.main",
             "--config=configs/quickstart.py:smoke", f"--workdir={workdir}",
             "--config.steps=10", "--config.model.dtype=float64",
-            "--config.model.compute_dtype=float64", f"--config.parallel.model={model}",
+            "--config.model.compute_dtype=float64", f"--config.parallel.layout={['data', 'towers'][model - 1]}",
             "--config.evaluate.every_steps=2", "--config.optimizer.schedule=plateau",
             "--config.optimizer.plateau.patience=1", "--config.optimizer.weights=((0,0.01),)",
             "--config.optimizer.biases=((0,0.02),)", "--config.log.pictures_every_steps=4",

@@ -49,7 +49,10 @@ def assert_one_sentence(done, sentence):
         (["--processes=2"], "needs --coordinator"),
         (["--config=configs/imagenet.py"], "add --config.data.path=DIR"),
         (["--config=configs/imagenet.py", "--config.data.path=nowhere"], "nowhere/train is not a"),
-        (["--config.parallel.model=2"], "parallel.model=2 does not divide the 1 device"),
+        (
+            ["--config.parallel.layout=towers"],
+            "1 device(s) of this run can't be shared by 2 towers",
+        ),
         (["--config.model.dtype=float64"], "float64 needs JAX_ENABLE_X64=1"),
         (["--config.model.network=alexnet"], "no network 'alexnet': did you mean bvlc_alexnet"),
         (["--config.init.from_run=nowhere"], "init.from_run=nowhere is not the folder of a run"),

@@ -19,6 +19,8 @@ from tests import miniature
 from tests.test_config import load
 
 MESHES = [(4, 1), (1, 2), (2, 2), (4, 2)]
+# Dense layers split over "data", also beside towers that are split over "model".
+HYBRID = [(2, 1, True), (4, 1, True), (2, 2, True)]
 
 
 @functools.cache
@@ -37,23 +39,23 @@ EVERY_CASE = [
     # The larger network takes minutes; the smaller one has the same kinds of layers.
     pytest.param(name, *mesh, marks=pytest.mark.slow) if name == "net145" else (name, *mesh)
     for name in miniature.NARROW
-    for mesh in MESHES
+    for mesh in [*((*mesh, False) for mesh in MESHES), *HYBRID]
 ]
 
 
-@pytest.mark.parametrize(("name", "data", "model"), EVERY_CASE)
-def test_ten_steps_agree_with_one_device_in_float64(float64, name, data, model):
+@pytest.mark.parametrize(("name", "data", "model", "split_dense"), EVERY_CASE)
+def test_ten_steps_agree_with_one_device_in_float64(float64, name, data, model, split_dense):
     expected = one_device(name, 10, "float64")
-    history = miniature.run(name, data, model, 10, "float64")
+    history = miniature.run(name, data, model, 10, "float64", split_dense)
     for ours, theirs in zip(history, expected, strict=True):
         assert_same(ours, theirs, 1e-12)
     losses = [float(step["loss"]) for step in expected]
     assert len(set(losses)) == 10
 
 
-@pytest.mark.parametrize(("name", "data", "model"), EVERY_CASE)
-def test_the_first_step_agrees_with_one_device_in_float32(name, data, model):
-    ours = miniature.run(name, data, model, 1, "float32")
+@pytest.mark.parametrize(("name", "data", "model", "split_dense"), EVERY_CASE)
+def test_the_first_step_agrees_with_one_device_in_float32(name, data, model, split_dense):
+    ours = miniature.run(name, data, model, 1, "float32", split_dense)
     assert_same(ours, one_device(name, 1, "float32"), 1e-5)
 
 

@@ -36,7 +36,8 @@ def test_every_config_takes_a_step(tmp_path, name, argument):
 @pytest.mark.parametrize(
     "change",
     [
-        {"parallel.model": 2},
+        {"parallel.layout": "towers"},
+        {"parallel.layout": "hybrid"},
         {"model.towers": 1},
         {"model.compute_dtype": "bfloat16"},
         {"data.mean": "channel"},

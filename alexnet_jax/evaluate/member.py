@@ -102,9 +102,10 @@ def prepare(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Termin
     config = config_of(facts)
     if choice.path is not None:
         config.data.path = choice.path
-    if jax.device_count() % config.parallel.model:
-        config.parallel.model = 1
     architecture = configuration.architecture_of(config)
+    if configuration.misfit(config.parallel.layout, architecture, jax.device_count()):
+        config.parallel.layout = "data"
+    split = configuration.towers_apart(config.parallel.layout, architecture)
     training = facts["data"]["training"]
     sources = dict(zip(SPLITS, runs.open_data(config, architecture), strict=True))
     if choice.split not in sources:
@@ -117,7 +118,7 @@ def prepare(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Termin
             f"{classes}: give the folder with the classes of its training by --path=DIR."
         )
     plan = configuration.plan(config, architecture, training["images"], len(source.classes))
-    config.batch = choice.batch or _shared(config.batch, config.parallel.model)
+    config.batch = choice.batch or _shared(config.batch, split)
     configuration.check(config, architecture, jax.device_count())
     trained_on = facts["data"][SPLITS[choice.split]]["fingerprint"]
     if source.fingerprint != trained_on:
@@ -129,7 +130,7 @@ def prepare(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Termin
         terminal.say(
             f"warning: {workdir} was trained without flips, but half of these views are flipped."
         )
-    mesh = meshes.make_mesh(config.parallel.model)
+    mesh = meshes.make_mesh(split)
     steps = runs.make_steps(config, plan, architecture, mesh)
     measured = _statistics(workdir)
     preprocessing = runs.make_preprocessing(config, architecture, measured, mesh)

@@ -52,9 +52,9 @@ class Dropout(_Elementwise):
             mask = jax.vmap(draw)(keys)
         return mask.reshape(-1, *shape)
 
-    def training(self, x: jax.Array, keys: jax.Array) -> jax.Array:
-        """What passes in training, row r with the mask of keys[r]."""
-        kept = jnp.where(self.mask(keys, x.shape[1:]), x, jnp.zeros((), x.dtype))
+    def training(self, x: jax.Array, mask: jax.Array) -> jax.Array:
+        """What passes in training, where `mask` is true."""
+        kept = jnp.where(mask, x, jnp.zeros((), x.dtype))
         return kept / jnp.asarray(self.keep, x.dtype) if self.scale_in_training else kept
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -4,6 +4,10 @@ Parameters have a leading tower axis, [towers, ...]; the softmax bias alone is s
 pass holds a Python list with the activations of the towers that live here: all of them on one
 device, or one each when it runs inside `jax.shard_map` with the tower axis split over the mesh
 axis "model". Towers meet in `Exchange` and `Output`, and in a norm that reaches across towers.
+
+Dense layers may be split too, by units over the mesh axis "data": then a device computes its units
+for the rows of all devices. `partition_specs` says how parameters lie; the forward pass sees it
+from their shapes.
 """
 
 import dataclasses
@@ -15,6 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec
 
+from alexnet_jax.model import meeting
 from alexnet_jax.model.layers import (
     AcrossMapNorm,
     Activation,
@@ -24,9 +29,9 @@ from alexnet_jax.model.layers import (
     Shape,
     Unweighted,
 )
+from alexnet_jax.model.meeting import DATA_AXIS, MODEL_AXIS, Held
 from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output, Weighted
 
-MODEL_AXIS = "model"
 Layer = Unweighted | Weighted | Output
 Parameters = dict[str, dict[str, jax.Array]]
 
@@ -126,7 +131,8 @@ class TowerNetwork(nnx.Module):
     """An architecture with its parameters, one `Weights` for each layer that has a name.
 
     Called with images [rows, side, side, channels], mean-subtracted, it gives logits
-    [rows, classes] in float32 or wider. `dropout_keys`, one typed key a row, switch training on.
+    [rows, classes] in float32 or wider. `dropout_keys`, one typed key a row, switch training on;
+    where dense layers are split they are those of all devices' rows.
     """
 
     def __init__(self, architecture: Architecture, classes: int, key: jax.Array, dtype=jnp.float32):
@@ -145,22 +151,28 @@ class TowerNetwork(nnx.Module):
         here = getattr(self, layers[-1].name).kernel.shape[0]
         first = jax.lax.axis_index(MODEL_AXIS) * here if here < towers else 0
         images = images.astype(dtype)
-        maps = [images] * here
+        maps, held = [images] * here, Held.ROWS
         for index, layer in enumerate(layers):
             match layer:
                 case Convolution() | LocallyConnected() | Dense():
                     own = self._weights(layer, dtype)
+                    if isinstance(layer, Dense) and own["bias"].shape[1] < layer.units // towers:
+                        maps, held = meeting.gather(maps, held), Held.UNITS
                     maps = [
                         layer(x, {kind: own[kind][tower] for kind in own}, images)
                         for tower, x in enumerate(maps)
                     ]
                 case Exchange():
-                    maps = exchange(maps, towers)
+                    if held is Held.UNITS:
+                        maps, held = meeting.gather(maps, held), Held.ALL
+                    maps = meeting.exchange(maps, towers)
                 case AcrossMapNorm(across_towers=True):
-                    maps = _share(layer(exchange(maps, towers)[0]), here, towers, first)
+                    joined = layer(meeting.exchange(maps, towers)[0])
+                    maps = meeting.share(joined, here, towers, first)
                 case Dropout() if dropout_keys is not None:
+                    keys = meeting.keys_of_rows(dropout_keys, len(maps[0]))
                     maps = [
-                        layer.training(x, _own_keys(dropout_keys, first + tower, index))
+                        layer.training(x, _mask(layer, x, keys, first + tower, index, held))
                         for tower, x in enumerate(maps)
                     ]
                 case Output():
@@ -169,6 +181,8 @@ class TowerNetwork(nnx.Module):
                         layer(x, own["kernel"][tower], first + tower, self.classes)
                         for tower, x in enumerate(maps)
                     )
+                    if held is Held.UNITS:
+                        partial = meeting.sum_to_rows(partial)
                     logits = jax.lax.psum(partial, MODEL_AXIS) if here < towers else partial
                     return logits + own["bias"].astype(logits.dtype)
                 case _:
@@ -180,27 +194,12 @@ class TowerNetwork(nnx.Module):
         return {kind: value.astype(dtype) for kind, value in parameters.items()}
 
 
-def exchange(maps: list[jax.Array], towers: int) -> list[jax.Array]:
-    """Give every tower here the maps of all towers, tower 1 first (paper section 3.2, Figure 2)."""
-    if len(maps) < towers:
-        joined = jax.lax.all_gather(maps[0], MODEL_AXIS, axis=maps[0].ndim - 1, tiled=True)
-    else:
-        joined = jnp.concatenate(maps, axis=-1)
-    return [joined] * len(maps)
-
-
-def _share(joined: jax.Array, here: int, towers: int, first) -> list[jax.Array]:
-    """The towers' own maps out of the maps of all towers."""
-    own = joined.shape[-1] // towers
-    return [
-        jax.lax.dynamic_slice_in_dim(joined, (first + tower) * own, own, axis=joined.ndim - 1)
-        for tower in range(here)
-    ]
-
-
-def _own_keys(keys: jax.Array, tower, index: int) -> jax.Array:
-    """Keys of the rows for one tower and layer."""
-    return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, tower), index))(keys)
+def _mask(layer: Dropout, x: jax.Array, keys: jax.Array, tower, index: int, held: Held):
+    """The mask of `x`, drawn from the keys of its rows for one tower and layer."""
+    own = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, tower), index))(keys)
+    devices = jax.lax.axis_size(DATA_AXIS) if held is Held.UNITS else 1
+    mask = layer.mask(own, (*x.shape[1:-1], x.shape[-1] * devices))
+    return meeting.own_part(mask, x.shape[-1])
 
 
 def create(architecture: Architecture, classes: int, key: jax.Array, dtype=jnp.float32):
@@ -222,13 +221,33 @@ def apply(
     return nnx.merge(graph, parameters)(images, dropout_keys, dtype)
 
 
-def partition_specs(architecture: Architecture, split_towers: bool) -> dict:
-    """How parameters lie on a mesh: the tower axis over "model" if split, everything else whole."""
-    own = PartitionSpec(MODEL_AXIS) if split_towers else PartitionSpec()
-    output = architecture.layers[-1].name
+def partition_specs(
+    architecture: Architecture, split_towers: bool, split_dense: bool = False
+) -> dict:
+    """How parameters lie on a mesh, {layer: {kind: PartitionSpec}}.
+
+    The tower axis lies over "model" if towers are split. If dense layers are, their units lie over
+    "data", and so do the inputs of the softmax layer. All else is on every device.
+    """
+    model = MODEL_AXIS if split_towers else None
+    specs = {}
+    for layer in architecture.layers:
+        match layer:
+            case Dense() if split_dense:
+                units = {"kernel": (model, None, DATA_AXIS), "bias": (model, DATA_AXIS)}
+                specs[layer.name] = units
+            case Output():
+                inputs = DATA_AXIS if split_dense else None
+                specs[layer.name] = {"kernel": (model, inputs), "bias": ()}
+            case Convolution() | LocallyConnected() | Dense():
+                kinds = architecture.parameter_shapes(architecture.classes)[layer.name]
+                specs[layer.name] = dict.fromkeys(kinds, (model,))
     return {
-        layer: {
-            kind: PartitionSpec() if (layer, kind) == (output, "bias") else own for kind in kinds
-        }
-        for layer, kinds in architecture.parameter_shapes(architecture.classes).items()
+        layer: {kind: _spec(axes) for kind, axes in kinds.items()} for layer, kinds in specs.items()
     }
+
+
+def _spec(axes: tuple[str | None, ...]) -> PartitionSpec:
+    while axes and axes[-1] is None:
+        axes = axes[:-1]
+    return PartitionSpec(*axes)

@@ -43,12 +43,15 @@ class RowKeys:
         """For the colour noise."""
         return self._keys(_COLOUR, 1)
 
-    def dropout(self) -> jax.Array:
+    def dropout(self, of_all_devices: bool = False) -> jax.Array:
         """For the dropout masks; the network folds in the tower and the layer."""
-        return self._keys(_DROPOUT, 1)
+        return self._keys(_DROPOUT, 1, of_all_devices)
 
-    def _keys(self, purpose: int, shared_by: int) -> jax.Array:
-        first = jax.lax.axis_index(DATA_AXIS) * self.rows
-        rows = (first + jnp.arange(self.rows)) // shared_by
+    def _keys(self, purpose: int, shared_by: int, of_all_devices: bool = False) -> jax.Array:
+        if of_all_devices:
+            first, count = 0, self.rows * jax.lax.axis_size(DATA_AXIS)
+        else:
+            first, count = jax.lax.axis_index(DATA_AXIS) * self.rows, self.rows
+        rows = (first + jnp.arange(count)) // shared_by
         key = jax.random.fold_in(jax.random.fold_in(root_key(self.seed), self.step), purpose)
         return jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)

@@ -5,6 +5,7 @@ only communication is what is written here and in the network: the towers' excha
 the sum of gradients and scores over "data".
 """
 
+import collections
 import dataclasses
 import functools
 from typing import NamedTuple
@@ -28,7 +29,7 @@ from alexnet_jax.training import optimizer as optimizers
 from alexnet_jax.training import scores
 from alexnet_jax.training.randomness import RowKeys, root_key
 
-ROWS, OWN_TOWER, WHOLE = PartitionSpec(DATA_AXIS), PartitionSpec(MODEL_AXIS), PartitionSpec()
+ROWS, WHOLE = PartitionSpec(DATA_AXIS), PartitionSpec()
 
 
 class TrainState(NamedTuple):
@@ -83,7 +84,8 @@ class Steps:
 
     `dtype` is that of parameters and preprocessing (float32; float64 for proofs), `compute_dtype`
     that of activations (float32 or bfloat16). Logits and loss are at least float32. The norm of the
-    gradient is measured at every `norm_every`-th step, since it costs a pass over all of it.
+    gradient is measured at every `norm_every`-th step, since it costs a pass over all of it. With
+    `split_dense` the dense layers are split over "data"; see network.partition_specs.
     """
 
     architecture: network.Architecture
@@ -95,6 +97,7 @@ class Steps:
     dtype: jnp.dtype = jnp.dtype("float32")
     compute_dtype: jnp.dtype = jnp.dtype("float32")
     norm_every: int = 1
+    split_dense: bool = False
 
     def initial_state(self) -> TrainState:
         """Parameters drawn from the seed; each device draws only what it holds."""
@@ -187,22 +190,23 @@ class Steps:
         batch = len(images) * self.mesh.shape[DATA_AXIS]
 
         def mean_loss(parameters):
-            logits = self._logits(parameters, inputs, keys.dropout())
+            logits = self._logits(parameters, inputs, keys.dropout(self.split_dense))
             losses, sums = scores.score(logits, labels)
             return losses.sum() / batch, sums
 
-        # Parameters are equal along "data", so shard_map sums their gradients over it.
+        # shard_map sums the gradients of parameters that are equal along "data" over it.
         gradients, sums = jax.grad(mean_loss, has_aux=True)(state.parameters)
         return gradients, jax.lax.psum(sums, DATA_AXIS)
 
     def _norm(self, gradients: network.Parameters) -> jax.Array:
-        """Length of the gradient over all towers."""
-        specs = self._parameter_specs()
-        total = {True: 0.0, False: 0.0}
+        """Length of the gradient over all devices' parts."""
+        specs, total = self._parameter_specs(), collections.defaultdict(float)
         for layer, kinds in gradients.items():
             for kind, gradient in kinds.items():
-                total[specs[layer][kind] == OWN_TOWER] += jnp.square(gradient).sum()
-        return jnp.sqrt(jax.lax.psum(total[True], MODEL_AXIS) + total[False])
+                axes = tuple(axis for axis in specs[layer][kind] if axis is not None)
+                total[axes] += jnp.square(gradient).sum()
+        sums = (jax.lax.psum(part, axes) if axes else part for axes, part in total.items())
+        return jnp.sqrt(sum(sums))
 
     def _views(self, step, images, preprocessing: Preprocessing):
         keys = RowKeys(self.seed, step, len(images), self.augmentation.shared_by)
@@ -272,7 +276,8 @@ class Steps:
         )
 
     def _parameter_specs(self) -> dict:
-        return network.partition_specs(self.architecture, self.mesh.shape[MODEL_AXIS] > 1)
+        split_towers = self.mesh.shape[MODEL_AXIS] > 1
+        return network.partition_specs(self.architecture, split_towers, self.split_dense)
 
     def _state_specs(self) -> TrainState:
         parameters = self._parameter_specs()
