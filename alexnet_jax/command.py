@@ -48,21 +48,31 @@ def in_processes(action: Callable[[], None]) -> None:
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)
-    from alexnet_jax.parallel import processes
+    from alexnet_jax.parallel import cluster, processes
 
     given = flags.FLAGS
-    processes.initialize(given.coordinator, given.processes, given.process)
-    with processes.ending_together():
+    member = cluster.membership(
+        given.cluster, given.coordinator, given.processes, given.process, os.environ
+    )
+    with processes.together(member, given.join_seconds):
         action()
 
 
 def _define_process_flags() -> None:
     variables = os.environ.get
     flags.DEFINE_string(
-        "coordinator", variables("COORDINATOR_ADDRESS"), "host:port of process 0, for several."
+        "coordinator", variables("COORDINATOR_ADDRESS"), "HOST:PORT of process 0, for several."
     )
     flags.DEFINE_integer("processes", variables("NUM_PROCESSES"), "How many processes there are.")
     flags.DEFINE_integer("process", variables("PROCESS_ID"), "Which of them this is, from 0.")
+    flags.DEFINE_string(
+        "cluster",
+        variables("ALEXNET_CLUSTER", "auto"),
+        "Where what these don't say is found: auto, none, slurm, openmpi, kubernetes or tpu.",
+    )
+    flags.DEFINE_float(
+        "join_seconds", variables("JOIN_SECONDS", 100.0), "How long to wait for all to start."
+    )
 
 
 def _sentence(error: BaseException) -> str:

@@ -1,6 +1,8 @@
-"""The one exception whose message is meant for the person at the terminal."""
+"""The one exception whose message is meant for the person at the terminal, and exit codes."""
 
 EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # by Ctrl-C
+EXIT_PEER_LOST = 3  # another process of the run ended, failed or is silent
 
 
 class UserError(Exception):

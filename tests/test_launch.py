@@ -68,11 +68,11 @@ SEEN = """
 import sys
 from alexnet_jax.parallel import platform; platform.configure()
 import json, os, numpy as np
-from alexnet_jax.parallel import mesh, processes
-processes.initialize(os.environ["COORDINATOR_ADDRESS"], int(os.environ["NUM_PROCESSES"]),
-                     int(os.environ["PROCESS_ID"]))
-from alexnet_jax.data import sources, stream
-with processes.ending_together():
+from alexnet_jax.parallel import cluster, mesh, processes
+member = cluster.membership("none", os.environ["COORDINATOR_ADDRESS"],
+    int(os.environ["NUM_PROCESSES"]), int(os.environ["PROCESS_ID"]), os.environ)
+with processes.together(member, 60):
+    from alexnet_jax.data import sources, stream
     source, grid = sources.Digits("train", 32, 3), mesh.make_mesh(int(sys.argv[1]))
     rows = mesh.process_rows(grid, 16)
     batches = stream.training_batches(source, 3, 16, rows, 5, 8, 2, 2)
@@ -107,20 +107,20 @@ def test_two_processes_see_disjoint_rows_whose_union_is_the_batch_of_one():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("devices", "model"),
-    [("1", 1), ("1", 2), ("2", 2)],
+    ("devices", "layout"),
+    [("1", "data"), ("1", "towers"), ("2", "towers")],
     ids=["data 2", "towers on two processes", "data 2 x towers 2"],
 )
-def test_two_processes_end_with_the_result_of_one(tmp_path, devices, model):
+def test_two_processes_end_with_the_result_of_one(tmp_path, devices, layout):
     """Ten steps of quickstart in float64: statistics, evaluation, plateau rule and pictures too."""
 
-    def train(processes, devices, model):
-        workdir = tmp_path / f"{processes}-{devices}-{model}"
+    def train(processes, devices, layout):
+        workdir = tmp_path / f"{processes}-{devices}-{layout}"
         done = launch(
             str(processes), sys.executable, "-m", "alexnet_jax.main",
             "--config=configs/quickstart.py:smoke", f"--workdir={workdir}",
             "--config.steps=10", "--config.model.dtype=float64",
-            "--config.model.compute_dtype=float64", f"--config.parallel.layout={['data', 'towers'][model - 1]}",
+            "--config.model.compute_dtype=float64", f"--config.parallel.layout={layout}",
             "--config.evaluate.every_steps=2", "--config.optimizer.schedule=plateau",
             "--config.optimizer.plateau.patience=1", "--config.optimizer.weights=((0,0.01),)",
             "--config.optimizer.biases=((0,0.02),)", "--config.log.pictures_every_steps=4",
@@ -131,10 +131,10 @@ def test_two_processes_end_with_the_result_of_one(tmp_path, devices, model):
         lines = (workdir / "metrics.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
 
-    one = train(1, "1", 1)
+    one = train(1, "1", "data")
     assert one[0]["learning_rate"] == {"weights": 0.01, "biases": 0.02}
     assert one[-2]["learning_rate"]["weights"] < 0.005, "the plateau rule had nothing to do"
-    for ours, theirs in zip(train(2, devices, model), one, strict=True):
+    for ours, theirs in zip(train(2, devices, layout), one, strict=True):
         assert ours.get("learning_rate") == theirs.get("learning_rate")
         assert (ours["step"], ours["split"]) == (theirs["step"], theirs["split"])
         assert (ours["images"], ours["top1_error"]) == (theirs["images"], theirs["top1_error"])

@@ -1,24 +1,46 @@
 """The mesh ("data", "model"): rows of the batch over "data", towers over "model"."""
 
+import collections
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from alexnet_jax.errors import UserError
+from alexnet_jax.parallel import processes
 
 DATA_AXIS, MODEL_AXIS = "data", "model"
 
 
 def make_mesh(model: int, devices: list[jax.Device] | None = None) -> Mesh:
-    """All devices (or those given) as [len / model, model]; neighbours hold the two towers."""
+    """All devices (or those given) as [len / model, model]; all processes must call it.
+
+    Neighbours on one host hold the towers, which exchange more in a step than rows do.
+    """
     devices = jax.devices() if devices is None else devices
-    if len(devices) % model:
-        raise UserError(
-            f"parallel.model={model} does not divide the {len(devices)} devices: "
-            "use 1, or a number of devices that it divides."
-        )
-    grid = np.asarray(devices).reshape(-1, model)
+    several = model > 1 and jax.process_count() > 1
+    grid = arrange(devices, model, processes.nodes() if several else [0] * jax.process_count())
     return Mesh(grid, (DATA_AXIS, MODEL_AXIS), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def arrange(devices: Sequence[jax.Device], model: int, nodes: Sequence[int]) -> np.ndarray:
+    """Devices as [len / model, model] with each row on one host; `nodes` are those of processes.
+
+    UserError where a host's devices can't be divided so.
+    """
+    on_node = collections.defaultdict(list)
+    for device in sorted(devices, key=lambda device: (device.process_index, device.id)):
+        on_node[nodes[device.process_index]].append(device)
+    for own in on_node.values():
+        if len(own) % model:
+            ranks = sorted({device.process_index for device in own})
+            raise UserError(
+                f"The layout puts {model} towers on {model} devices of one host, but the host of "
+                f"process {', '.join(map(str, ranks))} has {len(own)}: use the layout 'data'."
+            )
+    ordered = [device for node in sorted(on_node) for device in on_node[node]]
+    return np.array(ordered, dtype=object).reshape(-1, model)
 
 
 def rows_sharding(mesh: Mesh) -> NamedSharding:

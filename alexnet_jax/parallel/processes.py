@@ -1,8 +1,11 @@
 """Starting, counting and ending the processes of one run (JAX's own distributed runtime)."""
 
 import contextlib
+import hashlib
 import os
+import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 
@@ -10,36 +13,112 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import EXIT_INTERRUPTED, EXIT_PEER_LOST, EXIT_USER_ERROR, UserError
+from alexnet_jax.parallel.cluster import Membership
+from alexnet_jax.parallel.peers import PeerLost, Peers
 
-# A peer that stops answering ends the run after this; the default waits 100 and 300 seconds.
-TIMEOUT_SECONDS = 30
+# jax's runtime waits longer for a silent process than the peers do, since it can't name it.
+RUNTIME_SECONDS = 60
+# How long a failing process waits whether it fails because another one was lost.
+LOSS_SECONDS = 2.0
+TPU_PORT = 8483  # the one after that of jax's coordinator on Cloud TPU
 
 
-def initialize(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Join a run of several processes; nothing to do when no coordinator is given.
+@contextlib.contextmanager
+def together(member: Membership | None, join_seconds: float) -> Iterator[None]:
+    """Join the other processes and run the body, so that its end is the end of all of them.
 
-    `coordinator` is host:port of process 0; raises UserError when only some of the three are given.
+    A process that fails tells the others and leaves at once: waiting for it, they would hang until
+    jax's barrier times out, and then blame the wrong one. With one process nothing is done.
     """
-    given = [value is not None for value in (coordinator, processes, process)]
-    if not any(given):
+    if member is None:
+        yield
         return
-    if not all(given):
+    peers = None
+    try:
+        if member.coordinator is not None:
+            peers = _met(member, join_seconds)
+        _initialize(member, join_seconds)
+        if peers is None:
+            peers = _met_after_start(join_seconds)
+        yield
+    except BaseException as error:
+        _leave(error, peers)
+    jax.distributed.shutdown()
+    peers.close()
+
+
+def _met(member: Membership, join_seconds: float) -> Peers:
+    """Connections to the peers, on the port after the coordinator's."""
+    host, _, port = member.coordinator.rpartition(":")
+    if member.process == 0:  # jax ends with a segmentation fault if its port is taken
+        _check_free(int(port))
+    host = host.strip("[]")
+    return Peers(host, int(port) + 1, member.process, member.processes, join_seconds)
+
+
+def _check_free(port: int) -> None:
+    try:
+        socket.create_server(("", port)).close()
+    except OSError as error:
         raise UserError(
-            "A run of several processes needs --coordinator, --processes and --process together "
-            "(or COORDINATOR_ADDRESS, NUM_PROCESSES and PROCESS_ID in the environment)."
-        )
-    if not 0 <= process < processes:
-        raise UserError(
-            f"--process={process} must be at least 0 and below --processes={processes}."
-        )
+            f"Port {port} of this host can't be used ({error.strerror}): choose another one in "
+            "--coordinator, or end what runs there."
+        ) from error
+
+
+def _initialize(member: Membership, join_seconds: float) -> None:
+    known = member.coordinator is not None
     jax.distributed.initialize(
-        coordinator,
-        processes,
-        process,
-        heartbeat_timeout_seconds=TIMEOUT_SECONDS,
-        shutdown_timeout_seconds=TIMEOUT_SECONDS,
+        member.coordinator,
+        member.processes,
+        member.process,
+        local_device_ids=member.devices,
+        cluster_detection_method="deactivate" if known else None,
+        initialization_timeout=int(join_seconds),
+        heartbeat_timeout_seconds=RUNTIME_SECONDS,
+        shutdown_timeout_seconds=RUNTIME_SECONDS,
     )
+
+
+def _met_after_start(join_seconds: float) -> Peers:
+    """Connections to the peers where only jax knew the processes, as on Cloud TPU."""
+    address = np.zeros(4, np.uint8)
+    if is_lead():
+        text = socket.gethostbyname(socket.gethostname())
+        address = np.frombuffer(socket.inet_aton(text), np.uint8)
+    address = np.asarray(multihost_utils.broadcast_one_to_all(address))
+    host = socket.inet_ntoa(address.tobytes())
+    return Peers(host, TPU_PORT, jax.process_index(), jax.process_count(), join_seconds)
+
+
+def _leave(error: BaseException, peers: Peers | None) -> None:
+    """Say why, tell the others and end this process."""
+    sentence, code = str(error), EXIT_USER_ERROR
+    if isinstance(error, PeerLost):
+        code = EXIT_PEER_LOST
+    elif isinstance(error, KeyboardInterrupt):
+        sentence, code = "interrupted", EXIT_INTERRUPTED
+    elif not isinstance(error, UserError):
+        # A collective fails when a peer is lost; then the thread of `peers` ends this process.
+        time.sleep(LOSS_SECONDS)
+        traceback.print_exception(error)
+        sentence, code = f"{type(error).__name__}: {error}".split("\n")[0], 1
+    if peers is not None:
+        peers.failed(sentence)
+    sys.stdout.flush()
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    os._exit(code)
+
+
+def nodes() -> np.ndarray:
+    """For each process the number of the host it is on, counted as they appear; all call it."""
+    digest = hashlib.sha256(socket.gethostname().encode()).digest()[:8]
+    names = np.asarray(multihost_utils.process_allgather(np.frombuffer(digest, np.uint32)))
+    _, first, number = np.unique(
+        names.reshape(jax.process_count(), 2), axis=0, return_index=True, return_inverse=True
+    )
+    return np.argsort(np.argsort(first))[number.ravel()]
 
 
 def is_lead() -> bool:
@@ -62,26 +141,3 @@ def to_host(array: jax.Array) -> np.ndarray:
     if not array.is_fully_addressable:
         array = multihost_utils.process_allgather(array, tiled=True)
     return np.asarray(array)
-
-
-@contextlib.contextmanager
-def ending_together() -> Iterator[None]:
-    """Run the body so that its end, good or bad, is the end of all processes.
-
-    A process that fails leaves at once: waiting peers would otherwise hang until the shutdown
-    barrier times out, and then blame the wrong process. With one process nothing is changed.
-    """
-    try:
-        yield
-    except BaseException as error:
-        if jax.process_count() == 1:
-            raise
-        if isinstance(error, UserError):
-            print(f"error: {error}", file=sys.stderr)
-        else:
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(2 if isinstance(error, UserError) else 1)
-    if jax.process_count() > 1:
-        jax.distributed.shutdown()
