@@ -9,16 +9,19 @@ from collections.abc import Callable
 
 from absl import flags
 
-from alexnet_jax.errors import EXIT_USER_ERROR, UserError
+from alexnet_jax.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
 
 
 def answer(action: Callable[[], None]) -> None:
-    """Run a command; a UserError becomes one sentence and exit code 2."""
+    """Run a command; a UserError becomes one sentence and exit code 2, Preempted code 75."""
     try:
         action()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(EXIT_USER_ERROR)
+    except Preempted as notice:
+        print(notice, file=sys.stderr, flush=True)
+        sys.exit(EXIT_PREEMPTED)
 
 
 def parse(argv: list[str], usage: str, define: Callable[[], None], hint: str = "") -> None:
@@ -40,8 +43,11 @@ def parse(argv: list[str], usage: str, define: Callable[[], None], hint: str = "
         raise UserError(f"'{rest[0]}' was not understood: flags look like --name=value.")
 
 
-def in_processes(action: Callable[[], None]) -> None:
-    """Set up XLA, join the other processes if there are any, and run `action` in all of them."""
+def in_processes(action: Callable[[], None], saves: bool = False) -> None:
+    """Set up XLA, join the other processes if there are any, and run `action` in all of them.
+
+    If it `saves` its state when it is asked to end, SIGTERM does not end it at once.
+    """
     from alexnet_jax.parallel import platform
 
     platform.configure()
@@ -54,7 +60,7 @@ def in_processes(action: Callable[[], None]) -> None:
     member = cluster.membership(
         given.cluster, given.coordinator, given.processes, given.process, os.environ
     )
-    with processes.together(member, given.join_seconds):
+    with processes.together(member, given.join_seconds, saves):
         action()
 
 

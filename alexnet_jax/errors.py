@@ -3,7 +3,12 @@
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # by Ctrl-C
 EXIT_PEER_LOST = 3  # another process of the run ended, failed or is silent
+EXIT_PREEMPTED = 75  # SIGTERM came and a checkpoint was saved: the same command goes on
 
 
 class UserError(Exception):
     """A mistake in a command, a config or the data: one sentence that names it and the remedy."""
+
+
+class Preempted(Exception):
+    """All processes saved their state and end since one was asked to; the text says where."""

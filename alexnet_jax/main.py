@@ -44,7 +44,7 @@ def _run(config: ConfigDict) -> None:
 
         train_and_evaluate(config, pathlib.Path(flags.FLAGS.workdir or f"runs/{config.name}"))
 
-    command.in_processes(train)
+    command.in_processes(train, saves=True)
 
 
 def _check_config_exists(argv: list[str]) -> None:

@@ -10,10 +10,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.data import stream
+from alexnet_jax.errors import Preempted
 from alexnet_jax.evaluate.split import Evaluator
 from alexnet_jax.model.weighted import Convolution
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel import processes
+from alexnet_jax.parallel.preemption import Notice
 from alexnet_jax.run import Run, claimed, prepare
 from alexnet_jax.terminal import Terminal
 from alexnet_jax.training import metrics, optimizer, pictures, report, scores
@@ -89,7 +91,7 @@ def train(
     telling = report.Report(plan.steps, plan.steps_per_epoch, batch_size, terminal, log)
     log.write_config(progress.step, *described(run))
     began = time.perf_counter() - progress.seconds
-    with Stopwatch() as watch:
+    with Stopwatch() as watch, Notice() as notice:
         batches = watch.batches(device_batches(run, progress.step))
         for step, (images, labels, bad) in enumerate(batches, start=progress.step + 1):
             state, loss = run.train_step(state, images, labels, run.preprocessing)
@@ -114,12 +116,19 @@ def train(
             if evaluated:
                 with watch.paused():
                     state = evaluate_split(run, state, progress, step, telling)
-            if evaluated or plan.checkpoint.due(step) or plan.keep_for_good.due(step):
+            stopping = not last and notice.reached(step)
+            due = evaluated or plan.checkpoint.due(step) or plan.keep_for_good.due(step)
+            if due or stopping:
                 with watch.paused():
                     progress.step, progress.seconds = step, time.perf_counter() - began
                     error = progress.validation["top1_error"] if evaluated else None
                     facts = run.facts | {"progress": dataclasses.asdict(progress)}
                     checkpoints.save(step, state, facts, error)
+            if stopping:
+                raise Preempted(
+                    f"Stopped by SIGTERM after step {step:,} of {plan.steps:,}, which is saved: "
+                    "the same command goes on."
+                )
     return state, progress
 
 

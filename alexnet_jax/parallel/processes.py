@@ -13,7 +13,13 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from alexnet_jax.errors import EXIT_INTERRUPTED, EXIT_PEER_LOST, EXIT_USER_ERROR, UserError
+from alexnet_jax.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_PEER_LOST,
+    EXIT_USER_ERROR,
+    Preempted,
+    UserError,
+)
 from alexnet_jax.parallel.cluster import Membership
 from alexnet_jax.parallel.peers import PeerLost, Peers
 
@@ -25,16 +31,18 @@ TPU_PORT = 8483  # the one after that of jax's coordinator on Cloud TPU
 
 
 @contextlib.contextmanager
-def together(member: Membership | None, join_seconds: float) -> Iterator[None]:
+def together(member: Membership | None, join_seconds: float, saves: bool = False) -> Iterator[None]:
     """Join the other processes and run the body, so that its end is the end of all of them.
 
     A process that fails tells the others and leaves at once: waiting for it, they would hang until
-    jax's barrier times out, and then blame the wrong one. With one process nothing is done.
+    jax's barrier times out, and then blame the wrong one. With one process nothing is done. If the
+    body `saves` its state on SIGTERM, jax's runtime catches the signal (preemption.Notice).
     """
     if member is None:
         yield
         return
-    peers = None
+    jax.config.update("jax_enable_preemption_service", saves)
+    peers, preempted = None, None
     try:
         if member.coordinator is not None:
             peers = _met(member, join_seconds)
@@ -42,10 +50,14 @@ def together(member: Membership | None, join_seconds: float) -> Iterator[None]:
         if peers is None:
             peers = _met_after_start(join_seconds)
         yield
+    except Preempted as notice:
+        preempted = notice
     except BaseException as error:
         _leave(error, peers)
     jax.distributed.shutdown()
     peers.close()
+    if preempted is not None:
+        raise preempted
 
 
 def _met(member: Membership, join_seconds: float) -> Peers:
