@@ -96,13 +96,18 @@ class Peers:
             while len(self._peers) < self._count - 1:
                 listener.settimeout(max(0.01, deadline - time.monotonic()))
                 try:
-                    connection, address = listener.accept()
+                    self._greet(listener.accept()[0])
                 except TimeoutError:
-                    raise self._missing(join_seconds) from None
-                self._greet(connection, address[0])
+                    raise self._give_up(self._missing(join_seconds)) from None
         self._tell({"start": True})
 
-    def _greet(self, connection: socket.socket, address: str) -> None:
+    def _give_up(self, error: Exception) -> Exception:
+        """Tell those who have come why there will be no run."""
+        self._tell({"failed": str(error)})
+        self._close()
+        return error
+
+    def _greet(self, connection: socket.socket) -> None:
         """Take one peer in, or tell it why not."""
         peer = _Peer(connection)
         try:
@@ -122,22 +127,21 @@ class Peers:
         if refusal:
             _send(connection, {"refused": refusal})
             connection.close()
-            raise UserError(
-                f"The process on {where} at {address} cannot join as process {rank}: {refusal}. "
+            error = UserError(
+                f"The process on {where} can't join as process {rank}: {refusal}. "
                 "Each needs the same --processes and its own --process."
             )
+            raise self._give_up(error)
         peer.rank, peer.where = rank, where
         self._peers[rank] = peer
 
     def _missing(self, join_seconds: float) -> PeerLost:
         missing = [rank for rank in range(1, self._count) if rank not in self._peers]
         named = ", ".join(map(str, missing[:8])) + ", ..." * (len(missing) > 8)
-        sentence = (
+        return PeerLost(
             f"{len(missing)} of {self._count} processes did not come within {join_seconds:g} s: "
             f"{named}. See what they printed, or wait longer with --join_seconds."
         )
-        self._tell({"failed": sentence})
-        return PeerLost(sentence)
 
     def _join(self, host: str, port: int, deadline: float, join_seconds: float) -> None:
         hello = {"rank": self._rank, "count": self._count, "pid": os.getpid()}

@@ -10,8 +10,8 @@ from jax.experimental import multihost_utils
 class Notice:
     """Whether SIGTERM has come, agreed on by all processes; use as a context manager.
 
-    With several processes jax's runtime catches the signal. With one, a second SIGTERM ends the
-    process at once.
+    With several processes jax's runtime catches the signal, if its preemption service is on. With
+    one process a second SIGTERM ends it at once.
     """
 
     def __init__(self):
@@ -29,7 +29,7 @@ class Notice:
 
     def reached(self, step: int) -> bool:
         """Whether to stop after this step; all processes ask after every step."""
-        if jax.process_count() > 1:
+        if jax.process_count() > 1 and jax.config.jax_enable_preemption_service:
             return multihost_utils.reached_preemption_sync_point(step)
         return self._came
 
