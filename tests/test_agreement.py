@@ -33,8 +33,9 @@ def runs(tmp_path_factory):
     @functools.cache
     def run(processes, devices):
         folder = tmp_path_factory.mktemp(f"{processes}x{devices}")
+        program = [sys.executable, "-m", "tests.agreeing", folder]
         done = subprocess.run(
-            [ROOT / "launch/local.sh", str(processes), sys.executable, "-m", "tests.agreeing", folder],
+            [ROOT / "launch/local.sh", str(processes), *program],
             cwd=ROOT, env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
