@@ -95,7 +95,8 @@ def test_a_killed_or_stopped_process_ends_the_other(tmp_path, number, lost):
 
 @pytest.mark.slow
 def test_an_exception_in_one_process_ends_all_and_is_told(tmp_path):
-    with Processes(tmp_path, 3, programs={1: FAILING}) as processes:
+    options = ["--config.batch=48"]
+    with Processes(tmp_path, 3, options, programs={1: FAILING}) as processes:
         assert processes.end(1) == 1
         assert "ValueError" in processes.output(1)
         assert "Traceback" in processes.output(1)
