@@ -21,11 +21,12 @@ GROUPS = re.compile(r"replica_groups=(\{\{.*?\}\}|\[[\d,]+\]<=\[[\d,]+\](?:T\([\
 ARRAY = re.compile(r"(?:f|s|u|bf|pred)\d*\[([\d,]*)\]")
 
 
-def net145_steps(data, model):
+def net145_steps(data, model, split_dense=False):
     """Full-size net 145; compiling it runs nothing."""
     steps = miniature.make_steps("net145", data, model, architecture=NETWORKS["net145"])
     return Steps(**{f: getattr(steps, f) for f in ("architecture", "optimizer", "mesh", "seed")},
-                 classes=CLASSES, augmentation=Augmentation(crop=224))  # fmt: skip
+                 classes=CLASSES, augmentation=Augmentation(crop=224),
+                 split_dense=split_dense)  # fmt: skip
 
 
 def collectives(steps, size):
@@ -108,6 +109,24 @@ def test_net145_on_2x2_sends_only_what_the_two_gpus_did():
     assert axes["model"]["reduce-scatter"] == collections.Counter(images * n // 2 for n in gathered)
     # A gather's result is what both towers sent together; each tower sends its partial logits.
     assert sum(gathered) + 2 * CLASSES == 58_576
+
+
+def test_net145_in_the_hybrid_layout_never_sends_a_dense_gradient():
+    steps = net145_steps(4, 1, split_dense=True)
+    axes = by_axis(collectives(steps, 256), 4, 1)
+    assert set(axes) == {"data"}
+    assert set(axes["data"]) == {"all-gather", "reduce-scatter", "all-reduce"}
+    # The input of fc6, one for both towers, and fc6 of each tower, of the images of all devices;
+    # back, the gradient of all logits.
+    gathered = [BATCH * 6 * 6 * 256, BATCH * 2048, BATCH * 2048]
+    assert axes["data"]["all-gather"] == collections.Counter([*gathered, BATCH * CLASSES])
+    # What is scattered: the partial logits, and back the gradients of what was gathered.
+    scattered = [n // 4 for n in (BATCH * CLASSES, *gathered)]
+    assert axes["data"]["reduce-scatter"] == collections.Counter(scattered)
+    # Weights and biases of conv1 to conv5, 3% of all, and the biases of the softmax.
+    convolutions = 34_944 + 307_456 + 885_120 + 663_936 + 442_624
+    reduced = values(axes["data"]["all-reduce"])
+    assert reduced == convolutions + CLASSES + values(SCORES) + values(NORM)
 
 
 @pytest.mark.parametrize("name", ["net145", "quickstart"])
