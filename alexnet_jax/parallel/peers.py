@@ -23,7 +23,8 @@ from collections.abc import Callable
 from alexnet_jax.errors import EXIT_PEER_LOST, UserError
 
 HEARTBEAT_SECONDS = 1.0
-SILENCE_SECONDS = 25.0
+# Long enough for imports from a slow disk, which hold Python's lock.
+SILENCE_SECONDS = 60.0
 
 
 class PeerLost(Exception):

@@ -24,7 +24,7 @@ from alexnet_jax.parallel.cluster import Membership
 from alexnet_jax.parallel.peers import PeerLost, Peers
 
 # jax's runtime waits longer for a silent process than the peers do, since it can't name it.
-RUNTIME_SECONDS = 60
+RUNTIME_SECONDS = 100
 # How long a failing process waits whether it fails because another one was lost.
 LOSS_SECONDS = 2.0
 TPU_PORT = 8483  # the one after that of jax's coordinator on Cloud TPU
