@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # What the launchers do alike: local.sh, ssh.sh, remote.sh and tpu_vm.sh source it.
 #
 # A launcher keeps the pids of its children in `pids`, by rank, and their names for people in

@@ -14,6 +14,7 @@ DRY_RUN=${DRY_RUN:-0}  # 1 prints the commands and starts nothing
 # noticed it, and its exit code is returned (137 for one that had to be killed). Tried on bash 5.2.
 
 set -u
+# shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 if [ $# -lt 2 ] || ! [[ $1 =~ ^[1-9][0-9]*$ ]]; then
   echo "usage: launch/local.sh N COMMAND...   (N is the number of processes)" >&2
@@ -60,7 +61,7 @@ set -m # a process group for each; without it they would ignore SIGINT
 for ((rank = 0; rank < processes; rank++)); do
   open_marked "$rank"
   COORDINATOR_ADDRESS=$coordinator NUM_PROCESSES=$processes PROCESS_ID=$rank \
-    "$@" </dev/null >&"$out" 2>&"$err" &
+    "$@" </dev/null 1>&"$out" 2>&"$err" &
   pids[rank]=$!
   names[rank]="process $rank"
   exec {out}>&- {err}>&-

@@ -9,6 +9,7 @@
 # later. Returns the command's exit code.
 
 set -u
+# shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 if [ $# -lt 2 ] || ! [[ $1 =~ ^[0-9]+$ ]]; then
   echo "usage: launch/remote.sh GRACE COMMAND...   (launch/ssh.sh starts it)" >&2
@@ -42,7 +43,7 @@ listen() {
   fi
 }
 
-found_stopped= deadline=
+found_stopped="" deadline=""
 trap 'signal TERM' TERM INT HUP
 set -m # a process group of its own; without it the command would ignore SIGINT
 "$@" </dev/null &

@@ -23,6 +23,7 @@ DRY_RUN=${DRY_RUN:-0}         # 1 prints the commands and starts nothing
 
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=launch/common.sh
 source "$here/common.sh"
 if [ $# -lt 2 ]; then
   echo "usage: launch/ssh.sh HOSTS COMMAND...   (HOSTS is a file, or host1,host2,...)" >&2
@@ -75,7 +76,7 @@ for rank in "${!hosts[@]}"; do
 done
 if [ "$DRY_RUN" = 1 ]; then
   for rank in "${!hosts[@]}"; do
-    echo "$(quote "${ssh_words[@]}" "${hosts[$rank]}" "${remote[$rank]}")"
+    quote "${ssh_words[@]}" "${hosts[$rank]}" "${remote[$rank]}" && echo
   done
   exit 0
 fi
@@ -100,7 +101,7 @@ connect() {
     exec {descriptor}>&-
   done
   exec "${ssh_words[@]}" "${hosts[$rank]}" "${remote[$rank]}" \
-    <"$pipes/$rank" >&"${outs[$rank]}" 2>&"${errs[$rank]}"
+    <"$pipes/$rank" 1>&"${outs[$rank]}" 2>&"${errs[$rank]}"
 }
 
 # The programs that mark the output start before any input is open, for the same reason.
