@@ -4,13 +4,18 @@
 #   launch/local.sh N COMMAND...
 #   launch/local.sh 2 .venv/bin/python -m alexnet_jax.main --config=configs/quickstart.py
 #
+# What to edit, here or in the environment:
+GRACE=${GRACE:-45}     # seconds that the others get to end by themselves after a failure
+DRY_RUN=${DRY_RUN:-0}  # 1 prints the commands and starts nothing
+#
 # Each process finds COORDINATOR_ADDRESS, NUM_PROCESSES and PROCESS_ID in its environment, which
-# alexnet_jax.main reads. JAX_NUM_CPU_DEVICES=2 gives every process two simulated devices.
-# DRY_RUN=1 prints the commands. Ctrl-C and SIGTERM are passed on. When one process fails, its rank
-# is named, the others are ended after GRACE seconds (45), and its exit code is returned.
-# Tried on bash 5.2.
+# all commands read. JAX_NUM_CPU_DEVICES=2 gives every process two simulated devices. Ctrl-C and
+# SIGTERM are passed on. After a failure the process that began it is named, not those that only
+# noticed it, and its exit code is returned (137 for one that had to be killed). Tried on bash 5.2.
 
 set -u
+# shellcheck source=launch/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 if [ $# -lt 2 ] || ! [[ $1 =~ ^[1-9][0-9]*$ ]]; then
   echo "usage: launch/local.sh N COMMAND...   (N is the number of processes)" >&2
   exit 2
@@ -18,50 +23,49 @@ fi
 processes=$1
 shift
 
-free_port() {
+# Prints a port; it and the next one are free.
+free_ports() {
   local port
   while :; do
     port=$((20000 + RANDOM % 30000))
-    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+    answers "$port" || answers $((port + 1)) || break
   done
+  echo "$port"
 }
-coordinator=127.0.0.1:$(free_port)
 
-if [ "${DRY_RUN:-0}" = 1 ]; then
-  for ((i = 0; i < processes; i++)); do
-    echo "COORDINATOR_ADDRESS=$coordinator NUM_PROCESSES=$processes PROCESS_ID=$i ${*@Q}"
+answers() {
+  (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+coordinator=127.0.0.1:$(free_ports)
+if [ "$DRY_RUN" = 1 ]; then
+  for ((rank = 0; rank < processes; rank++)); do
+    echo "COORDINATOR_ADDRESS=$coordinator NUM_PROCESSES=$processes PROCESS_ID=$rank ${*@Q}"
   done
   exit 0
 fi
 
-pids=()
-for ((i = 0; i < processes; i++)); do
-  COORDINATOR_ADDRESS=$coordinator NUM_PROCESSES=$processes PROCESS_ID=$i \
-    "$@" > >(sed -u "s/^/[$i] /") 2> >(sed -u "s/^/[$i] /" >&2) &
-  pids+=($!)
-done
-trap 'kill -TERM "${pids[@]}" 2>/dev/null' TERM
-trap 'kill -INT "${pids[@]}" 2>/dev/null' INT
+pass_signal() {
+  kill "-$2" -- "-${pids[$1]}" 2>/dev/null
+}
 
-# Look at each in turn; after the first failure the others get GRACE seconds to notice by themselves.
-failed=0
-deadline=
-while [ "${#pids[@]}" -gt 0 ]; do
-  for i in "${!pids[@]}"; do
-    kill -0 "${pids[$i]}" 2>/dev/null && continue
-    wait "${pids[$i]}" 2>/dev/null
-    code=$?
-    unset "pids[$i]"
-    if [ "$code" -ne 0 ] && [ "$failed" -eq 0 ]; then
-      echo "local.sh: process $i ended with code $code" >&2
-      failed=$code
-      deadline=$((SECONDS + ${GRACE:-45}))
-    fi
-  done
-  if [ -n "$deadline" ] && [ "$SECONDS" -ge "$deadline" ] && [ "${#pids[@]}" -gt 0 ]; then
-    kill -KILL "${pids[@]}" 2>/dev/null
-  fi
-  sleep 0.2
+end_if_stopped() {
+  [ -z "${stopped[$1]:-}" ] && is_stopped "${pids[$1]}" || return
+  stopped[$1]=1
+  say "${names[$1]} is stopped and does not answer: killing it"
+  pass_signal "$1" KILL
+}
+
+catch_signals
+set -m # a process group for each; without it they would ignore SIGINT
+for ((rank = 0; rank < processes; rank++)); do
+  open_marked "$rank"
+  COORDINATOR_ADDRESS=$coordinator NUM_PROCESSES=$processes PROCESS_ID=$rank \
+    "$@" </dev/null 1>&"$out" 2>&"$err" &
+  pids[rank]=$!
+  names[rank]="process $rank"
+  exec {out}>&- {err}>&-
 done
-wait 2>/dev/null # for the last lines of output
-exit "$failed"
+[ -z "$asked" ] || pass_to_all "$asked"
+supervise
+conclude
