@@ -87,6 +87,14 @@ def test_the_processes_of_a_host_share_its_gpus(changes, expected):
     assert membership("auto", None, None, None, SLURM | changes).devices == expected
 
 
+def test_processes_of_one_machine_share_its_gpus():
+    gpus = {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    for process, devices in ((0, (0, 1)), (1, (2, 3))):
+        assert membership("none", "127.0.0.1:9", 2, process, gpus).devices == devices
+        assert membership("none", "node1:9", 2, process, gpus).devices is None
+    assert membership("none", "localhost:9", 2, 0, gpus | {"JAX_PLATFORMS": "cpu"}).devices is None
+
+
 @pytest.mark.parametrize(
     ("kind", "given", "environment", "sentence"),
     [

@@ -15,6 +15,7 @@ from alexnet_jax.errors import UserError
 KINDS = ("auto", "none", "slurm", "openmpi", "kubernetes", "tpu")
 # The coordinator's port and the next one are used: pairs from 61,440 up, by the number of the job.
 _FIRST_PORT, _PORT_PAIRS = 61440, 2048
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ def membership(
                 found,
                 **{name: value for name, value in vars(given).items() if value is not None},
             )
-    return _checked(given, kind)
+    return _checked(given, kind, environment)
 
 
 def _detected(environment: Mapping[str, str]) -> str:
@@ -72,7 +73,7 @@ def _detected(environment: Mapping[str, str]) -> str:
     return "tpu" if "," in workers else "none"
 
 
-def _checked(given: Membership, kind: str) -> Membership | None:
+def _checked(given: Membership, kind: str, environment: Mapping[str, str]) -> Membership | None:
     """The same if it is whole and possible, None if it is a run of one process."""
     numbers = (given.coordinator, given.processes, given.process)
     if given.processes == 1 or numbers == (None, None, None):
@@ -92,6 +93,9 @@ def _checked(given: Membership, kind: str) -> Membership | None:
             f"--coordinator={given.coordinator}: expected HOST:PORT of process 0, such as "
             "node01:12421."
         )
+    if given.devices is None and given.coordinator.rpartition(":")[0] in _LOOPBACK:
+        devices = _own_devices(environment, given.process, given.processes)  # all are on this host
+        given = dataclasses.replace(given, devices=devices)
     return given
 
 
@@ -155,6 +159,8 @@ def _own_devices(
     environment: Mapping[str, str], local: int, processes_here: int
 ) -> tuple[int, ...] | None:
     """Process number `local` of a host's share of its GPUs, where all see all of them."""
+    if environment.get("JAX_PLATFORMS") == "cpu":
+        return None
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     count = len(visible.split(",")) if visible else _gpus_of_machine()
     on_node = environment.get("SLURM_GPUS_ON_NODE", "")
