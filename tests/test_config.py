@@ -8,6 +8,7 @@ import pytest
 
 from alexnet_jax import config as configuration
 from alexnet_jax.errors import UserError
+from alexnet_jax.model.networks import named
 from alexnet_jax.training.optimizer import Group
 from configs import default, imagenet
 
@@ -248,6 +249,24 @@ def test_impossible_configs_are_refused_with_a_sentence(field, value, sentence):
         config.data.mean = "channel"
     with pytest.raises(UserError, match=sentence):
         plan_of(config)
+
+
+@pytest.mark.parametrize(
+    ("layout", "network", "devices", "reason"),
+    [
+        ("data", "cifar_18pct", 3, ""),
+        ("towers", "net145", 4, ""),
+        ("towers", "net145", 3, "the 3 device(s) of this run can't be shared by 2 towers"),
+        ("towers", "one_weird_trick", 2, "the network has one tower"),
+        ("hybrid", "net145", 1024, ""),
+        ("hybrid", "net145", 3, "the 2,048 units of a tower in fc6 are not divisible by the 3"),
+        ("hybrid", "cifar_18pct", 2, "no dense layer before its softmax"),
+    ],
+)
+def test_which_layout_fits_a_network_and_its_devices(layout, network, devices, reason):
+    found = configuration.misfit(layout, named(network), devices)
+    assert reason in found
+    assert bool(reason) == bool(found)
 
 
 @pytest.mark.parametrize(
