@@ -77,12 +77,14 @@ def test_hybrid_net145_sends_units_instead_of_dense_gradients():
     forward = chosen(found, phase="forward")
     assert [(one.kind, one.values // 24, one.layer) for one in forward] == [
         ("all-gather", 9216, "fc6"),
-        ("all-gather", 4096, "fc7"),
+        ("all-gather", 2048, "fc7"),
+        ("all-gather", 2048, "fc7"),
         ("reduce-scatter", 1000, "fc8"),
     ]
     assert [(one.kind, one.values // 24, one.layer) for one in chosen(found, phase="backward")] == [
         ("all-gather", 1000, "fc8"),
-        ("reduce-scatter", 4096, "fc7"),
+        ("reduce-scatter", 2048, "fc7"),
+        ("reduce-scatter", 2048, "fc7"),
         ("reduce-scatter", 9216, "fc6"),
     ]
     assert set(gradients(found)) == {"conv1", "conv2", "conv3", "conv4", "conv5"}
@@ -95,7 +97,7 @@ def test_towers_that_do_not_meet_before_a_dense_layer_send_their_inputs_apart():
     shape = next(shape for layer, shape in net150.shapes() if getattr(layer, "units", 0))
     found = traffic.transfers(net150, 1000, "hybrid", 2, 1, 2)
     height, width, maps = shape
-    assert sizes(found, phase="forward")[0] == 2 * height * width * 2 * maps
+    assert sizes(found, phase="forward")[:2] == [2 * height * width * maps] * 2
 
 
 def test_a_norm_across_towers_gathers_its_input():
@@ -170,9 +172,9 @@ def by_the_list(found):
 @pytest.mark.parametrize(
     ("name", "layout", "data", "model"),
     [
-        ("quickstart", "data", 4, 1),
         ("quickstart", "towers", 2, 2),
-        ("quickstart", "towers", 1, 2),
+        pytest.param("quickstart", "data", 4, 1, marks=pytest.mark.slow),
+        pytest.param("quickstart", "towers", 1, 2, marks=pytest.mark.slow),
         pytest.param("net145", "data", 4, 1, marks=pytest.mark.slow),
         pytest.param("net145", "towers", 2, 2, marks=pytest.mark.slow),
         pytest.param("bvlc_alexnet", "towers", 2, 2, marks=pytest.mark.slow),
@@ -190,7 +192,7 @@ def test_the_compiled_step_sends_exactly_this(name, layout, data, model):
 
 
 OPERATION = re.compile(
-    r'"stablehlo\.(all_reduce|all_gather|reduce_scatter)".*?\) : \((.*?)\) ->', re.S
+    r'"stablehlo\.(all_reduce|all_gather|reduce_scatter)".*?(?:\}>|\}\)) : \((.*?)\) ->', re.S
 )
 ARRAY = re.compile(r"tensor<(?:([\dx]+)x)?(f32|bf16|i32)>")
 

@@ -8,6 +8,7 @@ layer over "data", where all devices see all rows of the batch (Krizhevsky, arXi
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.model.layers import AcrossMapNorm, Exchange
@@ -129,62 +130,61 @@ def _exchanges(
     architecture: Architecture, classes: int, layout: str, data: int, batch: int, width: int
 ) -> list[Transfer]:
     """The forward transfers, in order."""
-    walk = {"data": lambda *_: [], "towers": _between_towers, "hybrid": _between_units}[layout]
-    rows = batch if layout == "hybrid" else batch // data
-    return walk(architecture, classes, rows, width)
+    match layout:
+        case "towers":
+            return list(_between_towers(architecture, classes, batch // data, width))
+        case "hybrid":
+            return list(_between_units(architecture, classes, batch, width))
+    return []
 
 
 def _between_towers(
     architecture: Architecture, classes: int, rows: int, width: int
-) -> list[Transfer]:
-    towers, found = architecture.towers, []
+) -> Iterator[Transfer]:
+    """Maps where towers meet, and the sum of their logits."""
     for index, (layer, shape) in enumerate(architecture.shapes()):
         following = _weighted_from(architecture, index)
+        maps = rows * math.prod(shape) * architecture.towers
+        gather = (ALL_GATHER, MODEL, maps, width, FORWARD, following)
         match layer:
-            case Exchange() | AcrossMapNorm(across_towers=True):
-                what = (
-                    "gather before" if isinstance(layer, Exchange) else "gather in the norm before"
-                )
-                values = rows * math.prod(shape) * towers
-                found.append(
-                    Transfer(f"{what} {following}", ALL_GATHER, MODEL, values, width, FORWARD,
-                             following)
-                )  # fmt: skip
+            case Exchange():
+                yield Transfer(f"gather before {following}", *gather)
+            case AcrossMapNorm(across_towers=True):
+                yield Transfer(f"gather in the norm before {following}", *gather)
             case Output():
-                found.append(
-                    Transfer("partial logits", ALL_REDUCE, MODEL, rows * classes, WIDE, FORWARD,
-                             layer.name)
-                )  # fmt: skip
-    return found
+                logits = (rows * classes, WIDE, FORWARD, following)
+                yield Transfer("partial logits", ALL_REDUCE, MODEL, *logits)
 
 
 def _between_units(
     architecture: Architecture, classes: int, rows: int, width: int
-) -> list[Transfer]:
+) -> Iterator[Transfer]:
     """Inputs of the first dense layer over all rows, then units over all devices, then logits."""
-    towers, found, split, joined = architecture.towers, [], False, False
+    towers, split, joined = architecture.towers, False, False
     for layer, shape in architecture.shapes():
         match layer:
             case Exchange():
                 joined = True
-            case Convolution() | LocallyConnected() if split:
-                raise UserError(f"Layout hybrid needs {layer.name} before all dense layers.")
             case Convolution() | LocallyConnected():
+                if split:
+                    raise UserError(
+                        f"Layout hybrid needs all dense layers after {layer.name}: use layout data."
+                    )
                 joined = False
             case Dense():
-                # After an exchange the towers have the same input, which is sent once.
-                inputs = math.prod(shape) * (1 if joined else towers)
-                found.append(
-                    Transfer(f"gather before {layer.name}", ALL_GATHER, DATA, rows * inputs,
-                             width, FORWARD, layer.name)
-                )  # fmt: skip
+                inputs, parts = rows * math.prod(shape), towers
+                if joined and split:  # the units travel before the exchange
+                    inputs //= towers
+                elif joined:  # the towers have one input, which travels once
+                    parts = 1
+                for tower in range(parts):
+                    name = f"gather before {layer.name}"
+                    name += f", tower {tower + 1}" if parts > 1 else ""
+                    yield Transfer(name, ALL_GATHER, DATA, inputs, width, FORWARD, layer.name)
                 split, joined = True, False
             case Output():
-                found.append(
-                    Transfer("partial logits", REDUCE_SCATTER, DATA, rows * classes, WIDE,
-                             FORWARD, layer.name)
-                )  # fmt: skip
-    return found
+                logits = (rows * classes, WIDE, FORWARD, layer.name)
+                yield Transfer("partial logits", REDUCE_SCATTER, DATA, *logits)
 
 
 def _gradients(architecture: Architecture, classes: int, layout: str, width: int) -> list[Transfer]:
