@@ -1,4 +1,4 @@
-"""Links between devices, and what a collective operation costs over them.
+"""Links between devices, by name.
 
 Rates are those that their makers or standards state; the shares and latencies are assumptions.
 """
@@ -6,7 +6,6 @@ Rates are those that their makers or standards state; the shares and latencies a
 import dataclasses
 import difflib
 
-from alexnet_jax.benchmark.traffic import ALL_REDUCE, MODEL, Transfer
 from alexnet_jax.errors import UserError
 
 
@@ -23,6 +22,10 @@ class Link:
     share: float
     latency: float
     source: str
+
+    def reached(self, devices: int) -> float:
+        """Bytes a second for each of a host's `devices`, which all send at once."""
+        return self.rate * self.share / (devices if self.shared else 1)
 
     def describe(self) -> str:
         """The numbers and where they come from."""
@@ -63,52 +66,3 @@ def named(name: str) -> Link:
     near = difflib.get_close_matches(name, LINKS, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise UserError(f"There is no link '{name}': {hint}There are {', '.join(LINKS)}.")
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """What a device sends within its node and out of it, in bytes, and how long that takes."""
-
-    inside: float
-    between: float
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Cluster:
-    """Nodes of `devices_per_node` devices; neighbours on a mesh share a node."""
-
-    devices_per_node: int
-    inside: Link
-    between: Link
-
-    def check(self, data: int, model: int) -> None:
-        """UserError if the mesh does not fill whole nodes, or pairs do not fit in one."""
-        devices, held = data * model, self.devices_per_node
-        if devices > held and (devices % held or max(held, model) % min(held, model)):
-            raise UserError(
-                f"A mesh of {data} x {model} devices does not fill nodes of {held}: use a multiple."
-            )
-
-    def cost(self, transfer: Transfer, data: int, model: int) -> Cost:
-        """Rings inside the nodes and, with a node's share of the array, rings between them.
-
-        A ring of n moves (n - 1) / n of an array past each device in n - 1 hops; an all-reduce is
-        two of them, a scatter and a gather (Patarasuk and Yuan, 2009; NCCL's "bus bandwidth").
-        """
-        held = min(self.devices_per_node, data * model)
-        near = min(model, held) if transfer.axis == MODEL else max(1, held // model)
-        size = model if transfer.axis == MODEL else data
-        near = min(near, size)
-        far = size // near
-        rounds = 2 if transfer.kind == ALL_REDUCE else 1
-        inside = rounds * (near - 1) / near * transfer.size
-        between = rounds * (far - 1) / far * transfer.size / near
-        rate = self.between.rate * self.between.share / (held if self.between.shared else 1)
-        hops = rounds * ((near - 1) * self.inside.latency + (far - 1) * self.between.latency)
-        seconds = inside / self._inside_rate(held) + between / rate + hops
-        return Cost(inside, between, seconds)
-
-    def _inside_rate(self, held: int) -> float:
-        shared = held if self.inside.shared else 1
-        return self.inside.rate * self.inside.share / shared

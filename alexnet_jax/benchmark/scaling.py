@@ -8,7 +8,7 @@ it nothing (`beside`), or only after all of it (`after`).
 
 import dataclasses
 
-from alexnet_jax.benchmark.links import Cluster, Cost
+from alexnet_jax.benchmark.cluster import Cluster, Cost
 from alexnet_jax.benchmark.traffic import (
     BACKWARD,
     FORWARD,
