@@ -77,7 +77,7 @@ def table(architecture: Architecture, classes: int, layouts: list[str], width: i
     """What each layout sends: values for an image and values for a step whatever its images."""
     lines = [
         f"{'layout':<8}{'what':<40}{'kind':<16}{'axis':<7}{'values an image':>16}"
-        f"{'values a step':>15}{'bytes':>7}"
+        f"{'values a step':>15}{'bytes each':>12}"
     ]
     for layout in layouts:
         model = 2 if layout == "towers" else 1
@@ -92,7 +92,7 @@ def table(architecture: Architecture, classes: int, layouts: list[str], width: i
             an_image, a_step = ("", f"{one.values:,}") if own else (f"{one.values // rows:,}", "")
             lines.append(
                 f"{layout:<8}{one.name:<40}{one.kind:<16}{one.axis:<7}{an_image:>16}"
-                f"{a_step:>15}{one.width:>7}"
+                f"{a_step:>15}{one.width:>12}"
             )
     return "\n".join(lines)
 
