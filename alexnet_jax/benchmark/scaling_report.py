@@ -134,14 +134,16 @@ def assumptions(asked: Question, images_per_second: float, measured: dict | None
             f"weak scaling: {asked.batch:,} images a step and device; a pair of towers shares "
             f"{2 * asked.batch:,}"
         )
+    nodes = [f"nodes of {cluster.devices_per_node}; between them {cluster.between.describe()}"]
+    if cluster.devices_per_node > 1:
+        nodes.append(f"inside a node {cluster.inside.describe()}")
     return [
         speed,
         images,
         "each layer takes its share of the step by multiply-adds, a third of it forward and two "
         "thirds backward; element-wise layers and the update lie within",
         "an image costs the same whatever the images of a device and the width of its layers",
-        f"nodes of {cluster.devices_per_node}; inside {cluster.inside.describe()}",
-        f"between nodes {cluster.between.describe()}",
+        *nodes,
         "rings inside the nodes, then between them, for a few numbers too, though libraries take "
         "trees for those, which have fewer hops",
         "exchanges of activations are waited for; the sums of gradients, one for each layer, run "
@@ -201,10 +203,12 @@ def plot(
     images += "step" if asked.global_batch else "device"
     how = "measured" if measured else "given, not measured"
     cluster = asked.cluster
+    where = f"nodes of {cluster.devices_per_node}, {cluster.between.name} between"
+    if cluster.devices_per_node > 1:
+        where += f", {cluster.inside.name} inside"
     axes.set_title(
         f"{asked.architecture.name}: predicted scaling, {images}, {asked.dtype}\n"
-        f"one device {_number(speed)} images/s ({how}); nodes of {cluster.devices_per_node}, "
-        f"{cluster.inside.name} inside, {cluster.between.name} between",
+        f"one device {_number(speed)} images/s ({how}); {where}",
         fontsize=11,
     )
     try:
