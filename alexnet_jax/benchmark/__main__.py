@@ -1,8 +1,13 @@
-"""Measure speeds: python -m alexnet_jax.benchmark input --path=DIR[,DIR...].
+"""Measure speeds and predict them: python -m alexnet_jax.benchmark PAGE; PAGE --help for flags.
 
-input: images a second from the files of prepared sets to batches on the host, against bare
-libjpeg-turbo and a copy in memory in as many threads, and against PyTorch's DataLoader where that
-is installed. These take turns, so that a noisy machine is noisy for all; trust the ratios.
+input --path=DIR[,DIR...]: images a second from the files of prepared sets to batches on the host,
+against bare libjpeg-turbo and a copy in memory in as many threads, and against PyTorch's DataLoader
+where that is installed. These take turns, so that a noisy machine is noisy for all; trust the
+ratios.
+
+scaling: step time and efficiency on 1 to 1,024 devices in the layouts data, towers and hybrid, from
+the speed of one device, which is measured here or given, the bytes on the wire and the speeds of
+links. A model, not a measurement; it prints what it assumes. docs/scaling.md explains it.
 """
 
 import argparse
@@ -11,6 +16,7 @@ import os
 import pathlib
 import sys
 
+from alexnet_jax.benchmark.links import LINKS
 from alexnet_jax.errors import EXIT_USER_ERROR, UserError
 
 
@@ -21,22 +27,53 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     pages = parser.add_subparsers(dest="page", required=True)
-    add = pages.add_parser("input", help="the input pipeline on the host").add_argument
+    _input_flags(pages.add_parser("input", help="the input pipeline on the host"))
+    _scaling_flags(pages.add_parser("scaling", help="predictions for many devices"))
+    given = parser.parse_args()
+    try:
+        given.action(given)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+
+
+def _input_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--path", required=True, metavar="DIR,...", help="prepared sets")
     add("--batch", type=int, default=128, help="images (%(default)s)")
     add("--workers", type=int, default=0, help="threads or processes; by default one a core")
     add("--seconds", type=float, default=2.0, help="of each turn (%(default)s)")
     add("--turns", type=int, default=7, help="of each contestant (%(default)s)")
     add("--json", metavar="FILE", help="where all turns are written")
-    given = parser.parse_args()
-    try:
-        measure(given)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+    parser.set_defaults(action=measure_input)
 
 
-def measure(given: argparse.Namespace) -> None:
+def _scaling_flags(parser: argparse.ArgumentParser) -> None:
+    counts = ",".join(str(2**power) for power in range(11))
+    add = parser.add_argument
+    add("--network", default="net145", help="its name (%(default)s)")
+    add("--layouts", default="data,towers,hybrid", metavar="LAYOUT,...", help="(%(default)s)")
+    add("--devices", default=counts, metavar="N,...", help="how many (%(default)s)")
+    add("--devices_per_node", type=int, default=8, metavar="N", help="(%(default)s)")
+    add(
+        "--inside",
+        default="nvlink4",
+        metavar="LINK",
+        help=f"of a node (%(default)s): {', '.join(LINKS)}",
+    )
+    add("--between", default="ndr400", metavar="LINK", help="nodes (%(default)s)")
+    add("--dtype", default="float32", help="of activations: float32 or bfloat16 (%(default)s)")
+    add("--batch", type=int, default=128, metavar="N", help="images of a device (%(default)s)")
+    add("--global_batch", type=int, metavar="N", help="images of a step, whatever the devices")
+    add("--images_per_second", type=float, metavar="X",
+        help="of a training step on one device; by default measured here")  # fmt: skip
+    add("--steps", type=int, default=5, metavar="N", help="that are timed (%(default)s)")
+    add("--json", metavar="FILE", help="where all numbers are written")
+    add("--plot", metavar="FILE", help="a picture: .png, .svg or .pdf")
+    parser.set_defaults(action=predict_scaling)
+
+
+def measure_input(given: argparse.Namespace) -> None:
     """Print a table and, if asked for, write all numbers."""
     from alexnet_jax.parallel import platform
 
@@ -58,6 +95,18 @@ def measure(given: argparse.Namespace) -> None:
             text = json.dumps(found | provenance(), indent=1)
             pathlib.Path(given.json).write_text(text)
             terminal.say(f"In {given.json}: every turn.")
+
+
+def predict_scaling(given: argparse.Namespace) -> None:
+    """Print assumptions and tables and, if asked for, write numbers and a picture."""
+    from alexnet_jax.parallel import platform
+
+    platform.configure()
+    from alexnet_jax.benchmark import scaling_report
+    from alexnet_jax.terminal import Terminal
+
+    with Terminal() as terminal:
+        scaling_report.run(given, terminal)
 
 
 if __name__ == "__main__":
