@@ -25,7 +25,8 @@ DRY_RUN=${DRY_RUN:-0}               # 1 prints the manifest and the command and 
 #
 # This script ends when the cluster has the run; a pod gets SIGTERM from Kubernetes. To follow and
 # to end it: kubectl logs --follow NAME-workers-0-0-..., kubectl delete jobset NAME. Delete an old
-# run before its name is used again. Its schemas are tested; it was not tried on a cluster.
+# run before its name is used again. The manifests agree with the schemas of JobSet (August 2026)
+# and Kubernetes; they were not tried on a cluster.
 
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -28,22 +28,25 @@ end_if_stopped() {
   signal KILL
 }
 
-# One line of the input, or the end of it.
+# One line of the input, or the end of it. A line may come in parts.
 listen() {
   local line
   if read -r -t 0.2 line; then
+    line=$partial$line partial=""
     case $line in
       TERM | INT) signal "$line" ;;
       KILL | CHECK) end_if_stopped ;;&
       KILL) signal KILL ;;
     esac
-  elif [ $? -le 128 ]; then # above it: no line within 0.2 seconds
+  elif [ $? -le 128 ]; then # above it: no whole line within 0.2 seconds
     deadline=$((SECONDS + grace))
     signal TERM
+  else
+    partial+=$line
   fi
 }
 
-found_stopped="" deadline=""
+found_stopped="" deadline="" partial=""
 trap 'signal TERM' TERM INT HUP
 set -m # a process group of its own; without it the command would ignore SIGINT
 "$@" </dev/null &

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -51,15 +52,60 @@ def test_a_failing_process_is_named_and_ends_the_others():
     assert "process 1 ended with code 7" in done.stderr
 
 
-def test_sigterm_reaches_the_processes():
-    program = "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.1; done"
+@pytest.mark.parametrize(
+    ("program", "code", "cause"),
+    [
+        ("[ $PROCESS_ID = 0 ] && exit 3; sleep 1; exit 7", 7, "process 1 ended with code 7"),
+        ("[ $PROCESS_ID = 0 ] && exit 134; sleep 1; kill -9 $$", 137, "process 1 was killed by"),
+        ("[ $PROCESS_ID = 0 ] && exit 3; exec sleep 600", 137, "process 1 did not end"),
+        ("[ $PROCESS_ID = 0 ] && exit 75; sleep 1; exit 1", 1, "process 1 ended with code 1"),
+        ("[ $PROCESS_ID = 0 ] && exit 3; exit 0", 3, "process 0 ended with code 3"),
+    ],
+    ids=["failed", "killed", "hangs", "not pre-empted", "no other"],
+)
+def test_the_cause_is_named_and_not_who_noticed_it(program, code, cause):
+    done = launch("2", "sh", "-c", program, GRACE="1" if "sleep 600" in program else "600")
+    assert done.returncode == code
+    assert f"the run ended because {cause}" in done.stderr.splitlines()[-1]
+
+
+def test_a_signal_has_its_number_and_name_and_bash_adds_nothing():
+    done = launch("1", "sh", "-c", "kill -KILL $$")
+    assert done.stderr.splitlines() == [
+        "local.sh: process 0 was killed by signal 9 (KILL)",
+        "local.sh: the run ended because process 0 was killed by signal 9 (KILL)",
+    ]
+
+
+def test_a_stopped_process_is_named_and_killed(tmp_path):
+    program = (
+        f"echo $$ >{tmp_path}/$PROCESS_ID; "
+        "[ $PROCESS_ID = 1 ] && kill -STOP $$; sleep 0.5; exit 134"
+    )
+    done = launch("3", "sh", "-c", program, GRACE="600")
+    assert done.returncode == 137
+    assert "because process 1 is stopped and does not answer" in done.stderr.splitlines()[-1]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "1").read_text()), 0)
+
+
+def test_pre_emption_of_all_is_passed_on():
+    done = launch("2", "sh", "-c", "exit 75")
+    assert done.returncode == 75
+    assert "the same command goes on" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_reach_the_processes(number):
+    name = number.name.removeprefix("SIG")
+    program = f"trap 'echo told; exit 5' {name}; echo up; while :; do sleep 0.1; done"
     with subprocess.Popen(
-        [LOCAL, "2", "sh", "-c", program],
+        [LOCAL, "2", "bash", "-c", program],
         stdout=subprocess.PIPE, text=True, cwd=ROOT,
     ) as process:  # fmt: skip
         for _ in range(2):
             assert process.stdout.readline().endswith("up\n")
-        process.terminate()
+        process.send_signal(number)
         assert process.stdout.read().count("told") == 2
     assert process.returncode == 5
 
