@@ -112,7 +112,9 @@ def predict(
     """
     model = 2 if layout == "towers" else 1
     if devices % model:
-        raise UserError("Layout towers has one tower on each device of a pair.")
+        raise UserError(
+            "Layout towers has one tower on each device of a pair: use an even number of devices."
+        )
     data = devices // model
     cluster.check(data, model)
     found = transfers(architecture, classes, layout, data, model, batch, width)

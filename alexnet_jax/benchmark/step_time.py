@@ -26,7 +26,7 @@ def measure(
 ) -> dict:
     """Seconds of each of `steps` training steps of `batch` random images, and their median's speed.
 
-    Two steps before them do not count. Images come from memory, an eighth larger than the crop, as
+    Two steps before them do not count. Images come from memory, a seventh larger than the crop, as
     256 pixels are than 224; everything of a training step runs, augmentation and update included.
     """
     mesh = meshes.make_mesh(1, jax.devices()[:1])
