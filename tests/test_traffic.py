@@ -173,6 +173,12 @@ def by_the_list(found):
     ("name", "layout", "data", "model"),
     [
         ("quickstart", "towers", 2, 2),
+        ("quickstart", "hybrid", 4, 1),
+        pytest.param("net145", "hybrid", 2, 1, marks=pytest.mark.slow),
+        pytest.param("net146_2011", "hybrid", 2, 1, marks=pytest.mark.slow),
+        pytest.param("bvlc_alexnet", "hybrid", 4, 1, marks=pytest.mark.slow),
+        pytest.param("net150", "hybrid", 4, 1, marks=pytest.mark.slow),
+        pytest.param("zfnet", "hybrid", 2, 1, marks=pytest.mark.slow),
         pytest.param("quickstart", "data", 4, 1, marks=pytest.mark.slow),
         pytest.param("quickstart", "towers", 1, 2, marks=pytest.mark.slow),
         pytest.param("net145", "data", 4, 1, marks=pytest.mark.slow),
@@ -184,7 +190,9 @@ def by_the_list(found):
 )  # fmt: skip
 def test_the_compiled_step_sends_exactly_this(name, layout, data, model):
     architecture = miniature.NARROW.get(name) or NETWORKS[name].with_width(1 / 32)
-    steps = miniature.make_steps(name, data, model, architecture=architecture)
+    steps = miniature.make_steps(
+        name, data, model, architecture=architecture, split_dense=layout == "hybrid"
+    )
     stored = architecture.input_size + 4
     batch = test_collectives.BATCH
     found = traffic.transfers(architecture, miniature.CLASSES, layout, data, model, batch)

@@ -3,19 +3,19 @@
 Layouts of a mesh "data" x "model": `data` has everything on every device; `towers` has one tower on
 each of two neighbours; `hybrid` has the convolutions everywhere and splits the units of each dense
 layer over "data", where all devices see all rows of the batch (Krizhevsky, arXiv 1404.5997).
-`tests/test_traffic.py` holds the first two against the compiled program.
+`tests/test_traffic.py` holds all three against the compiled program.
 """
 
 import dataclasses
 import math
 from collections.abc import Iterator
 
+from alexnet_jax.config import LAYOUTS
 from alexnet_jax.errors import UserError
 from alexnet_jax.model.layers import AcrossMapNorm, Exchange
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output
 
-LAYOUTS = ("data", "towers", "hybrid")
 FORWARD, BACKWARD, GRADIENT = "forward", "backward", "gradient"
 ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER = "all-reduce", "all-gather", "reduce-scatter"
 DATA, MODEL = "data", "model"
