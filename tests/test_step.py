@@ -37,10 +37,13 @@ def assert_same(ours, theirs, bound):
 
 def cases(quick):
     """Networks on meshes; all but the small network on the `quick` ones are slow."""
-    for name in miniature.NARROW:
-        for mesh in [*((*mesh, False) for mesh in MESHES), *HYBRID]:
-            is_quick = name == "quickstart" and mesh in quick
-            yield pytest.param(name, *mesh, marks=() if is_quick else pytest.mark.slow)
+    return [
+        pytest.param(
+            name, *mesh, marks=() if name == "quickstart" and mesh in quick else pytest.mark.slow
+        )
+        for name in miniature.NARROW
+        for mesh in [*((*mesh, False) for mesh in MESHES), *HYBRID]
+    ]
 
 
 @pytest.mark.parametrize(
