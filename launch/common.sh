@@ -101,6 +101,7 @@ supervise() {
   local rank deadline=
   exec {told}>&2 2>/dev/null
   while [ "${#pids[@]}" -gt 0 ]; do
+    [ -z "$asked" ] || pass_on_what_was_asked
     for rank in "${!pids[@]}"; do
       kill -0 "${pids[$rank]}" 2>/dev/null && continue
       settle "$rank"
@@ -164,18 +165,18 @@ conclude() {
   exit "$code"
 }
 
-# Signals all that have started; `asked` keeps it for those that start later.
-pass_to_all() {
-  local rank
-  asked=$1
-  for rank in "${!pids[@]}"; do
-    pass_signal "$rank" "$1"
-  done
-}
-
-# TERM and INT are passed on, and a closed terminal as TERM.
+# TERM and INT are passed on, and a closed terminal as TERM: supervise() does it, since a trap may
+# run while processes are still being started.
 catch_signals() {
   asked=
-  trap 'pass_to_all TERM' TERM HUP
-  trap 'pass_to_all INT' INT
+  trap 'asked=TERM' TERM HUP
+  trap 'asked=INT' INT
+}
+
+pass_on_what_was_asked() {
+  local rank signal
+  signal=$asked asked=""
+  for rank in "${!pids[@]}"; do
+    pass_signal "$rank" "$signal"
+  done
 }

@@ -66,6 +66,5 @@ for ((rank = 0; rank < processes; rank++)); do
   names[rank]="process $rank"
   exec {out}>&- {err}>&-
 done
-[ -z "$asked" ] || pass_to_all "$asked"
 supervise
 conclude

@@ -124,7 +124,6 @@ for descriptor in "${outs[@]}" "${errs[@]}"; do
   exec {descriptor}>&-
 done
 rm -rf "$pipes"
-[ -z "$asked" ] || pass_to_all "$asked"
 supervise
 for rank in "${ended[@]}"; do
   [ "${codes[$rank]}" -ne 255 ] ||

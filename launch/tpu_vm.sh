@@ -64,6 +64,7 @@ worker_run() {
   ALEXNET_CLUSTER=tpu "$@" </dev/null 1>&"$out" 2>&"$err" &
   pid=$!
   echo "$pid" >"$pid_file"
+  echo "$program: worker $HOSTNAME starts"
   exec {out}>&- {err}>&-
   exec {told}>&2 2>/dev/null # without bash's own line on a killed child
   while kill -0 "$pid"; do # wait would return when the process is stopped, too
@@ -140,7 +141,8 @@ setup() {
 
 run() {
   local pipe line partial="" deadline="" lines gcloud_pid code
-  asked="" number=0
+  local asked="" started=""
+  number=0
   if [ "$DRY_RUN" = 1 ]; then
     on_workers run "$@"
     echo "# at SIGTERM:"
@@ -149,7 +151,7 @@ run() {
   fi
   pipe=$(mktemp -d) || refuse "no temporary folder can be made: set TMPDIR to one that exists."
   mkfifo "$pipe/lines"
-  trap stop_all TERM INT HUP
+  trap 'asked=1' TERM INT HUP
   set -m # Ctrl-C at a terminal is for this script alone
   on_workers run "$@" >"$pipe/lines" 2>&1 &
   gcloud_pid=$!
@@ -159,6 +161,7 @@ run() {
     if read -r -t 1 line <&"$lines"; then
       line=$partial$line partial=""
       printf '%s\n' "$line"
+      [[ $line != "$program: worker "*" starts" ]] || started=1
       note_end "$line"
       [ "${#ended[@]}" -eq 0 ] || [ "${codes[-1]}" -eq 0 ] ||
         deadline=${deadline:-$((SECONDS + GRACE))}
@@ -166,6 +169,11 @@ run() {
       break
     else
       partial+=$line
+    fi
+    if [ -n "$asked" ] && [ -n "$started" ]; then # before, it would reach nobody
+      asked=""
+      say "SIGTERM to all workers"
+      on_workers stop "$STOP_SECONDS" >&2 &
     fi
     if [ -n "$deadline" ] && [ "$SECONDS" -ge "$deadline" ]; then
       say "not all workers ended within $GRACE seconds of the first failure: killing the rest"
@@ -180,13 +188,6 @@ run() {
   [ -z "$cause" ] || conclude
   [ "$code" -eq 0 ] || say "gcloud ended with code $code, and no worker told of a failure"
   exit "$code"
-}
-
-stop_all() {
-  [ -z "$asked" ] || return
-  asked=1
-  say "SIGTERM to all workers"
-  on_workers stop "$STOP_SECONDS" >&2 &
 }
 
 # LINE: if it is a worker's last one, its end is kept.

@@ -48,6 +48,14 @@ def stand_in(folder, name, text):
     return str(path)
 
 
+def wait_for_lines(process, ending, count):
+    """Read the output of a started script until so many lines have had this ending."""
+    while count:
+        line = process.stdout.readline()
+        assert line, f"the output ended before '{ending}' came"
+        count -= line.rstrip("\n").endswith(ending)
+
+
 def ends(pid, seconds=30):
     """Whether a process that is not ours ends within these seconds."""
     deadline = time.monotonic() + seconds

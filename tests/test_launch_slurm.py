@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.launchers import ROOT, launch, stand_in, start
+from tests.launchers import ROOT, launch, stand_in, start, wait_for_lines
 
 # Like srun: a task for each of SLURM_NTASKS with its number, labelled output, the highest exit
 # code; SIGTERM to srun itself kills the tasks, and scancel reaches them by their pids.
@@ -143,8 +143,7 @@ def test_one_task_that_is_pre_empted_first_does_not_lose_the_others(cluster):
 def test_sigterm_reaches_the_tasks_through_slurm(cluster):
     program = "trap 'echo told; exit 75' TERM; echo up; while :; do sleep 0.1; done"
     with start("slurm.sbatch", "bash", "-c", program, **cluster) as process:
-        for _ in range(2):
-            assert process.stdout.readline().endswith("up\n")
+        wait_for_lines(process, "up", 2)
         process.terminate()
         assert process.stdout.read().count("told") == 2
     assert process.returncode == 75

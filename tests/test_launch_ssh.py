@@ -2,11 +2,22 @@
 
 import json
 import signal
+import subprocess
 import sys
+import time
 
 import pytest
 
-from tests.launchers import ROOT, ends, free_ports, grace_for, launch, stand_in, start
+from tests.launchers import (
+    ROOT,
+    ends,
+    free_ports,
+    grace_for,
+    launch,
+    stand_in,
+    start,
+    wait_for_lines,
+)
 
 STAND_IN = """
 while [[ $1 == -* ]]; do shift 2; done
@@ -122,8 +133,7 @@ def test_signals_reach_the_processes(ssh, number):
     name = "INT" if number == signal.SIGINT else "TERM"
     program = f"trap 'echo told; exit 5' {name}; echo up; while :; do sleep 0.1; done"
     with start("ssh.sh", "a,b", "bash", "-c", program, SSH=ssh) as process:
-        for _ in range(2):
-            assert process.stdout.readline().endswith("up\n")
+        wait_for_lines(process, "up", 2)
         process.send_signal(number)
         assert process.stdout.read().count("told") == 2
     assert process.returncode == 5
@@ -137,11 +147,25 @@ def test_signals_reach_the_processes(ssh, number):
 def test_a_killed_launcher_leaves_no_process_behind(ssh, tmp_path, program):
     program = f"echo $$ >{tmp_path}/$PROCESS_ID; echo up; {program}"
     with start("ssh.sh", "a,b", "bash", "-c", program, SSH=ssh, GRACE="1") as process:
-        for _ in range(2):
-            assert process.stdout.readline().endswith("up\n")
+        wait_for_lines(process, "up", 2)
         process.kill()
         pids = [(tmp_path / rank).read_text().strip() for rank in "01"]
         assert all(ends(pid) for pid in pids)
+
+
+def test_a_signal_that_arrives_in_two_parts_is_not_lost():
+    program = "trap 'exit 5' TERM; echo up; while :; do sleep 0.1; done"
+    with subprocess.Popen(
+        [str(ROOT / "launch/remote.sh"), "600", "bash", "-c", program],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        bufsize=0,
+    ) as process:  # fmt: skip
+        wait_for_lines(process, "up", 1)
+        process.stdin.write("TE")
+        time.sleep(0.5)  # more than a line may take
+        process.stdin.write("RM\n")
+        assert process.stdout.read() == ""
+        assert process.wait() == 5
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.launchers import ROOT, ends, launch, stand_in, start
+from tests.launchers import ROOT, ends, launch, stand_in, start, wait_for_lines
 
 GCLOUD = """
 echo "$*" >>"$WORKERS/calls"
@@ -104,8 +104,7 @@ def test_a_gcloud_that_fails_is_no_success(tpu, tmp_path):
 def test_tpu_processes_get_sigterm(tpu, by):
     program = "trap 'echo told; exit 75' TERM; echo up; while :; do sleep 0.1; done"
     with start("tpu_vm.sh", "run", "bash", "-c", program, **tpu) as process:
-        for _ in range(2):
-            assert process.stdout.readline().endswith("up\n")
+        wait_for_lines(process, "up", 2)
         assert launch("tpu_vm.sh", "status", **tpu).stdout.count(" runs") == 2
         if by == "stop":
             assert launch("tpu_vm.sh", "stop", **tpu).returncode == 0
