@@ -46,7 +46,7 @@ listen() {
   fi
 }
 
-found_stopped="" deadline="" partial="" partial=""
+found_stopped="" deadline="" partial=""
 trap 'signal TERM' TERM INT HUP
 set -m # a process group of its own; without it the command would ignore SIGINT
 "$@" </dev/null &
