@@ -10,6 +10,7 @@ from collections.abc import Callable
 from absl import flags
 
 from alexnet_jax.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
+from alexnet_jax.parallel.cluster import KINDS
 
 
 def answer(action: Callable[[], None]) -> None:
@@ -74,7 +75,7 @@ def _define_process_flags() -> None:
     flags.DEFINE_string(
         "cluster",
         variables("ALEXNET_CLUSTER", "auto"),
-        "Where what these don't say is found: auto, none, slurm, openmpi, kubernetes or tpu.",
+        f"Where what these don't say is found: {', '.join(KINDS)}.",
     )
     flags.DEFINE_float(
         "join_seconds", variables("JOIN_SECONDS", 100.0), "How long to wait for all to start."

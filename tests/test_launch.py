@@ -10,6 +10,8 @@ import sys
 import numpy as np
 import pytest
 
+from tests.launchers import grace_for
+
 ROOT = pathlib.Path(__file__).parent.parent
 LOCAL = str(ROOT / "launch/local.sh")
 
@@ -64,7 +66,7 @@ def test_a_failing_process_is_named_and_ends_the_others():
     ids=["failed", "killed", "hangs", "not pre-empted", "no other"],
 )
 def test_the_cause_is_named_and_not_who_noticed_it(program, code, cause):
-    done = launch("2", "sh", "-c", program, GRACE="1" if "sleep 600" in program else "600")
+    done = launch("2", "sh", "-c", program, GRACE=grace_for(program))
     assert done.returncode == code
     assert f"the run ended because {cause}" in done.stderr.splitlines()[-1]
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from alexnet_jax.errors import EXIT_PEER_LOST, EXIT_PREEMPTED
-from tests.test_processes import free_port
+from tests.launchers import free_ports
 
 ROOT = pathlib.Path(__file__).parent.parent
 WITHIN = 120  # seconds in which every process has to end by itself
@@ -37,7 +37,7 @@ class Processes:
     """`count` processes of one run, without a launcher; their output lies in files."""
 
     def __init__(self, folder, count, options=(), programs=None):
-        self.folder, self.workdir, address = folder, folder / "run", f"127.0.0.1:{free_port()}"
+        self.folder, self.workdir, address = folder, folder / "run", f"127.0.0.1:{free_ports()}"
         programs = programs or {}
         self.all = []
         for rank in range(count):

@@ -15,18 +15,14 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel.peers import PeerLost, Peers
 from alexnet_jax.parallel.preemption import Notice
-
-
-def free_port():
-    with socket.create_server(("", 0)) as server:
-        return server.getsockname()[1]
+from tests.launchers import free_ports
 
 
 class Meeting:
     """Some ranks of a run as threads of this process; `lost` holds (rank, what it was told)."""
 
     def __init__(self, count, join_seconds=5.0, silence_seconds=3.0):
-        self.port, self.count = free_port(), count
+        self.port, self.count = free_ports(), count
         self.join_seconds, self.silence_seconds = join_seconds, silence_seconds
         self.lost = queue.Queue()
 

@@ -9,6 +9,7 @@ from alexnet_jax.benchmark import links, scaling, traffic
 from alexnet_jax.benchmark.cluster import Cluster
 from alexnet_jax.benchmark.scaling import Prediction
 from alexnet_jax.errors import UserError
+from alexnet_jax.model import drawing
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.model.networks import named
 from alexnet_jax.terminal import Terminal
@@ -211,12 +212,7 @@ def plot(
         f"one device {_number(speed)} images/s ({how}); {where}",
         fontsize=11,
     )
-    try:
-        figure.savefig(path, dpi=130, bbox_inches="tight", facecolor="white")
-    except OSError as error:
-        raise UserError(f"--plot={path} can't be written ({error.strerror}).") from error
-    finally:
-        pyplot.close(figure)
+    drawing.save(figure, path)
 
 
 def _number(speed: float) -> str:

@@ -125,6 +125,13 @@ def draw(architecture: Architecture, classes: int, path: pathlib.Path) -> None:
     if architecture.towers == 2:
         note = "dashed: what a tower receives from the other"
         _write(axes, 0, reach - 24, note, ha="left", fontsize=9, color=GREY)
+    save(figure, path)
+
+
+def save(figure, path: pathlib.Path) -> None:
+    """Write a figure of pyplot and close it; UserError where that can't be done."""
+    from matplotlib import pyplot
+
     try:
         figure.savefig(path, dpi=130, bbox_inches="tight", facecolor="white")
     except OSError as error:

@@ -230,7 +230,7 @@ def partition_specs(
     "data", and so do the inputs of the softmax layer. All else is on every device.
     """
     model = MODEL_AXIS if split_towers else None
-    specs = {}
+    shapes, specs = architecture.parameter_shapes(architecture.classes), {}
     for layer in architecture.layers:
         match layer:
             case Dense() if split_dense:
@@ -240,8 +240,7 @@ def partition_specs(
                 inputs = DATA_AXIS if split_dense else None
                 specs[layer.name] = {"kernel": (model, inputs), "bias": ()}
             case Convolution() | LocallyConnected() | Dense():
-                kinds = architecture.parameter_shapes(architecture.classes)[layer.name]
-                specs[layer.name] = dict.fromkeys(kinds, (model,))
+                specs[layer.name] = dict.fromkeys(shapes[layer.name], (model,))
     return {
         layer: {kind: _spec(axes) for kind, axes in kinds.items()} for layer, kinds in specs.items()
     }

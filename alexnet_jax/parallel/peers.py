@@ -93,7 +93,7 @@ class Peers:
     # How the processes meet.
 
     def _receive_all(self, port: int, deadline: float, join_seconds: float) -> None:
-        with _listening(port) as listener:
+        with listening(port) as listener:
             while len(self._peers) < self._count - 1:
                 listener.settimeout(max(0.01, deadline - time.monotonic()))
                 try:
@@ -249,20 +249,17 @@ class Peers:
             peer.connection.close()
 
 
-@contextlib.contextmanager
-def _listening(port: int):
+def listening(port: int) -> socket.socket:
     """A socket that listens on a port of this host; UserError if it is taken."""
     try:
         both = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if both else socket.AF_INET
-        listener = socket.create_server(("", port), family=family, backlog=128, dualstack_ipv6=both)
+        return socket.create_server(("", port), family=family, backlog=128, dualstack_ipv6=both)
     except OSError as error:
         raise UserError(
-            f"Port {port} of this host can't be used ({error.strerror}): processes meet there and "
-            "on the one before. Choose another port in --coordinator, or end what runs there."
+            f"Port {port} of this host can't be used ({error.strerror}): choose another one in "
+            "--coordinator, of which the next is needed too, or end what runs there."
         ) from error
-    with listener:
-        yield listener
 
 
 def _send(connection: socket.socket, message: dict) -> None:

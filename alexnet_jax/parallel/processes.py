@@ -21,7 +21,7 @@ from alexnet_jax.errors import (
     UserError,
 )
 from alexnet_jax.parallel.cluster import Membership
-from alexnet_jax.parallel.peers import PeerLost, Peers
+from alexnet_jax.parallel.peers import PeerLost, Peers, listening
 
 # jax's runtime waits longer for a silent process than the peers do, since it can't name it.
 RUNTIME_SECONDS = 100
@@ -64,19 +64,9 @@ def _met(member: Membership, join_seconds: float) -> Peers:
     """Connections to the peers, on the port after the coordinator's."""
     host, _, port = member.coordinator.rpartition(":")
     if member.process == 0:  # jax ends with a segmentation fault if its port is taken
-        _check_free(int(port))
+        listening(int(port)).close()
     host = host.strip("[]")
     return Peers(host, int(port) + 1, member.process, member.processes, join_seconds)
-
-
-def _check_free(port: int) -> None:
-    try:
-        socket.create_server(("", port)).close()
-    except OSError as error:
-        raise UserError(
-            f"Port {port} of this host can't be used ({error.strerror}): choose another one in "
-            "--coordinator, or end what runs there."
-        ) from error
 
 
 def _initialize(member: Membership, join_seconds: float) -> None:
