@@ -47,6 +47,20 @@ def test_after_a_farewell_nobody_is_missed():
     assert meeting.lost.empty()
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_farewell_arrives_though_words_of_the_other_were_not_read(first):
+    """Closed over unread words a connection is reset, and what was not sent yet is lost."""
+    meeting = Meeting(2)
+    peers = meeting.all()
+    peers[first]._closing.set()
+    peers[first]._thread.join()
+    peers[1 - first]._tell({})
+    peers[first]._tell({})  # the next words wait until this is acknowledged
+    peers[first].close()
+    peers[1 - first].close()
+    assert meeting.lost.empty()
+
+
 def test_all_others_are_told_which_process_ended():
     meeting = Meeting(4)
     peers = meeting.all()

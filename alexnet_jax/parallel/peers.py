@@ -23,6 +23,7 @@ from collections.abc import Callable
 from alexnet_jax.errors import EXIT_PEER_LOST, UserError
 
 HEARTBEAT_SECONDS = 1.0
+FAREWELL_SECONDS = 5.0  # at most, until the others have closed their ends too
 # Long enough for imports from a slow disk, which hold Python's lock.
 SILENCE_SECONDS = 60.0
 
@@ -168,6 +169,8 @@ class Peers:
                 f"Process 0 at {host}:{port} did not say that all processes have come ({error}). "
                 "See what it printed."
             ) from error
+        if "start" not in answer:
+            connection.close()
         if "refused" in answer:
             raise UserError(
                 f"Process 0 at {host}:{port} refused this process: {answer['refused']}."
@@ -223,7 +226,10 @@ class Peers:
                 self._end(message["lost"])
             elif "failed" in message:
                 self._lose(peer, f"it failed: {message['failed']}")
-            peer.done = peer.done or "done" in message
+            elif "done" in message:
+                peer.done = True
+                with contextlib.suppress(OSError):
+                    peer.connection.shutdown(socket.SHUT_WR)  # it waits for this
         return True
 
     def _lose(self, peer: _Peer, reason: str) -> None:
@@ -236,6 +242,7 @@ class Peers:
     def _end(self, sentence: str) -> None:
         if not self._closing.is_set():
             self._closing.set()
+            self._close()
             self._on_loss(sentence)
 
     def _tell(self, message: dict) -> None:
@@ -245,6 +252,21 @@ class Peers:
                     _send(peer.connection, message)
 
     def _close(self) -> None:
+        """Close all connections once what was said has arrived.
+
+        A connection that is closed over unread words is reset, and its last words may be lost; so
+        all that the others still say is read until they close too.
+        """
+        deadline = time.monotonic() + FAREWELL_SECONDS
+        staying = [peer.connection for peer in self._peers.values() if not peer.done]
+        for connection in staying:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+        for connection in staying:
+            with contextlib.suppress(OSError):
+                connection.settimeout(max(0.01, deadline - time.monotonic()))
+                while time.monotonic() < deadline and connection.recv(4096):
+                    pass
         for peer in self._peers.values():
             peer.connection.close()
 
