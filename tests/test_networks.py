@@ -103,7 +103,9 @@ def step_of(name, data, model, dtype, architecture=None):
 
 
 # Relatives of net 145 that have no kind of layer of their own, and take long to compile.
-RELATIVES = ("net120_2012", "net131", "net135", "net137", "net147", "net148")
+RELATIVES = (
+    "net120_2012", "net131", "net135", "net137", "net145_half", "net147", "net148", "net150",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
