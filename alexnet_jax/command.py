@@ -6,6 +6,7 @@ Importing this imports neither jax nor NumPy, so that --help answers at once.
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Callable
 
 from absl import flags
@@ -21,7 +22,7 @@ def answer(action: Callable[[], None]) -> None:
         action()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(EXIT_USER_ERROR)
+        _exit(EXIT_USER_ERROR)
     except Stopped as stop:
         print(stop, file=sys.stderr, flush=True)
         sys.exit(stop.code)
@@ -59,10 +60,7 @@ def in_processes(action: Callable[[], None], saves: bool = False) -> None:
         from alexnet_jax.parallel import platform
 
         platform.configure()
-        from absl import logging
-
-        # Orbax logs pages of what it raises anyway.
-        logging.set_verbosity(logging.FATAL)
+        _silence_echoes()
         from alexnet_jax.parallel import cluster, processes
 
         given = flags.FLAGS
@@ -71,6 +69,31 @@ def in_processes(action: Callable[[], None], saves: bool = False) -> None:
         )
         with processes.together(member, given.join_seconds, saves):
             action()
+
+
+def _exit(code: int) -> None:
+    """End without waiting for threads that a failure left hanging, such as those of a save."""
+    sys.stdout.flush()
+    if any(not thread.daemon for thread in threading.enumerate()[1:]):
+        os._exit(code)
+    sys.exit(code)
+
+
+def _silence_echoes() -> None:
+    """Orbax logs pages of what it raises anyway, and TensorStore of what comes after that."""
+    import logging
+
+    from absl import logging as absl_logging
+
+    absl_logging.set_verbosity(absl_logging.FATAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    shown = sys.unraisablehook
+
+    def show(unraisable) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            shown(unraisable)
+
+    sys.unraisablehook = show
 
 
 def _define_process_flags() -> None:

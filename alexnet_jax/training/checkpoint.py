@@ -9,6 +9,8 @@ import hashlib
 import os
 import pathlib
 import re
+import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -57,6 +59,7 @@ class Checkpoints:
         )
         self._folder, self._saving = folder.absolute(), 0
         with self._writing():
+            self._folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(
                 self._folder, options=options, item_handlers=_handlers()
             )
@@ -93,6 +96,7 @@ class Checkpoints:
             processes.wait_for_all()
             self._manager.reload()
         self._saving = step
+        self._check_space(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
         rest = state._asdict()
         items = ocp.args.Composite(
             parameters=ocp.args.StandardSave(rest.pop("parameters")),
@@ -104,9 +108,14 @@ class Checkpoints:
             self._manager.save(step, args=items, metrics=metrics)
 
     def check(self) -> None:
-        """Raise the UserError of a save that failed meanwhile; costs nothing."""
-        with self._writing():
-            self._manager.check_for_errors()
+        """Raise the UserError of a save that failed meanwhile; never waits.
+
+        With several processes the next save raises it, since Orbax's own threads wait for each
+        other until then.
+        """
+        if jax.process_count() == 1 and not self._manager.is_saving_in_progress():
+            with self._writing():
+                self._manager.wait_until_finished()
 
     def restore(self, step: int, shapes: TrainState) -> tuple[TrainState, dict]:
         """State and facts of a step, laid out as `shapes` says, on whatever mesh that is.
@@ -122,14 +131,26 @@ class Checkpoints:
         restored = _restored(self._manager, self._folder, step, items)
         return TrainState(parameters=restored.parameters, **restored.rest), restored.facts
 
+    def _check_space(self, needed: int) -> None:
+        """A full disk is known before anything is written to it, by all processes alike."""
+        free = shutil.disk_usage(self._folder).free
+        if free < 1.1 * needed:
+            raise UserError(
+                f"The disk of {self._folder} is full: a checkpoint needs {needed / 1e6:,.1f} MB "
+                f"and {free / 1e6:,.1f} MB are free. Make room; the same command goes on from the "
+                "newest one there."
+            )
+
     def _write_manifest(self) -> None:
         """Called in the lead process when all files of a checkpoint are there, before it counts."""
         (folder,) = self._folder.glob(f"{self._saving}{manifest.TEMPORARY}*")
         manifest.write(folder, LATER)
 
-    def _tidy(self) -> None:
-        if processes.is_lead():
-            manifest.tidy(self._folder)
+    def _tidy(self, patience: int = 1) -> None:
+        """By the lead; `patience` is how often to try, since Orbax's threads may still write."""
+        while processes.is_lead() and not manifest.tidy(self._folder) and patience > 1:
+            time.sleep(0.1)
+            patience -= 1
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -140,7 +161,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            self._tidy()
+            self._tidy(patience=50)
             raise UserError(
                 f"Checkpoints can't be written to {self._folder} ({_reason(error)}): mend that; "
                 "the same command goes on from the newest one there."

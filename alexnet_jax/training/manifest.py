@@ -28,7 +28,7 @@ def write(folder: pathlib.Path, left_out: Collection[str] = ()) -> None:
         for name, path in names.items()
         if name != NAME and name not in left_out
     }
-    (folder / NAME).write_text(json.dumps(entries, indent=1) + "\n")
+    (folder / NAME).write_text(json.dumps(entries, indent=1))
 
 
 def damage(folder: pathlib.Path, part: str = "") -> str:
@@ -100,14 +100,18 @@ def settle(folder: pathlib.Path, warn: Callable[[str], None]) -> None:
     processes.wait_for_all()
 
 
-def tidy(folder: pathlib.Path) -> None:
-    """Take away half-written checkpoints; one that was to be replaced gets its name back."""
+def tidy(folder: pathlib.Path) -> bool:
+    """Take away half-written checkpoints; one that was to be replaced gets its name back.
+
+    Returns whether none is left.
+    """
     for path in folder.glob(f"*{TEMPORARY}*"):
         shutil.rmtree(path, ignore_errors=True)
     for path in folder.glob(f"*{BEFORE}"):
         with contextlib.suppress(OSError):  # the newer one is whole
             path.rename(path.with_suffix(""))
         shutil.rmtree(path, ignore_errors=True)
+    return not any(folder.glob(f"*{TEMPORARY}*"))
 
 
 def set_aside(path: pathlib.Path, ending: str) -> pathlib.Path:
