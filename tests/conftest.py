@@ -42,6 +42,18 @@ def source(request, data, tmp_path_factory):
         yield layouts.LAYOUTS[request.param](root, data)
 
 
+@pytest.fixture(scope="session")
+def prepared_sets(data, tmp_path_factory):
+    """Folders of the same images, prepared as JPEG and as raw pixels; not to be changed."""
+    from tests import preparing
+
+    root = tmp_path_factory.mktemp("sets")
+    source = layouts.folder(root / "files", data)
+    for form in ("jpeg", "raw"):
+        preparing.make(source, root / form, format=form)
+    return root
+
+
 @pytest.fixture
 def float64():
     """Double precision for one test."""

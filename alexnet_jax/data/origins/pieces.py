@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from alexnet_jax.data.images import MOST_BYTES
+from alexnet_jax.data import images
 from alexnet_jax.errors import UserError
 
 
@@ -39,7 +39,7 @@ class Pieces:
                     descriptor = None  # nothing to close if the next line fails
                     descriptor, opened = os.open(self.paths[number], os.O_RDONLY), number
                 offset, size = int(self.offsets[record]), int(self.sizes[record])
-                size = min(size, MOST_BYTES + 1)
+                size = min(size, images.MOST_BYTES + 1)
                 data = os.pread(descriptor, size, offset)
                 if len(data) != size:
                     raise UserError(
