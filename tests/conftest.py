@@ -7,6 +7,7 @@ for the rest of the session, in those processes too.
 
 import atexit
 import os
+import pathlib
 import shutil
 import tempfile
 
@@ -52,6 +53,12 @@ def prepared_sets(data, tmp_path_factory):
     for form in ("jpeg", "raw"):
         preparing.make(source, root / form, format=form)
     return root
+
+
+@pytest.fixture
+def prepared_set(prepared_sets, tmp_path):
+    """Copies a prepared set, to be damaged."""
+    return lambda form: pathlib.Path(shutil.copytree(prepared_sets / form, tmp_path / "set"))
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ REFUSED = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_header_of_billions_of_pixels_is_refused_before_any_is_decoded(name, monkeypatch):
     monkeypatch.setattr(ImageFile.ImageFile, "load", None)  # else it is no Refused

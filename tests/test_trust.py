@@ -87,12 +87,6 @@ def evil(tmp_path):
     assert not mark.exists()
 
 
-@pytest.fixture
-def prepared_set(prepared_sets, tmp_path):
-    """Copies a prepared set, to be damaged."""
-    return lambda form: pathlib.Path(shutil.copytree(prepared_sets / form, tmp_path / "set"))
-
-
 def test_the_evil_array_is_evil(tmp_path):
     pickle.loads(pickle.dumps(np.array([Evil(tmp_path / "ran")], object)))
     assert (tmp_path / "ran").exists()
