@@ -195,13 +195,17 @@ def edit(path, old, new):
     path.write_text(text.replace(old, new))
 
 
+@pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize("key", ["pythonClassName", "python_class_name"])
-def test_a_set_that_names_code_is_refused(key, miniature_set, tmp_path, monkeypatch):
+def test_a_set_that_names_code_is_refused(key, linked, miniature_set, tmp_path, monkeypatch):
     source, folder = miniature_set
     (tmp_path / "named_by_a_set.py").write_text("import os; os.mkdir(__file__ + '.ran')")
     monkeypatch.syspath_prepend(str(tmp_path))
     edit(folder / "features.json", '"pythonClassName": "tensorflow_datasets.core.features.text_',
          f'"{key}": "named_by_a_set.')  # fmt: skip
+    if linked:
+        folder.rename(tmp_path / "moved")
+        folder.symlink_to(tmp_path / "moved")
     with pytest.raises(UserError, match="features.json names the code named_by_a_set"):
         open_origin(source)
     assert not (tmp_path / "named_by_a_set.py.ran").exists()

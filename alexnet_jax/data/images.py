@@ -54,9 +54,8 @@ def opened(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> Iterator[I
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
-            if _decoded(image) > most_pixels or max(image.size) > MOST_SIDES_RATIO * min(
-                image.size
-            ):
+            long, short = max(image.size), min(image.size)
+            if _decoded(image) > most_pixels or long > MOST_SIDES_RATIO * short:
                 raise Refused(
                     f"The image {name} of {width} x {height} pixels is beyond the limits of "
                     f"1:{MOST_SIDES_RATIO} and {most_pixels:,} pixels: take it away."

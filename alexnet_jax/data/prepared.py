@@ -71,7 +71,10 @@ def _facts_that_hold(facts: dict) -> Iterator[tuple[str, bool]]:
     yield "format", facts["format"] in ("jpeg", "raw")
     classes, numbers = facts["classes"], facts["ilsvrc_ids"]
     yield "classes", isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-    yield "ilsvrc_ids", numbers is None or len(list(filter(_natural, numbers))) == len(classes)
+    yield (
+        "ilsvrc_ids",
+        numbers is None or (len(numbers) == len(classes) and all(map(_natural, numbers))),
+    )
     yield "plan", isinstance(facts["plan"]["settings"], dict)
     for name, split in facts["splits"].items():
         yield "splits", NAME.fullmatch(name) is not None

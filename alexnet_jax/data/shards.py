@@ -103,7 +103,7 @@ class Outcome:
 
     @classmethod
     def load(cls, path: pathlib.Path) -> "Outcome":
-        """Read what `save` wrote; UserError for a file that is none of its kind."""
+        """Read what `save` wrote; UserError for a damaged archive."""
         stored = arrays.load_archive(path, "take it away, and its shard is written again")
         facts = json.loads(str(stored["facts"]))
         fields = [field.name for field in dataclasses.fields(statistics.Sums)]

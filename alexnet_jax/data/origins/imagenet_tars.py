@@ -174,7 +174,8 @@ def _devkit(path: pathlib.Path) -> tuple[bytes, list[str]]:
                     if member.isfile() and member.name.endswith(name):
                         found[name] = tar.extractfile(member).read()
     except (tarfile.TarError, OSError, EOFError, zlib.error, MemoryError) as error:
-        raise UserError(f"{path} can't be read ({error!r}): get it again.") from error
+        reason = str(error) or "it is too large"  # a MemoryError says nothing
+        raise UserError(f"{path} can't be read ({reason}): get it again.") from error
     for name in (META, TRUTH):
         if name not in found:
             raise UserError(f"{path} holds no {name}: get the devkit of tasks 1 and 2 again.")
@@ -202,7 +203,7 @@ def _synsets(meta: bytes, path: pathlib.Path) -> Synsets:
 def _limited_memory(most: int) -> Iterator[None]:
     """MemoryError beyond `most` bytes more than this process has: a kilobyte can claim gigabytes.
 
-    Where the system doesn't say how much that is, there is no limit.
+    Where the system doesn't say how much that is, or has a limit already, none is set.
     """
     import scipy.io  # noqa: F401, so that its libraries don't count
 

@@ -53,8 +53,9 @@ class ParquetSplit:
                     facts = file.metadata.row_group(group)
                     if facts.total_byte_size > MOST_GROUP_BYTES:
                         raise UserError(
-                            f"{path} has a row group of {facts.total_byte_size:,} bytes, which "
-                            f"don't fit into memory: write it with at most {MOST_GROUP_BYTES:,}."
+                            f"{path} has a row group of {facts.total_byte_size:,} bytes, "
+                            "which would be held in memory: write it again with at most "
+                            f"{MOST_GROUP_BYTES:,} in each."
                         )
                     groups.append((number, group, facts.num_rows, facts.total_byte_size))
                 table = file.read([columns.label, f"{columns.image}.path"])

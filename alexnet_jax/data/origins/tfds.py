@@ -117,7 +117,7 @@ def _prepared(name: str):
     import tensorflow_datasets as tfds
 
     _, colon, rest = name.partition(":")
-    if colon and not rest[:1].isdigit():
+    if colon and rest[:1].isalpha():
         raise UserError(
             f"'{name}' is of a namespace, whose code tensorflow-datasets would fetch and run: take "
             "a set of its own catalogue, by NAME, NAME:VERSION or NAME/CONFIG:VERSION."
@@ -146,7 +146,9 @@ def _check_features(name: str) -> None:
 
     own = name.partition(":")[0].partition("/")[0]
     for place in file_utils.list_data_dirs(os.environ.get("TFDS_DATA_DIR")):
-        for path in sorted(pathlib.Path(place).glob(f"{own}/**/features.json")):
+        # In NAME/VERSION or NAME/CONFIG/VERSION; unlike **, these patterns follow links.
+        root = pathlib.Path(place) / own
+        for path in sorted((*root.glob("*/features.json"), *root.glob("*/*/features.json"))):
             try:
                 foreign = set(_class_names(json.loads(path.read_text())))
             except (OSError, ValueError, RecursionError) as error:
