@@ -7,6 +7,7 @@ for the rest of the session, in those processes too.
 
 import atexit
 import os
+import pathlib
 import shutil
 import tempfile
 
@@ -40,6 +41,24 @@ def source(request, data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TFDS_DATA_DIR", str(root))
         yield layouts.LAYOUTS[request.param](root, data)
+
+
+@pytest.fixture(scope="session")
+def prepared_sets(data, tmp_path_factory):
+    """Folders of the same images, prepared as JPEG and as raw pixels; not to be changed."""
+    from tests import preparing
+
+    root = tmp_path_factory.mktemp("sets")
+    source = layouts.folder(root / "files", data)
+    for form in ("jpeg", "raw"):
+        preparing.make(source, root / form, format=form)
+    return root
+
+
+@pytest.fixture
+def prepared_set(prepared_sets, tmp_path):
+    """Copies a prepared set, to be damaged."""
+    return lambda form: pathlib.Path(shutil.copytree(prepared_sets / form, tmp_path / "set"))
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ def serialize(image: bytes, label: int, file_name: str) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-def image_of(record: bytes) -> bytes:
-    """The image file in a record; raises protobuf's error or an IndexError if it holds none."""
+def parse(record: bytes) -> tuple[bytes, int]:
+    """Image file and label of a record; raises protobuf's error or an IndexError if it has none."""
     from tensorflow_datasets.proto import tf_example_pb2
 
     features = tf_example_pb2.Example.FromString(record).features.feature
-    return features["image"].bytes_list.value[0]
+    return features["image"].bytes_list.value[0], features["label"].int64_list.value[0]

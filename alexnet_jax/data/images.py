@@ -7,6 +7,7 @@ when enlarging. Rotation tags are not applied, as in 2012.
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,6 +19,10 @@ from alexnet_jax.errors import UserError
 # read before it is cut out grows with both.
 MOST_SIDES_RATIO = 50
 MOST_PIXELS = 100_000_000
+MOST_BYTES = 512 * 2**20  # of a file: a bare one of so many pixels is shorter
+# Pillow knows others, and hands EPS to a program that runs it.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
 
 
 class BadImage(UserError):
@@ -25,28 +30,42 @@ class BadImage(UserError):
 
 
 class Refused(BadImage):
-    """Beyond MOST_SIDES_RATIO or MOST_PIXELS."""
+    """Beyond MOST_SIDES_RATIO, MOST_PIXELS or MOST_BYTES."""
 
 
 class Undecodable(BadImage):
     """No image, of an unknown format, or broken."""
 
 
+def read(path: str | os.PathLike) -> bytes:
+    """An image file, or so much of one beyond MOST_BYTES that `opened` refuses it."""
+    with open(path, "rb", buffering=0) as file:
+        return file.read(min(os.fstat(file.fileno()).st_size, MOST_BYTES + 1))
+
+
 @contextlib.contextmanager
-def opened(data: bytes, name: str) -> Iterator[Image.Image]:
-    """The decoded image; `name` is for the sentence of a Refused or Undecodable."""
+def opened(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> Iterator[Image.Image]:
+    """The decoded image; `name` is for the sentence of a Refused or Undecodable.
+
+    What the headers say is judged before a pixel is decoded.
+    """
+    if len(data) > MOST_BYTES:
+        raise Refused(f"The image {name} is longer than {MOST_BYTES:,} bytes: take it away.")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
-            if width * height > MOST_PIXELS or max(image.size) > MOST_SIDES_RATIO * min(image.size):
+            long, short = max(image.size), min(image.size)
+            if _decoded(image) > most_pixels or long > MOST_SIDES_RATIO * short:
                 raise Refused(
                     f"The image {name} of {width} x {height} pixels is beyond the limits of "
-                    f"1:{MOST_SIDES_RATIO} and {MOST_PIXELS:,} pixels: take it away."
+                    f"1:{MOST_SIDES_RATIO} and {most_pixels:,} pixels: take it away."
                 )
             image.load()
             yield image
     except UserError:
         raise
+    except Image.DecompressionBombError as error:
+        raise Refused(f"The image {name} is too large ({error}): take it away.") from error
     except Exception as error:  # Pillow raises any of a dozen kinds on broken data
         raise Undecodable(
             f"The image {name} could not be decoded ({error}): replace it or take it away."
@@ -62,6 +81,14 @@ def decode(data: bytes, name: str, size: int, channels: int, warp: bool = False)
 def pixels_of(image: Image.Image, size: int, channels: int, warp: bool = False) -> np.ndarray:
     """uint8 [size, size, channels]: RGB for 3 channels, grey for 1."""
     return resize(image.convert("L" if channels == 1 else "RGB"), size, warp)
+
+
+def _decoded(image: Image.Image) -> int:
+    """The most pixels that are decoded at once: a tile of a TIFF may be larger than its image."""
+    pixels, tags = image.width * image.height, getattr(image, "tag_v2", {})
+    if TILE_WIDTH in tags and TILE_LENGTH in tags:
+        return max(pixels, tags[TILE_WIDTH] * tags[TILE_LENGTH])
+    return pixels
 
 
 def resize(image: Image.Image, size: int, warp: bool = False) -> np.ndarray:

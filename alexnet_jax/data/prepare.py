@@ -19,7 +19,6 @@ import json
 import multiprocessing
 import os
 import pathlib
-import re
 import shutil
 import signal
 import sys
@@ -132,7 +131,7 @@ def _natural(text: str) -> int:
 
 
 def _name(text: str) -> str:
-    if not re.fullmatch("[a-z][a-z0-9_]*", text):  # or tensorflow-datasets does not take it
+    if not prepared.NAME.fullmatch(text):
         raise argparse.ArgumentTypeError(f"'{text}' is no name like imagenet or cifar_10")
     return text
 

@@ -9,17 +9,20 @@ import functools
 import json
 import os
 import pathlib
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from alexnet_jax.data import examples, images
+from alexnet_jax.data import arrays, examples, images
 from alexnet_jax.errors import UserError
 
 FACTS, STATISTICS, REPORT, UNFINISHED = (
     "prepared.json", "statistics.npz", "report.json", ".preparing",
 )  # fmt: skip
 VERSION = "1.0.0"
+NAME = re.compile("[a-z][a-z0-9_]*")  # or tensorflow-datasets does not take it
+ANEW = "prepare the set anew"
 
 
 def default_folder(name: str) -> pathlib.Path:
@@ -46,8 +49,41 @@ def is_prepared(folder: pathlib.Path) -> bool:
 
 
 def read_facts(folder: pathlib.Path) -> dict:
-    """prepared.json: how the set was made and what it holds."""
-    return json.loads((folder / FACTS).read_text())
+    """prepared.json: how the set was made and what it holds.
+
+    UserError where it is not as it was written: names in it become those of files.
+    """
+    try:
+        facts = json.loads((folder / FACTS).read_text())
+        for what, right in _facts_that_hold(facts):
+            if not right:
+                raise ValueError(f"its {what} can't be")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{folder / FACTS} can't be used ({error}): {ANEW}.") from error
+    return facts
+
+
+def _facts_that_hold(facts: dict) -> Iterator[tuple[str, bool]]:
+    yield "name", NAME.fullmatch(facts["name"]) is not None
+    yield "size", _natural(facts["size"]) and facts["size"] > 0
+    yield "channels", facts["channels"] in (1, 3)
+    yield "resize", facts["resize"] in ("crop", "warp")
+    yield "format", facts["format"] in ("jpeg", "raw")
+    classes, numbers = facts["classes"], facts["ilsvrc_ids"]
+    yield "classes", isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    yield (
+        "ilsvrc_ids",
+        numbers is None or (len(numbers) == len(classes) and all(map(_natural, numbers))),
+    )
+    yield "plan", isinstance(facts["plan"]["settings"], dict)
+    for name, split in facts["splits"].items():
+        yield "splits", NAME.fullmatch(name) is not None
+        yield "fingerprints", isinstance(split["fingerprint"], str)
+        yield "shards", all(_natural(images) for images in split["shards"])
+
+
+def _natural(value) -> bool:
+    return isinstance(value, int) and value >= 0
 
 
 def shard_file(folder: pathlib.Path, name: str, split: str, index: int, shards: int) -> str:
@@ -74,7 +110,8 @@ def labels_file(folder: pathlib.Path, split: str) -> pathlib.Path:
 class Prepared:
     """A split of a prepared set.
 
-    UserError if it was made with another size, shape or number of channels, or lacks the split.
+    UserError if it was made with another size, shape or number of channels, lacks the split, or its
+    arrays are not those that prepared.json tells of.
     """
 
     def __init__(
@@ -101,14 +138,15 @@ class Prepared:
         self.fingerprint = this["fingerprint"]
         self.statistics_file = folder / STATISTICS if split == "train" else None
         self.size, self.channels = size, channels
-        self.labels = np.load(labels_file(folder, split))
+        self.labels = _labels(folder, split, sum(this["shards"]), len(self.classes))
         self._starts = np.cumsum([0, *this["shards"]])
         shards = len(this["shards"])
         self._files = [shard_file(folder, facts["name"], split, i, shards) for i in range(shards)]
         self._pixels = None
         if facts["format"] == "raw":
             files = [pixels_file(folder, split, i, shards) for i in range(shards)]
-            self._pixels = [np.load(file, mmap_mode="r") for file in files]
+            shapes = [(records, size, size, channels) for records in this["shards"]]
+            self._pixels = [_pixels(*pair) for pair in zip(files, shapes, strict=True)]
         self._readers = {}
         self._folder, self._split = folder, split
 
@@ -131,7 +169,13 @@ class Prepared:
                 pixels[row] = self._pixels[shard][place]
         else:
             for row, record in enumerate(ids.tolist()):
-                data = self.encoded(record)
+                data, label = self._example(record)
+                if label != self.labels[record]:
+                    raise UserError(
+                        f"The prepared image {self.name(record)} has the label {label} in its "
+                        f"record, but {self.labels[record]} in "
+                        f"{labels_file(self._folder, self._split)}: {ANEW}."
+                    )
                 try:
                     decode_into(data, pixels[row])
                 except Exception as error:
@@ -140,10 +184,13 @@ class Prepared:
 
     def encoded(self, record: int) -> bytes:
         """The image as a JPEG or PNG file; BadImage if the record can't be read."""
+        return self._example(record)[0]
+
+    def _example(self, record: int) -> tuple[bytes, int]:
         ((shard, place),) = self._places(np.asarray([record]))
         try:
             # One by one: a few together take longer (measured).
-            return examples.image_of(self._reader(shard).read([place])[0])
+            return examples.parse(self._reader(shard).read([place])[0])
         except Exception as error:
             raise self._unreadable(record, error) from error
 
@@ -155,7 +202,13 @@ class Prepared:
     @functools.cached_property
     def _names(self) -> list[str]:
         data = names_file(self._folder, self._split).read_bytes()
-        return os.fsdecode(data).split("\n")[:-1]
+        names = os.fsdecode(data).split("\n")[:-1]
+        if len(names) != len(self):
+            raise UserError(
+                f"{names_file(self._folder, self._split)} has {len(names):,} names for "
+                f"{len(self):,} images: {ANEW}."
+            )
+        return names
 
     def _reader(self, shard: int):
         """One open reader a file, for all threads; reading ahead makes random access slow."""
@@ -171,11 +224,39 @@ class Prepared:
         yield from zip(shards.tolist(), (ids - self._starts[shards]).tolist(), strict=True)
 
 
+def _labels(folder: pathlib.Path, split: str, records: int, classes: int) -> np.ndarray:
+    """The labels of a split, which are classes of the set or, in its test split, none."""
+    path = labels_file(folder, split)
+    labels = arrays.load(path, ANEW)
+    if labels.dtype != np.int32 or labels.shape != (records,):
+        raise UserError(
+            f"{path} holds {labels.dtype} {list(labels.shape)}, where int32 [{records}] was "
+            f"expected: {ANEW}."
+        )
+    wrong = np.flatnonzero((labels < (-1 if split == "test" else 0)) | (labels >= classes))
+    if len(wrong):
+        raise UserError(
+            f"{path} gives image {wrong[0]:,} the label {labels[wrong[0]]}, but the classes of the "
+            f"set are 0 to {classes - 1}: {ANEW}."
+        )
+    return labels
+
+
+def _pixels(path: str, shape: tuple[int, ...]) -> np.ndarray:
+    pixels = arrays.load(path, ANEW, mapped=True)
+    if pixels.dtype != np.uint8 or pixels.shape != shape:
+        raise UserError(
+            f"{path} holds {pixels.dtype} {list(pixels.shape)}, where uint8 {list(shape)} was "
+            f"expected: {ANEW}."
+        )
+    return pixels
+
+
 def decode_into(data: bytes, pixels: np.ndarray) -> None:
     """Decode an image that has the stored size into `pixels` [size, size, channels].
 
     JPEG by libjpeg-turbo, without Python's lock; the pixels are those that Pillow gives. Raises
-    what the decoder raises.
+    what the decoder raises, for a larger image before it is decoded.
     """
     import simplejpeg
 
@@ -185,4 +266,8 @@ def decode_into(data: bytes, pixels: np.ndarray) -> None:
         if shape != pixels.shape:
             raise ValueError(f"it has {shape} pixels instead of {pixels.shape}")
     else:
-        pixels[:] = images.decode(data, "in a record", pixels.shape[0], pixels.shape[2])
+        size, channels = pixels.shape[1:]
+        with images.opened(data, "in a record", most_pixels=size * size) as image:
+            if image.size != (size, size):
+                raise ValueError(f"it has {image.size} pixels instead of {(size, size)}")
+            pixels[:] = images.pixels_of(image, size, channels)

@@ -10,18 +10,20 @@ import io
 import json
 import os
 import pathlib
+import re
 from collections.abc import Callable, Iterable
 
 import numpy as np
 from PIL import Image
 
-from alexnet_jax.data import examples, images, prepared, statistics
+from alexnet_jax.data import arrays, examples, images, prepared, statistics
 from alexnet_jax.data.origins.origin import Record, Split
 from alexnet_jax.errors import UserError
 
 MOST_IMAGES = 8192  # in a shard
 MOST_AT_ONCE = 2000  # records whose blocks are mixed, since they are held in memory
 JPEG_QUALITY = 95
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 TOLD_EVERY = 16  # images
 # What is worth knowing of an image, and why one is left out; the words stand in the report.
 KEPT = ("greyscale", "CMYK", "other format under a JPEG name", "rotated by EXIF, kept as stored")
@@ -101,12 +103,12 @@ class Outcome:
 
     @classmethod
     def load(cls, path: pathlib.Path) -> "Outcome":
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as stored:
-            facts = json.loads(str(stored["facts"]))
-            fields = [field.name for field in dataclasses.fields(statistics.Sums)]
-            sums = statistics.Sums(*(stored[name] for name in fields))
-            return cls(stored["labels"], sums, **facts)
+        """Read what `save` wrote; UserError for a damaged archive."""
+        stored = arrays.load_archive(path, "take it away, and its shard is written again")
+        facts = json.loads(str(stored["facts"]))
+        fields = [field.name for field in dataclasses.fields(statistics.Sums)]
+        sums = statistics.Sums(*(stored[name] for name in fields))
+        return cls(stored["labels"], sums, **facts)
 
 
 def outcome_file(folder: pathlib.Path, shard: Shard) -> pathlib.Path:
@@ -133,7 +135,9 @@ def write(
     labels, names, digest = [], [], hashlib.sha256()
     sums = statistics.no_sums(settings.size, settings.channels)
     oddities = {word: [] for word in KEPT + LEFT_OUT}
-    for number, record in enumerate(split.read(shard.ids), start=1):
+    for number, found in enumerate(split.read(shard.ids), start=1):
+        # Names are kept a line each, and are shown at terminals.
+        record = found._replace(name=CONTROL_CHARACTERS.sub("?", found.name))
         if record.label < 0 and shard.split != "test":
             raise UserError(
                 f"The image {record.name} of the split {shard.split} has no label: name a split "

@@ -108,7 +108,7 @@ class Folder:
         for row, record in enumerate(ids):
             file = self.files[record]
             try:
-                data = pathlib.Path(file).read_bytes()
+                data = images.read(file)
             except OSError as error:
                 raise images.Undecodable(f"The image {file} can't be read: {error}") from error
             pixels[row] = images.decode(data, file, self.size, self.channels, self.warp)
@@ -227,14 +227,18 @@ def _prepared_folder(name: str) -> pathlib.Path:
 
 def _image_files(folder: pathlib.Path) -> list[str]:
     """Paths of the images of a class, sorted; anything else in it but LEFT_BEHIND is refused."""
-    names = sorted(e.name for e in os.scandir(folder) if not e.name.startswith("."))
-    names = [name for name in names if name not in LEFT_BEHIND]
-    for name in names:
-        if not name.lower().endswith(SUFFIXES):
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    names = []
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name in LEFT_BEHIND:
+            continue
+        # A link to a file is one. A pipe or a device would be read for ever.
+        if not entry.name.lower().endswith(SUFFIXES) or not entry.is_file():
             raise UserError(
-                f"{folder / name} is not an image: a class folder holds image files "
+                f"{entry.path} is not an image: a class folder holds image files "
                 f"({', '.join(SUFFIXES)}) alone; take it away."
             )
+        names.append(entry.name)
     if not names:
         raise UserError(f"{folder} holds no images: put some in it, or take the folder away.")
     return [str(folder / name) for name in names]

@@ -11,8 +11,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from alexnet_jax.data import stream
+from alexnet_jax.data import arrays, stream
 from alexnet_jax.data.sources import Source
+from alexnet_jax.errors import UserError
+
+REMEDY = (
+    "take it away, and training measures it anew; if it belongs to a prepared set, prepare that "
+    "anew"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +61,42 @@ class Statistics:
 
     @classmethod
     def load(cls, path: pathlib.Path) -> "Statistics":
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as stored:
-            fields = {field.name: stored[field.name] for field in dataclasses.fields(cls)}
+        """Read what `save` wrote; UserError for anything else."""
+        stored = arrays.load_archive(path, REMEDY)
+        names = [field.name for field in dataclasses.fields(cls)]
+        if not set(names) <= set(stored) or not _consistent(stored):
+            raise UserError(f"{path} holds no statistics of images: {REMEDY}.")
+        fields = {name: stored[name] for name in names}
         return cls(**fields | {"images": int(fields["images"]),
                                "fingerprint": str(fields["fingerprint"])})  # fmt: skip
+
+    @classmethod
+    def load_for(cls, path: pathlib.Path, size: int, channels: int) -> "Statistics":
+        """As `load`; UserError if they are of images of another shape too."""
+        found = cls.load(path)
+        if found.mean_image.shape != (size, size, channels):
+            raise UserError(
+                f"{path} is of images {list(found.mean_image.shape)}, and this run's are "
+                f"{[size, size, channels]}: {REMEDY}."
+            )
+        return found
+
+
+def _consistent(stored: dict[str, np.ndarray]) -> bool:
+    """Whether types and shapes are those of Statistics, and all numbers finite."""
+    mean, deviations, directions = (
+        stored[name] for name in ("mean_image", "colour_deviations", "colour_directions")
+    )
+    channels = mean.shape[-1:]
+    return (
+        mean.ndim == 3
+        and deviations.shape == channels
+        and directions.shape == channels * 2
+        and all(part.dtype == np.float32 for part in (mean, deviations, directions))
+        and all(np.isfinite(part).all() for part in (mean, deviations, directions))
+        and stored["images"].shape == stored["fingerprint"].shape == ()
+        and stored["images"].dtype.kind == "i"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,11 +13,12 @@ import functools
 import math
 import mmap
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from alexnet_jax.data import admission
 from alexnet_jax.data.images import BadImage
 from alexnet_jax.data.sources import Source
 from alexnet_jax.errors import UserError
@@ -163,25 +164,39 @@ def _load(source: Source, ids: np.ndarray, go_on: bool, into: np.ndarray) -> Bat
     """
     none = np.empty((0, 2), np.int64)
     try:
-        return Batch(*source.load(ids, into), none)
+        return Batch(into, _read(source, ids, into), none)
     except BadImage:
         if not go_on:
             raise
     labels, bad = source.labels[ids].copy(), []
+    admission.check_labels(labels, ids, source)
     for row, record in enumerate(ids):
         try:
-            source.load([record], into[row : row + 1])
+            labels[row : row + 1] = _read(source, [record], into[row : row + 1])
         except BadImage:
             into[row], labels[row] = 0, -2 - labels[row]
             bad.append((record, -1))
     return Batch(into, labels, np.asarray(bad, np.int64).reshape(-1, 2))
 
 
+def _read(source: Source, ids: Sequence[int], into: np.ndarray) -> np.ndarray:
+    """The labels of the records, and their images in `into`; the only way from a source to a batch.
+
+    UserError for what may not enter a step.
+    """
+    images, labels = source.load(ids, into)
+    admission.check_images(images, into.shape, source)
+    admission.check_labels(labels, ids, source)
+    if images is not into:
+        into[...] = images
+    return labels
+
+
 def _replace(source: Source, seed: int, position: int, row: int, loaded: Batch) -> None:
     """Put the first readable replacement into `row` of a training batch."""
     for record in replacements(len(source), seed, position):
         try:
-            _, loaded.labels[row : row + 1] = source.load([record], loaded.images[row : row + 1])
+            loaded.labels[row : row + 1] = _read(source, [record], loaded.images[row : row + 1])
         except BadImage:
             continue
         place = np.flatnonzero(loaded.bad[:, 1] < 0)[0]

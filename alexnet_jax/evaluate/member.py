@@ -132,7 +132,7 @@ def prepare(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Termin
         )
     mesh = meshes.make_mesh(split)
     steps = runs.make_steps(config, plan, architecture, mesh)
-    measured = _statistics(workdir)
+    measured = _statistics(workdir, config.data.size, architecture.channels)
     preprocessing = runs.make_preprocessing(config, architecture, measured, mesh)
     compiled = runs.compile_evaluation(
         steps, choice.views, config.batch, config.data.size, preprocessing
@@ -183,14 +183,14 @@ def _shared(batch: int, model: int) -> int:
     return -(-batch // groups) * groups
 
 
-def _statistics(workdir: pathlib.Path) -> statistics.Statistics:
+def _statistics(workdir: pathlib.Path, size: int, channels: int) -> statistics.Statistics:
     path = workdir / "statistics.npz"
     if not path.is_file():
         raise UserError(
             f"{path} is missing, which holds the mean image of the training set: the command that "
             "trained the run measures it anew."
         )
-    return statistics.Statistics.load(path)
+    return statistics.Statistics.load_for(path, size, channels)
 
 
 def _listed(steps: list[int]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from alexnet_jax.data import images
 from alexnet_jax.data.origins.origin import (
     NO_LABEL,
     Names,
@@ -40,7 +41,7 @@ class FolderSplit:
     def read(self, ids: Sequence[int]) -> Iterator[Record]:
         for record in ids:
             name = self.names[record]
-            yield Record(name, int(self.labels[record]), (self.root / name).read_bytes())
+            yield Record(name, int(self.labels[record]), images.read(self.root / name))
 
 
 def open_folder(root: pathlib.Path, validation: str | None = None) -> Origin:

@@ -1,8 +1,11 @@
 """ImageNet as ILSVRC 2012 hands it out: a tar of class tars, a flat tar, and the devkit."""
 
+import contextlib
 import io
 import pathlib
+import resource
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -14,6 +17,7 @@ from alexnet_jax.errors import UserError
 
 TRAIN, VAL, TEST = (f"ILSVRC2012_img_{split}.tar" for split in ("train", "val", "test*"))
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
+MOST_DEVKIT_BYTES = 2**30  # of memory to read it; it takes a few megabytes
 META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
 
 
@@ -70,8 +74,9 @@ def open_imagenet_tars(root: pathlib.Path, validation: str | None = None) -> Ori
             raise UserError(
                 f"{root / name} is missing: the source needs {TRAIN}, {VAL} and {DEVKIT}."
             )
-    meta, truth = _devkit(root / DEVKIT)
-    synsets = _synsets(meta, root / DEVKIT)
+    with _limited_memory(MOST_DEVKIT_BYTES):
+        meta, truth = _devkit(root / DEVKIT)
+        synsets = _synsets(meta, root / DEVKIT)
     splits = {
         "train": _train(root / TRAIN, synsets.classes),
         "val": _val(root / VAL, truth, synsets),
@@ -135,7 +140,8 @@ def _flat(path: pathlib.Path) -> list[Member]:
 def _members(file: BinaryIO, start: int, size: int, what: str) -> Iterator[Member]:
     """The files of a tar that lies in `file`, without their folders and what Apple's tar adds.
 
-    Only headers are read. UserError if it is no tar or not a whole one.
+    Only headers are read: nothing is unpacked, so that links and folders lead nowhere. UserError if
+    it is no tar or not a whole one.
     """
     file.seek(start)
     whole = False
@@ -143,6 +149,8 @@ def _members(file: BinaryIO, start: int, size: int, what: str) -> Iterator[Membe
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 name = pathlib.PurePosixPath(member.name).name
+                if member.offset_data + member.size > start + size:  # as a sparse one can say
+                    raise tarfile.ReadError
                 if member.isfile() and not name.startswith("."):
                     yield Member(name, member.offset_data, member.size)
             # tarfile takes a file that stops short between two images for a whole one, and goes on
@@ -165,8 +173,9 @@ def _devkit(path: pathlib.Path) -> tuple[bytes, list[str]]:
                 for name in (META, TRUTH):
                     if member.isfile() and member.name.endswith(name):
                         found[name] = tar.extractfile(member).read()
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise UserError(f"{path} can't be read ({error}): get it again.") from error
+    except (tarfile.TarError, OSError, EOFError, zlib.error, MemoryError) as error:
+        reason = str(error) or "it is too large"  # a MemoryError says nothing
+        raise UserError(f"{path} can't be read ({reason}): get it again.") from error
     for name in (META, TRUTH):
         if name not in found:
             raise UserError(f"{path} holds no {name}: get the devkit of tasks 1 and 2 again.")
@@ -184,7 +193,27 @@ def _synsets(meta: bytes, path: pathlib.Path) -> Synsets:
             for row in table
             if int(row["num_children"]) == 0
         )
-    except (KeyError, ValueError, TypeError, OSError) as error:
+        classes, numbers, words = zip(*leaves, strict=True)
+    except Exception as error:  # SciPy raises any of half a dozen kinds on foreign bytes
         raise UserError(f"{META} in {path} is no list of synsets: get it again.") from error
-    classes, numbers, words = zip(*leaves, strict=True)
     return Synsets(classes, list(numbers), list(words))
+
+
+@contextlib.contextmanager
+def _limited_memory(most: int) -> Iterator[None]:
+    """MemoryError beyond `most` bytes more than this process has: a kilobyte can claim gigabytes.
+
+    Where the system doesn't say how much that is, or has a limit already, none is set.
+    """
+    import scipy.io  # noqa: F401, so that its libraries don't count
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = pathlib.Path("/proc/self/statm")
+    if used.exists() and before[0] == resource.RLIM_INFINITY:
+        pages = int(used.read_text().split()[0])
+        limit = pages * resource.getpagesize() + most
+        resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

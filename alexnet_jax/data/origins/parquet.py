@@ -21,6 +21,8 @@ from alexnet_jax.errors import UserError
 
 SHARD = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\b.*\.parquet")
 NUMBERED = re.compile(r"(?P<number>\d{4})\.parquet")
+MOST_GROUP_BYTES = 2**31  # of a row group, which is held in memory
+MOST_UNNAMED_CLASSES = 100_000
 PREFERRED_LABELS = ("label", "labels", "fine_label")  # where a set has several
 
 
@@ -49,15 +51,29 @@ class ParquetSplit:
                     )
                 for group in range(file.num_row_groups):
                     facts = file.metadata.row_group(group)
+                    if facts.total_byte_size > MOST_GROUP_BYTES:
+                        raise UserError(
+                            f"{path} has a row group of {facts.total_byte_size:,} bytes, "
+                            "which would be held in memory: write it again with at most "
+                            f"{MOST_GROUP_BYTES:,} in each."
+                        )
                     groups.append((number, group, facts.num_rows, facts.total_byte_size))
                 table = file.read([columns.label, f"{columns.image}.path"])
-            labels.append(table[columns.label].fill_null(NO_LABEL).to_numpy())
+                labels.append(table[columns.label].cast("int64").fill_null(NO_LABEL).to_numpy())
             paths += [entry and entry["path"] for entry in table[columns.image].to_pylist()]
             places += [f"{path.name}__{row}" for row in range(len(table))]
         table = np.asarray([group for group in groups if group[2]], np.int64).reshape(-1, 4)
         self.groups, rows = table[:, :2], table[:, 2]
         self.blocks = np.cumsum(rows) - rows
-        self.labels = np.concatenate(labels).astype(np.int32)
+        self.labels = np.concatenate(labels)
+        limit = len(columns.classes) or MOST_UNNAMED_CLASSES
+        wrong = np.flatnonzero((self.labels < NO_LABEL) | (self.labels >= limit))
+        if len(wrong):
+            raise UserError(
+                f"{files[0]} and its like have a label {self.labels[wrong[0]]} in "
+                f"'{columns.label}', beyond the {limit:,} classes that can be: get them again."
+            )
+        self.labels = self.labels.astype(np.int32)
         unique = all(paths) and len(set(paths)) == len(paths)
         self.names = Names(paths if unique else places)
         self.fingerprint = fingerprint_of(self.names, table.ravel(), self.labels)
@@ -113,11 +129,6 @@ def open_parquet(root: pathlib.Path, validation: str | None = None) -> Origin:
             raise UserError(f"{found[chosen[split]][0]} and its like hold no rows: get them again.")
     largest = max(int(split.labels.max()) for split in splits.values())
     classes = columns.classes or tuple(map(str, range(largest + 1)))
-    if largest >= len(classes):
-        raise UserError(
-            f"{root} has a label {largest} in '{columns.label}', but the names of only "
-            f"{len(classes)} classes: get it again."
-        )
     return Origin(classes, splits, {"kind": "parquet", "where": str(root)})
 
 
@@ -186,15 +197,16 @@ def _columns(file, path: pathlib.Path) -> Columns:
             f"struct with bytes and path, and one of class numbers, found {listed}; take another "
             "set."
         )
-    return Columns(images[0], labels[0], tuple(features.get(labels[0], {}).get("names", ())))
+    names = features.get(labels[0], {}).get("names", ())
+    return Columns(images[0], labels[0], tuple(map(str, names)))
 
 
 @contextlib.contextmanager
 def _reading(path: str | pathlib.Path) -> Iterator[None]:
-    """A file that can't be read is a mistake of the user."""
+    """A file that can't be read, or with a schema that is none, is a mistake of the user."""
     import pyarrow as pa
 
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path} can't be read ({error}): get it again.") from error

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from alexnet_jax.data import images
 from alexnet_jax.errors import UserError
 
 
@@ -25,7 +26,8 @@ class Pieces:
     def read(self, ids: Sequence[int]) -> Iterator[bytes]:
         """The bytes of each record; a file is open while the ids stay in it, and not longer.
 
-        UserError where a file has become shorter.
+        Of one beyond images.MOST_BYTES only so many are read that it is refused. UserError where a
+        file has become shorter.
         """
         opened, descriptor = None, None
         try:
@@ -37,6 +39,7 @@ class Pieces:
                     descriptor = None  # nothing to close if the next line fails
                     descriptor, opened = os.open(self.paths[number], os.O_RDONLY), number
                 offset, size = int(self.offsets[record]), int(self.sizes[record])
+                size = min(size, images.MOST_BYTES + 1)
                 data = os.pread(descriptor, size, offset)
                 if len(data) != size:
                     raise UserError(

@@ -1,10 +1,12 @@
 """Any image classification set of tensorflow-datasets, as its own tools have stored it."""
 
+import json
 import os
+import pathlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from alexnet_jax.data.origins.origin import Origin, Record, choose_splits
+from alexnet_jax.data.origins.origin import NO_LABEL, Origin, Record, choose_splits
 from alexnet_jax.data.origins.shards import (
     ArrayRecordShards,
     Shards,
@@ -29,8 +31,8 @@ class TfdsSplit:
 
     blocks = None
 
-    def __init__(self, shards: Shards, keys: Keys):
-        self.shards, self.keys = shards, keys
+    def __init__(self, shards: Shards, keys: Keys, classes: int):
+        self.shards, self.keys, self.classes = shards, keys, classes
         self.fingerprint = shards.fingerprint
 
     def __len__(self) -> int:
@@ -61,6 +63,11 @@ class TfdsSplit:
                 f"The example {place} can't be read ({error}): prepare the set again with "
                 "tensorflow-datasets."
             ) from error
+        if not NO_LABEL <= label < self.classes:
+            raise UserError(
+                f"The example {place} has the label {label}, but its set has the classes 0 to "
+                f"{self.classes - 1}: prepare the set again with tensorflow-datasets."
+            )
         return Record(os.fsdecode(name) if name else place, label, image)
 
 
@@ -70,7 +77,8 @@ def open_tfds(name: str, validation: str | None = None) -> Origin:
     It is looked for where the environment's TFDS_DATA_DIR says, or in the library's default.
     UserError where it can't be had, or is not one encoded image and one class label a record.
     """
-    info = _prepared(name).info
+    builder = _prepared(name)
+    info, folder = builder.info, os.path.normpath(builder.data_path)
     keys = _keys(info, name)
     names = info.features[keys.label].names if info.features[keys.label].num_classes else ()
     if not names:
@@ -89,12 +97,17 @@ def open_tfds(name: str, validation: str | None = None) -> Origin:
     for split, theirs in chosen.items():
         stored = info.splits[theirs]
         paths = [os.fspath(path) for path in stored.filepaths]
+        if any(os.path.dirname(os.path.normpath(path)) != folder for path in paths):
+            raise UserError(
+                f"{folder} names files that lie elsewhere, such as {paths[0]}: prepare {name} "
+                "again with tensorflow-datasets."
+            )
         missing = [path for path in paths if not os.path.isfile(path)]
         if missing:
             raise UserError(
                 f"{missing[0]} is missing: prepare {name} again with tensorflow-datasets."
             )
-        splits[split] = TfdsSplit(kinds[file_format](paths, stored.shard_lengths), keys)
+        splits[split] = TfdsSplit(kinds[file_format](paths, stored.shard_lengths), keys, len(names))
     facts = {"kind": "tfds", "where": name, "full_name": info.full_name}
     return Origin(tuple(names), splits, facts)
 
@@ -103,6 +116,13 @@ def _prepared(name: str):
     """The builder of a set whose files are there."""
     import tensorflow_datasets as tfds
 
+    _, colon, rest = name.partition(":")
+    if colon and rest[:1].isalpha():
+        raise UserError(
+            f"'{name}' is of a namespace, whose code tensorflow-datasets would fetch and run: take "
+            "a set of its own catalogue, by NAME, NAME:VERSION or NAME/CONFIG:VERSION."
+        )
+    _check_features(name)
     try:
         # The library itself asks for the variable once, when it is imported.
         builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
@@ -115,6 +135,42 @@ def _prepared(name: str):
             "folder TFDS_DATA_DIR and the network."
         ) from error
     return builder
+
+
+def _check_features(name: str) -> None:
+    """UserError for stored sets of this name that have tensorflow-datasets import foreign code.
+
+    The library imports the classes that a features.json names.
+    """
+    from tensorflow_datasets.core.utils import file_utils
+
+    own = name.partition(":")[0].partition("/")[0]
+    for place in file_utils.list_data_dirs(os.environ.get("TFDS_DATA_DIR")):
+        # In NAME/VERSION or NAME/CONFIG/VERSION; unlike **, these patterns follow links.
+        root = pathlib.Path(place) / own
+        for path in sorted((*root.glob("*/features.json"), *root.glob("*/*/features.json"))):
+            try:
+                foreign = set(_class_names(json.loads(path.read_text())))
+            except (OSError, ValueError, RecursionError) as error:
+                raise UserError(f"{path} can't be read ({error}): get the set again.") from error
+            foreign = sorted(one for one in foreign if not one.startswith("tensorflow_datasets."))
+            if foreign:
+                raise UserError(
+                    f"{path} names the code {foreign[0]}, which is not run: take another set, or "
+                    "prepare it with the features of tensorflow-datasets alone."
+                )
+
+
+def _class_names(value) -> Iterator[str]:
+    """Everything in features.json that would be imported, in all of its spellings."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _class_names(one)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            if key in ("pythonClassName", "python_class_name", "type") and isinstance(one, str):
+                yield one
+            yield from _class_names(one)
 
 
 def _keys(info, name: str) -> Keys:

@@ -1,0 +1,38 @@
+"""NumPy's files as they come from a disk: numbers alone, and never more than the file is long."""
+
+import os
+import pathlib
+
+import numpy as np
+
+from alexnet_jax.errors import UserError
+
+
+def load(path: str | pathlib.Path, remedy: str, mapped: bool = False) -> np.ndarray:
+    """The array of an .npy file, `mapped` into memory or read.
+
+    UserError, which ends with the `remedy`, for anything else: Python objects are never restored.
+    """
+    try:
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except Exception as error:  # NumPy raises any of half a dozen kinds on foreign bytes
+        raise _unreadable(path, error, remedy) from error
+    if not isinstance(array, np.ndarray):
+        raise _unreadable(path, "it is an archive", remedy)
+    return array
+
+
+def load_archive(path: pathlib.Path, remedy: str) -> dict[str, np.ndarray]:
+    """All arrays of an uncompressed .npz file; UserError as for `load`."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            # A megabyte of compressed zeros is a gigabyte, and entries can share their bytes.
+            if sum(entry.file_size for entry in stored.zip.infolist()) > os.path.getsize(path):
+                raise ValueError("it holds more than it is long")
+            return {name: np.asarray(stored[name]) for name in stored.files}
+    except Exception as error:
+        raise _unreadable(path, error, remedy) from error
+
+
+def _unreadable(path: str | pathlib.Path, reason: Exception | str, remedy: str) -> UserError:
+    return UserError(f"{path} can't be read ({reason}): {remedy}.")
