@@ -3,6 +3,7 @@
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # by Ctrl-C
 EXIT_PEER_LOST = 3  # another process of the run ended, failed or is silent
+EXIT_STUCK = 5  # the watchdog saw no step finish for too long
 EXIT_PREEMPTED = 75  # SIGTERM came and a checkpoint was saved: the same command goes on
 
 

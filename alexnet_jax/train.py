@@ -22,6 +22,7 @@ from alexnet_jax.training import metrics, optimizer, pictures, report, scores
 from alexnet_jax.training.checkpoint import Checkpoints, load_parameters, parameters_sha256
 from alexnet_jax.training.step import TrainState
 from alexnet_jax.training.stopwatch import Stopwatch
+from alexnet_jax.training.watchdog import Watchdog
 
 VIEWS_SHOWN = 32
 
@@ -35,12 +36,15 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
     with claimed(workdir), Terminal(speaks=lead) as terminal:
         run = prepare(config, workdir, terminal)
         policy = config.checkpoint
-        with Checkpoints(
-            workdir / "checkpoints", policy.keep, policy.keep_best, run.plan.keep_for_good.due
-        ) as checkpoints:
+        with (
+            Watchdog(config.guards.watchdog_minutes) as watchdog,
+            Checkpoints(
+                workdir / "checkpoints", policy.keep, policy.keep_best, run.plan.keep_for_good.due
+            ) as checkpoints,
+        ):
             state, progress = begin(run, checkpoints, terminal)
             with metrics.MetricsLog(workdir, progress.step, lead, terminal.say) as log:
-                state, progress = train(run, state, progress, checkpoints, log, terminal)
+                state, progress = train(run, state, progress, checkpoints, log, terminal, watchdog)
         return conclude(run, state, progress, workdir, terminal)
 
 
@@ -85,13 +89,14 @@ def train(
     checkpoints: Checkpoints,
     log: metrics.MetricsLog,
     terminal: Terminal,
+    watchdog: Watchdog,
 ) -> tuple[TrainState, Progress]:
     """The loop: step after step, with a line, an evaluation and a checkpoint now and then."""
     plan, batch_size = run.plan, run.config.batch
     telling = report.Report(plan.steps, plan.steps_per_epoch, batch_size, terminal, log)
     log.write_config(progress.step, *described(run))
     began = time.perf_counter() - progress.seconds
-    with Stopwatch() as watch, Notice() as notice:
+    with Stopwatch(alive=watchdog.alive) as watch, Notice() as notice:
         batches = watch.batches(device_batches(run, progress.step))
         for step, (images, labels, bad) in enumerate(batches, start=progress.step + 1):
             state, loss = run.train_step(state, images, labels, run.preprocessing)
@@ -115,7 +120,7 @@ def train(
             evaluated = last or plan.evaluation.due(step)
             if evaluated:
                 with watch.paused():
-                    state = evaluate_split(run, state, progress, step, telling)
+                    state = evaluate_split(run, state, progress, step, telling, watchdog)
             stopping = not last and notice.reached(step)
             due = evaluated or plan.checkpoint.due(step) or plan.keep_for_good.due(step)
             if due or stopping:
@@ -165,7 +170,12 @@ def rate_factor(run: Run, seen: optimizer.PlateauState) -> float:
 
 
 def evaluate_split(
-    run: Run, state: TrainState, progress: Progress, step: int, telling: report.Report
+    run: Run,
+    state: TrainState,
+    progress: Progress,
+    step: int,
+    telling: report.Report,
+    watchdog: Watchdog,
 ) -> TrainState:
     """Evaluate the validation split and note it in `progress`; the plateau rule may lower rates."""
     evaluator = Evaluator(
@@ -179,7 +189,7 @@ def evaluate_split(
         telling.terminal.warn,
         run.plan.replace_bad,
     )
-    means = progress.validation = evaluator.measure(state.parameters)
+    means = progress.validation = evaluator.measure(state.parameters, watchdog.alive)
     error = means["top1_error"]
     is_best = not progress.best or error < progress.best["top1_error"]
     if is_best:

@@ -38,9 +38,16 @@ class Evaluator:
     warn: Callable[[str], None]
     count_bad_as_wrong: bool = False
 
-    def measure(self, parameters) -> dict[str, float]:
-        """Mean log loss, top-1 and top-5 error and the number of images."""
-        return self._means([sums for sums, _, _ in self._batches(parameters)])
+    def measure(self, parameters, alive: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """Mean log loss, top-1 and top-5 error and the number of images.
+
+        `alive` is called after each batch.
+        """
+        sums = []
+        for batch_sums, _, _ in self._batches(parameters):
+            sums.append(batch_sums)
+            alive()
+        return self._means(sums)
 
     def predict(
         self, parameters, progress: Callable[[int, int], None]
