@@ -54,7 +54,8 @@ class Progress:
 
     `seconds` counts this command and those it went on from; `training` and `validation` are the
     newest results of each split, `best` is the step and the error of the best evaluation;
-    `replaced` counts images that stood in for unreadable ones since the last line.
+    `replaced` counts images that stood in for unreadable ones since the last line, in all
+    processes, as far as `gather_replaced` was told of them.
     """
 
     step: int = 0
@@ -64,6 +65,10 @@ class Progress:
     best: dict = dataclasses.field(default_factory=dict)
     plateau: dict = dataclasses.field(default_factory=dict)
     replaced: int = 0
+
+    def gather_replaced(self, own: int) -> None:
+        """Add what each process has replaced since the last call; all of them call it."""
+        self.replaced += int(processes.sum_over_processes(np.int64(own)))
 
 
 def begin(run: Run, checkpoints: Checkpoints, terminal: Terminal) -> tuple[TrainState, Progress]:
@@ -95,7 +100,7 @@ def train(
     plan, batch_size = run.plan, run.config.batch
     telling = report.Report(plan.steps, plan.steps_per_epoch, batch_size, terminal, log)
     log.write_config(progress.step, *described(run))
-    began = time.perf_counter() - progress.seconds
+    began, replaced = time.perf_counter() - progress.seconds, 0
     with Stopwatch(alive=watchdog.alive) as watch, Notice() as notice:
         batches = watch.batches(device_batches(run, progress.step))
         for step, (images, labels, bad) in enumerate(batches, start=progress.step + 1):
@@ -103,16 +108,16 @@ def train(
             watch.started(loss)
             telling.redraw(step)
             if len(bad):
-                progress.replaced += len(bad)
+                replaced += len(bad)
                 telling.replaced(step, [map(run.training.name, pair) for pair in bad])
 
             last = step == plan.steps
             if last or plan.log.due(step):
                 sums, state = jax.device_get(state.scores), run.steps.with_scores_reset(state)
-                replaced = processes.sum_over_processes(np.int64(progress.replaced))
-                counts = {"replaced_images": int(replaced)}
+                progress.gather_replaced(replaced)
+                counts = {"replaced_images": progress.replaced}
                 progress.training = scores.means([sums]) | watch.rates(batch_size) | counts
-                progress.replaced = 0
+                progress.replaced = replaced = 0
                 telling.training(step, progress.training, rates_of(run, progress, step))
             if plan.pictures.due(step) or plan.histograms.due(step):
                 with watch.paused():
@@ -125,6 +130,8 @@ def train(
             due = evaluated or plan.checkpoint.due(step) or plan.keep_for_good.due(step)
             if due or stopping:
                 with watch.paused():
+                    progress.gather_replaced(replaced)
+                    replaced = 0
                     progress.step, progress.seconds = step, time.perf_counter() - began
                     error = progress.validation["top1_error"] if evaluated else None
                     facts = run.facts | {"progress": dataclasses.asdict(progress)}
