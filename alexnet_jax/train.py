@@ -99,7 +99,7 @@ def train(
     """The loop: step after step, with a line, an evaluation and a checkpoint now and then."""
     plan, batch_size = run.plan, run.config.batch
     telling = report.Report(plan.steps, plan.steps_per_epoch, batch_size, terminal, log)
-    log.write_config(progress.step, *described(run))
+    log.write_config(*described(run))
     began, replaced = time.perf_counter() - progress.seconds, 0
     with Stopwatch(alive=watchdog.alive) as watch, Notice() as notice:
         batches = watch.batches(device_batches(run, progress.step))
