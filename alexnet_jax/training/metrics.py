@@ -66,7 +66,7 @@ class MetricsLog:
         self._to_tensorboard("write_histograms", "train", step, named)
 
     def write_config(self, text: str, hyper_parameters: Mapping[str, object]) -> None:
-        """The config as text and the few numbers by which runs are compared, for older ones."""
+        """The config as text and the few numbers by which runs are compared."""
         self._to_tensorboard("write_texts", WHOLE, 0, {"config": text})
         self._to_tensorboard("write_hparams", WHOLE, hyper_parameters)
 
