@@ -16,7 +16,8 @@ SPEEDS = ("images_per_second", "waiting_for_data")
 def left_by(workdir: pathlib.Path) -> dict[str, list]:
     """{what: [(step, content), ...] in order}, of summary.json, metrics.jsonl, events and files."""
     summary = json.loads((workdir / "summary.json").read_text())
-    del summary["seconds"]
+    for name in ("seconds", "git_commit"):  # of the last command alone
+        summary.pop(name, None)
     for name in SPEEDS:
         del summary["training"][name]
     found = {f"summary.json {name}": [(0, value)] for name, value in summary.items()}
