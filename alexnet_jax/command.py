@@ -3,26 +3,31 @@
 Importing this imports neither jax nor NumPy, so that --help answers at once.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
 
 from absl import flags
 
-from alexnet_jax.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
+from alexnet_jax.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Stopped, UserError
+from alexnet_jax.parallel import preemption
 from alexnet_jax.parallel.cluster import KINDS
 
 
 def answer(action: Callable[[], None]) -> None:
-    """Run a command; a UserError becomes one sentence and exit code 2, Preempted code 75."""
+    """Run a command; the errors that are meant for people become one sentence and an exit code."""
     try:
         action()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(EXIT_USER_ERROR)
-    except Preempted as notice:
-        print(notice, file=sys.stderr, flush=True)
-        sys.exit(EXIT_PREEMPTED)
+    except Stopped as stop:
+        print(stop, file=sys.stderr, flush=True)
+        sys.exit(stop.code)
+    except KeyboardInterrupt:
+        print("Stopped by Ctrl-C.", file=sys.stderr, flush=True)
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def parse(argv: list[str], usage: str, define: Callable[[], None], hint: str = "") -> None:
@@ -47,22 +52,25 @@ def parse(argv: list[str], usage: str, define: Callable[[], None], hint: str = "
 def in_processes(action: Callable[[], None], saves: bool = False) -> None:
     """Set up XLA, join the other processes if there are any, and run `action` in all of them.
 
-    If it `saves` its state when it is asked to end, SIGTERM does not end it at once.
+    If it `saves` its state when it is asked to end (preemption.Notice), SIGTERM and Ctrl-C are no
+    failures before that either.
     """
-    from alexnet_jax.parallel import platform
+    with preemption.leaving_at_once() if saves else contextlib.nullcontext():
+        from alexnet_jax.parallel import platform
 
-    platform.configure()
-    from absl import logging
+        platform.configure()
+        from absl import logging
 
-    logging.set_verbosity(logging.ERROR)
-    from alexnet_jax.parallel import cluster, processes
+        # Orbax logs pages of what it raises anyway.
+        logging.set_verbosity(logging.FATAL)
+        from alexnet_jax.parallel import cluster, processes
 
-    given = flags.FLAGS
-    member = cluster.membership(
-        given.cluster, given.coordinator, given.processes, given.process, os.environ
-    )
-    with processes.together(member, given.join_seconds, saves):
-        action()
+        given = flags.FLAGS
+        member = cluster.membership(
+            given.cluster, given.coordinator, given.processes, given.process, os.environ
+        )
+        with processes.together(member, given.join_seconds, saves):
+            action()
 
 
 def _define_process_flags() -> None:

@@ -1,15 +1,23 @@
-"""The one exception whose message is meant for the person at the terminal, and exit codes."""
+"""The exceptions whose messages are meant for the person at the terminal, and exit codes."""
 
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130  # by Ctrl-C
 EXIT_PEER_LOST = 3  # another process of the run ended, failed or is silent
 EXIT_STUCK = 5  # the watchdog saw no step finish for too long
-EXIT_PREEMPTED = 75  # SIGTERM came and a checkpoint was saved: the same command goes on
+EXIT_PREEMPTED = 75  # SIGTERM came and nothing is lost: the same command goes on
+EXIT_INTERRUPTED = 130  # by Ctrl-C, where there is nothing to go on with
 
 
 class UserError(Exception):
     """A mistake in a command, a config or the data: one sentence that names it and the remedy."""
 
 
-class Preempted(Exception):
-    """All processes saved their state and end since one was asked to; the text says where."""
+class Stopped(BaseException):
+    """The run was asked to end and has saved what there was; the text says by what and where.
+
+    `code` is its exit code. It is `agreed` if all processes end here together. As with
+    KeyboardInterrupt nobody takes it for a failure, since it is no Exception.
+    """
+
+    def __init__(self, sentence: str, code: int, agreed: bool):
+        super().__init__(sentence)
+        self.code, self.agreed = code, agreed

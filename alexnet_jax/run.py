@@ -23,7 +23,7 @@ from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel import processes
 from alexnet_jax.provenance import provenance
 from alexnet_jax.terminal import ProgressLine, Terminal
-from alexnet_jax.training import checkpoint, optimizer
+from alexnet_jax.training import checkpoint, manifest, optimizer
 from alexnet_jax.training.step import Preprocessing, Steps
 
 
@@ -54,6 +54,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Ru
     training, validation = open_data(config, architecture)
     plan = configuration.plan(config, architecture, len(training), len(training.classes))
     facts = facts_of(config, plan, training, validation)
+    manifest.settle(workdir / "checkpoints", terminal.warn)
     before = checkpoint.newest_facts(workdir / "checkpoints")
     if before:
         configuration.check_same_run(facts["identity"], before["identity"], workdir)

@@ -3,14 +3,13 @@
 import dataclasses
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.data import stream
-from alexnet_jax.errors import Preempted
 from alexnet_jax.evaluate.split import Evaluator
 from alexnet_jax.model.weighted import Convolution
 from alexnet_jax.parallel import mesh as meshes
@@ -35,17 +34,14 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
     lead = processes.is_lead()
     with claimed(workdir), Terminal(speaks=lead) as terminal:
         run = prepare(config, workdir, terminal)
-        policy = config.checkpoint
-        with (
-            Watchdog(config.guards.watchdog_minutes) as watchdog,
-            Checkpoints(
-                workdir / "checkpoints", policy.keep, policy.keep_best, run.plan.keep_for_good.due
-            ) as checkpoints,
-        ):
-            state, progress = begin(run, checkpoints, terminal)
-            with metrics.MetricsLog(workdir, progress.step, lead, terminal.say) as log:
-                state, progress = train(run, state, progress, checkpoints, log, terminal, watchdog)
-        return conclude(run, state, progress, workdir, terminal)
+        with Notice() as notice:
+            minutes = config.guards.watchdog_minutes
+            with Watchdog(minutes) as watchdog, checkpoints_of(run, workdir) as checkpoints:
+                state, progress = begin(run, checkpoints, terminal)
+                with metrics.MetricsLog(workdir, progress.step, lead, terminal.say) as log:
+                    telling = told(run, terminal, log)
+                    state = train(run, state, progress, checkpoints, telling, notice, watchdog)
+            return conclude(run, state, progress, workdir, terminal)
 
 
 @dataclasses.dataclass
@@ -55,7 +51,8 @@ class Progress:
     `seconds` counts this command and those it went on from; `training` and `validation` are the
     newest results of each split, `best` is the step and the error of the best evaluation;
     `replaced` counts images that stood in for unreadable ones since the last line, in all
-    processes, as far as `gather_replaced` was told of them.
+    processes, as far as `gather_replaced` was told of them. `unevaluated` says that the evaluation
+    which is due at this step was broken off.
     """
 
     step: int = 0
@@ -65,10 +62,25 @@ class Progress:
     best: dict = dataclasses.field(default_factory=dict)
     plateau: dict = dataclasses.field(default_factory=dict)
     replaced: int = 0
+    unevaluated: bool = False
 
     def gather_replaced(self, own: int) -> None:
         """Add what each process has replaced since the last call; all of them call it."""
         self.replaced += int(processes.sum_over_processes(np.int64(own)))
+
+
+def checkpoints_of(run: Run, workdir: pathlib.Path) -> Checkpoints:
+    """The run's checkpoints, as many as its config keeps."""
+    policy = run.config.checkpoint
+    return Checkpoints(
+        workdir / "checkpoints", policy.keep, policy.keep_best, run.plan.keep_for_good.due
+    )
+
+
+def told(run: Run, terminal: Terminal, log: metrics.MetricsLog) -> report.Report:
+    """Where the run's numbers go; its config is written there."""
+    log.write_config(*described(run))
+    return report.Report(run.plan.steps, run.plan.steps_per_epoch, run.config.batch, terminal, log)
 
 
 def begin(run: Run, checkpoints: Checkpoints, terminal: Terminal) -> tuple[TrainState, Progress]:
@@ -92,16 +104,19 @@ def train(
     state: TrainState,
     progress: Progress,
     checkpoints: Checkpoints,
-    log: metrics.MetricsLog,
-    terminal: Terminal,
+    telling: report.Report,
+    notice: Notice,
     watchdog: Watchdog,
-) -> tuple[TrainState, Progress]:
-    """The loop: step after step, with a line, an evaluation and a checkpoint now and then."""
+) -> TrainState:
+    """The loop: step after step, with a line, an evaluation and a checkpoint now and then.
+
+    Raises Stopped at the step where `notice` wants it, which is saved then.
+    """
     plan, batch_size = run.plan, run.config.batch
-    telling = report.Report(plan.steps, plan.steps_per_epoch, batch_size, terminal, log)
-    log.write_config(*described(run))
     began, replaced = time.perf_counter() - progress.seconds, 0
-    with Stopwatch(alive=watchdog.alive) as watch, Notice() as notice:
+    if progress.unevaluated:
+        state = evaluate_and_save(run, state, progress, checkpoints, telling, notice, watchdog)
+    with Stopwatch(alive=watchdog.alive) as watch:
         batches = watch.batches(device_batches(run, progress.step))
         for step, (images, labels, bad) in enumerate(batches, start=progress.step + 1):
             state, loss = run.train_step(state, images, labels, run.preprocessing)
@@ -119,29 +134,55 @@ def train(
                 progress.training = scores.means([sums]) | watch.rates(batch_size) | counts
                 progress.replaced = replaced = 0
                 telling.training(step, progress.training, rates_of(run, progress, step))
+                checkpoints.check()
             if plan.pictures.due(step) or plan.histograms.due(step):
                 with watch.paused():
-                    show(run, log, state, step, images)
-            evaluated = last or plan.evaluation.due(step)
-            if evaluated:
-                with watch.paused():
-                    state = evaluate_split(run, state, progress, step, telling, watchdog)
-            stopping = not last and notice.reached(step)
-            due = evaluated or plan.checkpoint.due(step) or plan.keep_for_good.due(step)
-            if due or stopping:
+                    show(run, telling.log, state, step, images)
+            evaluating = last or plan.evaluation.due(step)
+            stopping = not evaluating and notice.reached()
+            if evaluating or stopping or plan.checkpoint.due(step) or plan.keep_for_good.due(step):
                 with watch.paused():
                     progress.gather_replaced(replaced)
                     replaced = 0
                     progress.step, progress.seconds = step, time.perf_counter() - began
-                    error = progress.validation["top1_error"] if evaluated else None
-                    facts = run.facts | {"progress": dataclasses.asdict(progress)}
-                    checkpoints.save(step, state, facts, error)
+                    progress.unevaluated = evaluating
+                    state = evaluate_and_save(
+                        run, state, progress, checkpoints, telling, notice, watchdog
+                    )
             if stopping:
-                raise Preempted(
-                    f"Stopped by SIGTERM after step {step:,} of {plan.steps:,}, which is saved: "
-                    "the same command goes on."
-                )
-    return state, progress
+                raise notice.stopped(f"after step {step:,} of {plan.steps:,}, which is saved")
+    return state
+
+
+def evaluate_and_save(
+    run: Run,
+    state: TrainState,
+    progress: Progress,
+    checkpoints: Checkpoints,
+    telling: report.Report,
+    notice: Notice,
+    watchdog: Watchdog,
+) -> TrainState:
+    """Evaluate if that is due, and save; where the evaluation has to stop, Stopped is raised.
+
+    Then the step is saved without it, and who goes on from there begins with it.
+    """
+
+    def stopping() -> bool:
+        watchdog.alive()
+        return notice.reached()
+
+    step, error, evaluating = progress.step, None, progress.unevaluated
+    if evaluating:
+        state, error = evaluate_split(run, state, progress, telling, stopping)
+        progress.unevaluated = error is None
+    facts = run.facts | {"progress": dataclasses.asdict(progress)}
+    checkpoints.save(step, state, facts, error)
+    if progress.unevaluated:
+        raise notice.stopped(
+            f"while step {step:,} of {run.plan.steps:,} was evaluated, which is saved"
+        )
+    return state
 
 
 def device_batches(run: Run, first_step: int) -> Iterator[stream.Batch]:
@@ -180,11 +221,14 @@ def evaluate_split(
     run: Run,
     state: TrainState,
     progress: Progress,
-    step: int,
     telling: report.Report,
-    watchdog: Watchdog,
-) -> TrainState:
-    """Evaluate the validation split and note it in `progress`; the plateau rule may lower rates."""
+    stopping: Callable[[], bool],
+) -> tuple[TrainState, float | None]:
+    """Evaluate the validation split and note it in `progress`; the plateau rule may lower rates.
+
+    Returns the top-1 error too, None if `stopping` said so before it was known.
+    """
+    step = progress.step
     evaluator = Evaluator(
         run.evaluation_step,
         run.preprocessing,
@@ -196,8 +240,10 @@ def evaluate_split(
         telling.terminal.warn,
         run.plan.replace_bad,
     )
-    means = progress.validation = evaluator.measure(state.parameters, watchdog.alive)
-    error = means["top1_error"]
+    means = evaluator.measure(state.parameters, stopping)
+    if means is None:
+        return state, None
+    progress.validation, error = means, means["top1_error"]
     is_best = not progress.best or error < progress.best["top1_error"]
     if is_best:
         progress.best = {"step": step, "top1_error": error}
@@ -212,7 +258,7 @@ def evaluate_split(
                 f"divided by {run.plan.plateau.factor:g} ({seen.drops} of {run.plan.plateau.times})"
             )
             state = run.steps.with_rate_factor(state, rate_factor(run, seen))
-    return state
+    return state, error
 
 
 def show(run: Run, log: metrics.MetricsLog, state: TrainState, step: int, images) -> None:

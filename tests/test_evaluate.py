@@ -1,7 +1,5 @@
 """Evaluation counts each image once, and right, whatever the batch, the mesh and the views."""
 
-import math
-
 import jax
 import numpy as np
 import pytest
@@ -55,10 +53,7 @@ def test_errors_of_the_digits_equal_scikit_learns(data, model, batch):
     preprocessing = miniature.preprocessing_of("quickstart")
     source = sources.Digits("val", 32, 3)
     parameters = jax.tree.map(lambda p: 3 * p, steps.initial_state().parameters)
-    signs = []
-    evaluator = evaluator_of(steps, preprocessing, source, batch)
-    ours = evaluator.measure(parameters, lambda: signs.append("a batch"))
-    assert len(signs) == math.ceil(359 / batch)
+    ours = evaluator_of(steps, preprocessing, source, batch).measure(parameters)
     images, labels = source.load(range(len(source)))
     graph = network.graph_of(miniature.NARROW["quickstart"], 10)
     inputs = images[:, 2:30, 2:30].astype(np.float32) - preprocessing.mean

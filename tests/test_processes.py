@@ -4,7 +4,6 @@ import concurrent.futures
 import json
 import os
 import queue
-import signal
 import socket
 import types
 
@@ -14,7 +13,6 @@ import pytest
 from alexnet_jax.errors import UserError
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel.peers import PeerLost, Peers
-from alexnet_jax.parallel.preemption import Notice
 from tests.launchers import free_ports
 
 
@@ -157,16 +155,6 @@ def test_a_taken_port_is_named():
         pytest.raises(UserError, match=f"Port {meeting.port} of this host can't be used"),
     ):
         meeting.join(0)
-
-
-def test_sigterm_is_noted_and_a_second_one_would_end_the_process():
-    before = signal.getsignal(signal.SIGTERM)
-    with Notice() as notice:
-        assert not notice.reached(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert notice.reached(2)
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def devices_of(*counts):

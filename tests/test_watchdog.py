@@ -6,7 +6,9 @@ import threading
 import pytest
 
 from alexnet_jax.errors import EXIT_PEER_LOST, EXIT_STUCK
+from alexnet_jax.train import train_and_evaluate
 from alexnet_jax.training.watchdog import Watchdog
+from tests.test_config import load
 from tests.test_lost_processes import Processes
 
 SHORT = "--config.guards.watchdog_minutes=0.3"
@@ -96,6 +98,15 @@ def test_it_is_silent_after_its_work_and_where_it_is_off():
         clock.now = 1e9
     assert said == []
     assert "watchdog" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_each_batch_of_an_evaluation_is_a_sign_of_life(tmp_path, monkeypatch):
+    signs = []
+    monkeypatch.setattr(Watchdog, "alive", lambda self: signs.append("alive"))
+    config = load("quickstart", "smoke")
+    config.steps = 1
+    train_and_evaluate(config, tmp_path)
+    assert len(signs) >= 359 // config.batch
 
 
 @pytest.mark.slow

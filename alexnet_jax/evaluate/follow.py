@@ -46,8 +46,6 @@ def follow(
                 facts = checkpoint.facts_at(folder, step)
                 member = member or members.prepare(workdir, facts, choice, terminal)
                 prediction = members.predict(member, step, facts, terminal)
-            except UserError:
-                raise
             except Exception:  # Orbax raises errors of many kinds
                 if step in checkpoint.steps_in(folder):
                     raise

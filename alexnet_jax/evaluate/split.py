@@ -38,16 +38,19 @@ class Evaluator:
     warn: Callable[[str], None]
     count_bad_as_wrong: bool = False
 
-    def measure(self, parameters, alive: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def measure(
+        self, parameters, stopping: Callable[[], bool] = lambda: False
+    ) -> dict[str, float] | None:
         """Mean log loss, top-1 and top-5 error and the number of images.
 
-        `alive` is called after each batch.
+        `stopping` is asked after every batch but the last; if it says so there is no result.
         """
-        sums = []
-        for batch_sums, _, _ in self._batches(parameters):
-            sums.append(batch_sums)
-            alive()
-        return self._means(sums)
+        found = []
+        for sums, _, _ in self._batches(parameters):
+            found.append(sums)
+            if len(found) * self.batch < len(self.source) and stopping():
+                return None
+        return self._means(found)
 
     def predict(
         self, parameters, progress: Callable[[int, int], None]

@@ -1,38 +1,98 @@
-"""Notice that a run has to end soon: SIGTERM, which schedulers send before they take a machine."""
+"""SIGTERM, which schedulers send before they take a machine, and Ctrl-C: how a run is asked to end.
 
+Importing this does not import jax, since signals may come while jax is imported.
+"""
+
+import contextlib
+import os
 import signal
 import threading
+from collections.abc import Iterator
 
-import jax
-from jax.experimental import multihost_utils
+from alexnet_jax.errors import EXIT_PREEMPTED, Stopped
+
+ASKING = {signal.SIGTERM: ("SIGTERM", EXIT_PREEMPTED), signal.SIGINT: ("Ctrl-C", 0)}
+
+
+@contextlib.contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """Before there is anything to save: the first signal raises Stopped in the main thread."""
+
+    def leave(number, _):
+        name, code = ASKING[number]
+        sentence = f"Stopped by {name} before a step was taken: the same command goes on."
+        raise Stopped(sentence, code, agreed=False)
+
+    with _handling(leave, *ASKING):
+        yield
 
 
 class Notice:
-    """Whether SIGTERM has come, agreed on by all processes; use as a context manager.
+    """Whether SIGTERM or Ctrl-C has come, agreed on by all processes; use as a context manager.
 
-    With several processes jax's runtime catches the signal, if its preemption service is on. With
-    one process a second SIGTERM ends it at once.
+    The second signal of a kind ends a process at once. With several processes jax's runtime catches
+    SIGTERM and spreads it, if its preemption service is on; else nothing is noticed.
     """
 
     def __init__(self):
-        self._came = False
-        self._before = None
+        self._came: set[signal.Signals] = set()
+        self._asked = 0
 
     def __enter__(self) -> "Notice":
-        if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._note)
+        import jax
+
+        self._several = jax.process_count() > 1
+        self._spreads = jax.config.jax_enable_preemption_service
+        kinds = () if self._several and not self._spreads else ASKING
+        if self._several:
+            kinds = [number for number in kinds if number != signal.SIGTERM]
+        self._handlers = _handling(self._note, *kinds)
+        self._handlers.__enter__()
         return self
 
-    def __exit__(self, *_) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+    def __exit__(self, *error) -> None:
+        self._handlers.__exit__(*error)
 
-    def reached(self, step: int) -> bool:
-        """Whether to stop after this step; all processes ask after every step."""
-        if jax.process_count() > 1 and jax.config.jax_enable_preemption_service:
-            return multihost_utils.reached_preemption_sync_point(step)
-        return self._came
+    def reached(self) -> bool:
+        """Whether to stop here; all processes ask equally often, at the same places."""
+        if not self._several:
+            return bool(self._came)
+        if not self._spreads:
+            return False
+        from jax.experimental import multihost_utils
 
-    def _note(self, *_) -> None:
-        self._came = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._asked += 1
+        return multihost_utils.reached_preemption_sync_point(self._asked)
+
+    def stopped(self, where: str) -> Stopped:
+        """What to raise once all is saved; all processes call it."""
+        import numpy as np
+
+        from alexnet_jax.parallel import processes
+
+        interrupted = np.int64(signal.SIGINT in self._came)
+        interrupted = processes.sum_over_processes(interrupted) > 0
+        name, code = ASKING[signal.SIGINT if interrupted else signal.SIGTERM]
+        return Stopped(f"Stopped by {name} {where}: the same command goes on.", code, agreed=True)
+
+    def _note(self, number, _) -> None:
+        self._came.add(number)
+        signal.signal(number, signal.SIG_DFL)
+        if number == signal.SIGINT:
+            # Not by print, which may be what was interrupted.
+            os.write(2, b"\nSaving after the step in flight; once more leaves at once.\n")
+            if self._several:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _handling(handler, *numbers: int) -> Iterator[None]:
+    """Signals are handled so in this context; only the main thread may have it so."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)

@@ -17,7 +17,7 @@ from alexnet_jax.errors import (
     EXIT_INTERRUPTED,
     EXIT_PEER_LOST,
     EXIT_USER_ERROR,
-    Preempted,
+    Stopped,
     UserError,
 )
 from alexnet_jax.parallel.cluster import Membership
@@ -42,7 +42,7 @@ def together(member: Membership | None, join_seconds: float, saves: bool = False
         yield
         return
     jax.config.update("jax_enable_preemption_service", saves)
-    peers, preempted = None, None
+    peers, stopped = None, None
     try:
         if member.coordinator is not None:
             peers = _met(member, join_seconds)
@@ -50,14 +50,14 @@ def together(member: Membership | None, join_seconds: float, saves: bool = False
         if peers is None:
             peers = _met_after_start(join_seconds)
         yield
-    except Preempted as notice:
-        preempted = notice
     except BaseException as error:
-        _leave(error, peers)
+        if not (isinstance(error, Stopped) and error.agreed):
+            _leave(error, peers)
+        stopped = error
     jax.distributed.shutdown()
     peers.close()
-    if preempted is not None:
-        raise preempted
+    if stopped is not None:
+        raise stopped
 
 
 def _met(member: Membership, join_seconds: float) -> Peers:
@@ -97,7 +97,9 @@ def _met_after_start(join_seconds: float) -> Peers:
 def _leave(error: BaseException, peers: Peers | None) -> None:
     """Say why, tell the others and end this process."""
     sentence, code = str(error), EXIT_USER_ERROR
-    if isinstance(error, PeerLost):
+    if isinstance(error, Stopped):
+        code = error.code
+    elif isinstance(error, PeerLost):
         code = EXIT_PEER_LOST
     elif isinstance(error, KeyboardInterrupt):
         sentence, code = "interrupted", EXIT_INTERRUPTED
@@ -109,7 +111,8 @@ def _leave(error: BaseException, peers: Peers | None) -> None:
     if peers is not None:
         peers.failed(sentence)
     sys.stdout.flush()
-    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    says = sentence if isinstance(error, Stopped) else f"error: {sentence}"
+    print(says, file=sys.stderr, flush=True)
     os._exit(code)
 
 
@@ -126,6 +129,11 @@ def nodes() -> np.ndarray:
 def is_lead() -> bool:
     """Whether this process prints and writes for all."""
     return jax.process_index() == 0
+
+
+def wait_for_all() -> None:
+    """Return when all processes of the run have come here."""
+    sum_over_processes(np.zeros((), np.int64))
 
 
 def sum_over_processes(values: np.ndarray) -> np.ndarray:

@@ -1,8 +1,15 @@
-"""Checkpoints through Orbax: the whole training state, with a JSON of facts beside it."""
+"""Checkpoints through Orbax: the whole training state, with a JSON of facts beside it.
 
+Each has a manifest (manifest.py), which is written before the folder gets its name: what is called
+CHECKPOINTS/STEP was whole once.
+"""
+
+import contextlib
 import hashlib
+import os
 import pathlib
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -11,7 +18,11 @@ from orbax.checkpoint import checkpoint_managers
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.parallel import processes
+from alexnet_jax.training import manifest
 from alexnet_jax.training.step import TrainState
+
+# Orbax changes or adds these after the manifest is written; nothing is read from them.
+LATER = ("_CHECKPOINT_METADATA", "commit_success.txt")
 
 
 class Checkpoints:
@@ -20,6 +31,8 @@ class Checkpoints:
     Kept are the newest `keep`, the `keep_best` with the lowest validation error, and those of the
     steps for which `for_good` is true. Use as a context manager: leaving it waits until the last
     save is durable. All processes of a run call every method, and share the folder.
+
+    UserError where one can't be written; those before stay.
     """
 
     def __init__(
@@ -40,16 +53,26 @@ class Checkpoints:
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
             best_fn=_goodness,
             create=True,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
         )
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(), options=options, item_handlers=_handlers()
-        )
+        self._folder, self._saving = folder.absolute(), 0
+        with self._writing():
+            self._manager = ocp.CheckpointManager(
+                self._folder, options=options, item_handlers=_handlers()
+            )
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_) -> None:
-        self._manager.close()
+    def __exit__(self, error, *_) -> None:
+        try:
+            with self._writing():
+                self._manager.close()
+        except UserError:
+            if error is None:  # else that one is the reason, or the consequence
+                raise
+        else:
+            self._tidy()
 
     def latest(self) -> int | None:
         """Step of the newest complete checkpoint."""
@@ -58,8 +81,18 @@ class Checkpoints:
     def save(self, step: int, state: TrainState, facts: dict, error: float | None = None) -> None:
         """Start saving `state`; it may be donated as soon as this returns.
 
-        `error` is the validation error of these parameters, if they were evaluated.
+        `error` is the validation error of these parameters, if they were evaluated. A checkpoint of
+        this step that is there already stays until this one is whole.
         """
+        with self._writing():
+            self._manager.wait_until_finished()
+        self._tidy()
+        if step in self._manager.all_steps():
+            if processes.is_lead():
+                manifest.set_aside(self._folder / str(step), manifest.BEFORE)
+            processes.wait_for_all()
+            self._manager.reload()
+        self._saving = step
         rest = state._asdict()
         items = ocp.args.Composite(
             parameters=ocp.args.StandardSave(rest.pop("parameters")),
@@ -67,18 +100,51 @@ class Checkpoints:
             facts=ocp.args.JsonSave(facts),
         )
         metrics = None if error is None else {"top1_error": error, "step": step}
-        self._manager.save(step, args=items, metrics=metrics)
+        with self._writing():
+            self._manager.save(step, args=items, metrics=metrics)
+
+    def check(self) -> None:
+        """Raise the UserError of a save that failed meanwhile; costs nothing."""
+        with self._writing():
+            self._manager.check_for_errors()
 
     def restore(self, step: int, shapes: TrainState) -> tuple[TrainState, dict]:
-        """State and facts of a step, laid out as `shapes` says, on whatever mesh that is."""
+        """State and facts of a step, laid out as `shapes` says, on whatever mesh that is.
+
+        UserError where the checkpoint holds other arrays.
+        """
         rest = shapes._asdict()
         items = ocp.args.Composite(
             parameters=ocp.args.StandardRestore(rest.pop("parameters")),
             rest=ocp.args.StandardRestore(rest),
             facts=ocp.args.JsonRestore(),
         )
-        restored = self._manager.restore(step, args=items)
+        restored = _restored(self._manager, self._folder, step, items)
         return TrainState(parameters=restored.parameters, **restored.rest), restored.facts
+
+    def _write_manifest(self) -> None:
+        """Called in the lead process when all files of a checkpoint are there, before it counts."""
+        (folder,) = self._folder.glob(f"{self._saving}{manifest.TEMPORARY}*")
+        manifest.write(folder, LATER)
+
+    def _tidy(self) -> None:
+        if processes.is_lead():
+            manifest.tidy(self._folder)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What goes wrong with files in here becomes a UserError, and leaves nothing half-written.
+
+        Orbax wraps the errors of its threads in many kinds.
+        """
+        try:
+            yield
+        except Exception as error:
+            self._tidy()
+            raise UserError(
+                f"Checkpoints can't be written to {self._folder} ({_reason(error)}): mend that; "
+                "the same command goes on from the newest one there."
+            ) from error
 
 
 class _ForGood(checkpoint_managers.PreservationPolicy):
@@ -109,16 +175,21 @@ def steps_in(folder: pathlib.Path) -> list[int]:
 
 
 def facts_at(folder: pathlib.Path, step: int) -> dict:
-    """Facts of the checkpoint of a step."""
+    """Facts of the checkpoint of a step; UserError where they are damaged."""
+    manifest.check_whole(folder, step, "facts")
     with _reader(folder) as manager:
         return manager.restore(step, args=ocp.args.Composite(facts=ocp.args.JsonRestore())).facts
 
 
 def parameters_at(folder: pathlib.Path, step: int, shapes: dict) -> dict:
-    """Parameters of the checkpoint of a step, laid out as `shapes` says."""
+    """Parameters of the checkpoint of a step, laid out as `shapes` says.
+
+    UserError where they are damaged or others.
+    """
+    manifest.check_whole(folder, step, "parameters")
     items = ocp.args.Composite(parameters=ocp.args.StandardRestore(shapes))
     with _reader(folder) as manager:
-        return manager.restore(step, args=items).parameters
+        return _restored(manager, folder, step, items).parameters
 
 
 def check_parameters(
@@ -137,6 +208,7 @@ def check_parameters(
         step = manager.latest_step() if step is None else step
         if step is None or step not in manager.all_steps():
             raise UserError(f"init.from_run={path}: there is no complete checkpoint in {folder}.")
+        manifest.check_whole(folder, step, "parameters")
         _check_layers(path, manager.item_metadata(step).parameters, shapes, layers)
     return folder, step
 
@@ -174,6 +246,29 @@ def _check_layers(path: pathlib.Path, stored: dict, shapes: dict, layers: Sequen
                     f"init.from_run={path}: {layer}.{kind} has the shape {there} there and "
                     f"{wanted.shape} here: name the other layers with --config.init.layers."
                 )
+
+
+def _restored(manager: ocp.CheckpointManager, folder: pathlib.Path, step: int, items):
+    """What Orbax restores; UserError where it can't, in one sentence."""
+    try:
+        return manager.restore(step, args=items)
+    except Exception as error:  # of many kinds
+        raise UserError(
+            f"The checkpoint {folder / str(step)} can't be restored ({_reason(error)}): expected "
+            "one that was saved by this version of the program for this network."
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """In a few words what the system, or else the library, complains of."""
+    cause = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    text = os.strerror(int(code[1])) if code else " ".join(str(error).split())
+    return text if len(text) <= 200 else text[:200] + "..."
 
 
 def _as_stored(metadata) -> jax.ShapeDtypeStruct:
