@@ -169,13 +169,23 @@ def longest_delays(times: dict[str, float]) -> dict[str, float]:
 
 
 def kill_once(
-    workdir: pathlib.Path, processes: int, aim: str, target: int, delay: float, rank: int
+    workdir: pathlib.Path,
+    processes: int,
+    aim: str,
+    targets: tuple[int, int],
+    delay: float,
+    rank: int,
 ) -> tuple[str, int]:
-    """Start the command, kill one process at the moment: (what was hit, last step told of)."""
+    """Start the command, kill one process at the moment: (what was hit, last step told of).
+
+    Not before the first of the steps `targets`, where it takes steps, nor long after the second.
+    """
     with Command(workdir, processes) as command:
-        while command.runs() and not has_come(command, aim, target):
+        while command.runs() and not has_come(command, aim, targets[0]):
             time.sleep(0.0002)  # less than it takes to write a record
-        time.sleep(delay)
+        until = time.monotonic() + delay
+        while time.monotonic() < until and command.step() < targets[1]:
+            time.sleep(0.0002)
         if not command.runs():
             command.wait()
             return "nothing, it had ended", command.step()
@@ -197,9 +207,13 @@ def kill_again_and_again(
     hits = collections.Counter()
     print(f"{'kill':>4}  {'aimed at':<12}{'after':>7}  {'process':>7}  {'last line':>9}  hit")
     for number, aim in enumerate(aims):
-        target = int(STEPS * (number + instants.random()) / (times + 1))
+        # Each kill has its share of the steps, or a late one would leave none for those to come.
+        share = STEPS / (times + 1)
+        targets = int(share * (number + instants.random())), int(share * (number + 2))
+        if aim == "ending":
+            targets = STEPS, STEPS + 1
         delay, rank = instants.uniform(0, longest[aim]), instants.randrange(processes)
-        what, step = kill_once(folder / "killed", processes, aim, target, delay, rank)
+        what, step = kill_once(folder / "killed", processes, aim, targets, delay, rank)
         hits[what] += 1
         print(f"{number + 1:>4}  {aim:<12}{delay:>6.2f}s  {rank:>7}  {step:>9}  {what}", flush=True)
     run_to_the_end(folder / "killed", processes)
