@@ -22,7 +22,7 @@ ACTIVATIONS = {"relu": ReLU(), "tanh": Tanh(), "sigmoid": Sigmoid()}
 VIEWS = ("center", "ten", "all")
 LAYOUTS = ("data", "towers", "hybrid")
 LEAST = {"batch": 1, "data.ahead": 1, "data.shared_by": 1, "log.every_steps": 1,
-         "checkpoint.keep": 1, "checkpoint.keep_best": 0}  # fmt: skip
+         "checkpoint.keep": 1, "checkpoint.keep_best": 0, "guards.watchdog_minutes": 0}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

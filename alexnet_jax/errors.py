@@ -2,6 +2,7 @@
 
 EXIT_USER_ERROR = 2
 EXIT_PEER_LOST = 3  # another process of the run ended, failed or is silent
+EXIT_STUCK = 5  # the watchdog saw no step finish for too long
 EXIT_PREEMPTED = 75  # SIGTERM came and nothing is lost: the same command goes on
 EXIT_INTERRUPTED = 130  # by Ctrl-C, where there is nothing to go on with
 

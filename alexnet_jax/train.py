@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ from alexnet_jax.training import metrics, optimizer, pictures, report, scores
 from alexnet_jax.training.checkpoint import Checkpoints, load_parameters, parameters_sha256
 from alexnet_jax.training.step import TrainState
 from alexnet_jax.training.stopwatch import Stopwatch
+from alexnet_jax.training.watchdog import Watchdog
 
 VIEWS_SHOWN = 32
 
@@ -34,11 +35,12 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
     with claimed(workdir), Terminal(speaks=lead) as terminal:
         run = prepare(config, workdir, terminal)
         with Notice() as notice:
-            with checkpoints_of(run, workdir) as checkpoints:
+            minutes = config.guards.watchdog_minutes
+            with Watchdog(minutes) as watchdog, checkpoints_of(run, workdir) as checkpoints:
                 state, progress = begin(run, checkpoints, terminal)
                 with metrics.MetricsLog(workdir, progress.step, lead, terminal.say) as log:
-                    telling = told(run, progress, terminal, log)
-                    state = train(run, state, progress, checkpoints, telling, notice)
+                    telling = told(run, terminal, log)
+                    state = train(run, state, progress, checkpoints, telling, notice, watchdog)
             return conclude(run, state, progress, workdir, terminal)
 
 
@@ -48,8 +50,9 @@ class Progress:
 
     `seconds` counts this command and those it went on from; `training` and `validation` are the
     newest results of each split, `best` is the step and the error of the best evaluation;
-    `replaced` counts images that stood in for unreadable ones since the last line. `unevaluated`
-    says that the evaluation which is due at this step was broken off.
+    `replaced` counts images that stood in for unreadable ones since the last line, in all
+    processes, as far as `gather_replaced` was told of them. `unevaluated` says that the evaluation
+    which is due at this step was broken off.
     """
 
     step: int = 0
@@ -61,6 +64,10 @@ class Progress:
     replaced: int = 0
     unevaluated: bool = False
 
+    def gather_replaced(self, own: int) -> None:
+        """Add what each process has replaced since the last call; all of them call it."""
+        self.replaced += int(processes.sum_over_processes(np.int64(own)))
+
 
 def checkpoints_of(run: Run, workdir: pathlib.Path) -> Checkpoints:
     """The run's checkpoints, as many as its config keeps."""
@@ -70,11 +77,9 @@ def checkpoints_of(run: Run, workdir: pathlib.Path) -> Checkpoints:
     )
 
 
-def told(
-    run: Run, progress: Progress, terminal: Terminal, log: metrics.MetricsLog
-) -> report.Report:
+def told(run: Run, terminal: Terminal, log: metrics.MetricsLog) -> report.Report:
     """Where the run's numbers go; its config is written there."""
-    log.write_config(progress.step, *described(run))
+    log.write_config(*described(run))
     return report.Report(run.plan.steps, run.plan.steps_per_epoch, run.config.batch, terminal, log)
 
 
@@ -101,32 +106,33 @@ def train(
     checkpoints: Checkpoints,
     telling: report.Report,
     notice: Notice,
+    watchdog: Watchdog,
 ) -> TrainState:
     """The loop: step after step, with a line, an evaluation and a checkpoint now and then.
 
     Raises Stopped at the step where `notice` wants it, which is saved then.
     """
     plan, batch_size = run.plan, run.config.batch
-    began = time.perf_counter() - progress.seconds
+    began, replaced = time.perf_counter() - progress.seconds, 0
     if progress.unevaluated:
-        state = evaluate_and_save(run, state, progress, checkpoints, telling, notice)
-    with Stopwatch() as watch:
+        state = evaluate_and_save(run, state, progress, checkpoints, telling, notice, watchdog)
+    with Stopwatch(alive=watchdog.alive) as watch:
         batches = watch.batches(device_batches(run, progress.step))
         for step, (images, labels, bad) in enumerate(batches, start=progress.step + 1):
             state, loss = run.train_step(state, images, labels, run.preprocessing)
             watch.started(loss)
             telling.redraw(step)
             if len(bad):
-                progress.replaced += len(bad)
+                replaced += len(bad)
                 telling.replaced(step, [map(run.training.name, pair) for pair in bad])
 
             last = step == plan.steps
             if last or plan.log.due(step):
                 sums, state = jax.device_get(state.scores), run.steps.with_scores_reset(state)
-                replaced = processes.sum_over_processes(np.int64(progress.replaced))
-                counts = {"replaced_images": int(replaced)}
+                progress.gather_replaced(replaced)
+                counts = {"replaced_images": progress.replaced}
                 progress.training = scores.means([sums]) | watch.rates(batch_size) | counts
-                progress.replaced = 0
+                progress.replaced = replaced = 0
                 telling.training(step, progress.training, rates_of(run, progress, step))
                 checkpoints.check()
             if plan.pictures.due(step) or plan.histograms.due(step):
@@ -136,9 +142,13 @@ def train(
             stopping = not evaluating and notice.reached()
             if evaluating or stopping or plan.checkpoint.due(step) or plan.keep_for_good.due(step):
                 with watch.paused():
+                    progress.gather_replaced(replaced)
+                    replaced = 0
                     progress.step, progress.seconds = step, time.perf_counter() - began
                     progress.unevaluated = evaluating
-                    state = evaluate_and_save(run, state, progress, checkpoints, telling, notice)
+                    state = evaluate_and_save(
+                        run, state, progress, checkpoints, telling, notice, watchdog
+                    )
             if stopping:
                 raise notice.stopped(f"after step {step:,} of {plan.steps:,}, which is saved")
     return state
@@ -151,14 +161,20 @@ def evaluate_and_save(
     checkpoints: Checkpoints,
     telling: report.Report,
     notice: Notice,
+    watchdog: Watchdog,
 ) -> TrainState:
     """Evaluate if that is due, and save; where the evaluation has to stop, Stopped is raised.
 
     Then the step is saved without it, and who goes on from there begins with it.
     """
+
+    def stopping() -> bool:
+        watchdog.alive()
+        return notice.reached()
+
     step, error, evaluating = progress.step, None, progress.unevaluated
     if evaluating:
-        state, error = evaluate_split(run, state, progress, telling, notice)
+        state, error = evaluate_split(run, state, progress, telling, stopping)
         progress.unevaluated = error is None
     facts = run.facts | {"progress": dataclasses.asdict(progress)}
     checkpoints.save(step, state, facts, error)
@@ -202,11 +218,15 @@ def rate_factor(run: Run, seen: optimizer.PlateauState) -> float:
 
 
 def evaluate_split(
-    run: Run, state: TrainState, progress: Progress, telling: report.Report, notice: Notice
+    run: Run,
+    state: TrainState,
+    progress: Progress,
+    telling: report.Report,
+    stopping: Callable[[], bool],
 ) -> tuple[TrainState, float | None]:
     """Evaluate the validation split and note it in `progress`; the plateau rule may lower rates.
 
-    Returns the top-1 error too, None if `notice` came before it was known.
+    Returns the top-1 error too, None if `stopping` said so before it was known.
     """
     step = progress.step
     evaluator = Evaluator(
@@ -220,7 +240,7 @@ def evaluate_split(
         telling.terminal.warn,
         run.plan.replace_bad,
     )
-    means = evaluator.measure(state.parameters, notice.reached)
+    means = evaluator.measure(state.parameters, stopping)
     if means is None:
         return state, None
     progress.validation, error = means, means["top1_error"]

@@ -54,6 +54,7 @@ def get_config() -> ConfigDict:
     checkpoint.keep_every_epochs = config_dict.placeholder(float)  # and these, saved for good
     checkpoint.keep_every_steps = config_dict.placeholder(int)
 
+    config.guards = _guards()
     log = config.log = ConfigDict()
     log.every_steps = 50  # one line of progress and of metrics.jsonl
     log.pictures_every_epochs = 1.0  # conv1's filters and training images as the network sees them
@@ -122,6 +123,15 @@ def _optimizer() -> ConfigDict:
     exponential.weights = (250.0, 4)  # divided by 250 in the end, in four rates of equal length
     exponential.biases = (10.0, 2)
     return optimizer
+
+
+def _guards() -> ConfigDict:
+    """What ends a run that goes wrong."""
+    guards = ConfigDict()
+    # A process in which no step, evaluation batch or save ends for so long ends itself, with the
+    # stacks of its threads; 0: never
+    guards.watchdog_minutes = 30.0
+    return guards
 
 
 def cifar(config: ConfigDict) -> None:

@@ -61,6 +61,7 @@ open_marked() {
 outcome() {
   case $1 in
     3) echo "ended with code 3: it lost another process" ;;
+    5) echo "ended with code 5: it was stuck, see the stacks that its watchdog printed" ;;
     134) echo "ended with code 134: jax's runtime aborted it, as when another process is lost" ;;
     "$PREEMPTED") echo "ended with code $1: pre-empted, its checkpoint is saved" ;;
     *)

@@ -239,6 +239,7 @@ def set_field(config, dotted, value):
         ("optimizer.warmup_epochs", 90.0, "as long as the run"),
         ("checkpoint.keep", 0, "must be at least 1"),
         ("checkpoint.keep_best", -1, "must be at least 0"),
+        ("guards.watchdog_minutes", -1.0, "must be at least 0"),
     ],
 )
 def test_impossible_configs_are_refused_with_a_sentence(field, value, sentence):

@@ -39,7 +39,7 @@ def steps_of(found, tag):
 def test_a_resumed_log_holds_each_step_once(tmp_path):
     picture = np.zeros((4, 4, 3), np.uint8)
     with open_log(tmp_path, 0) as log:
-        log.write_config(0, "batch: 1", {"batch": 1})
+        log.write_config("batch: 1", {"batch": 1})
         for step in (10, 20, 30):
             log.write(record(step))
             log.write_images(step, {"filters": picture})
@@ -50,13 +50,13 @@ def test_a_resumed_log_holds_each_step_once(tmp_path):
         path.write_bytes(path.read_bytes()[:-7])  # here too
     for _ in range(2):
         with open_log(tmp_path, 20) as log:
-            log.write_config(20, "batch: 2", {"batch": 2})
+            log.write_config("batch: 2", {"batch": 2})
             log.write(record(30))
     assert [r["step"] for r in lines(tmp_path)] == [10, 20, 30]
     train = events(tmp_path, "train")
     assert steps_of(train, "loss and error/loss") == [10, 20, 30]
     assert steps_of(train, "pictures/filters") == [10, 20]
-    assert steps_of(events(tmp_path, "."), "config") == [20]
+    assert steps_of(events(tmp_path, "."), "config") == [0]
     assert events(tmp_path, "val").Tags()["tensors"] == []
 
 
@@ -70,7 +70,7 @@ def test_a_run_without_a_checkpoint_starts_its_files_anew(tmp_path):
 
 def test_both_splits_share_their_tags_and_texts_are_there(tmp_path):
     with open_log(tmp_path, 0) as log:
-        log.write_config(0, "batch: 1", {"batch": 1, "network": "net145"})
+        log.write_config("batch: 1", {"batch": 1, "network": "net145"})
         log.write(record(10))
         log.write(record(10, "val"))
         log.write_histograms(10, {"conv1/kernel": np.arange(12.0)})
@@ -86,7 +86,7 @@ def test_both_splits_share_their_tags_and_texts_are_there(tmp_path):
 
 def test_other_processes_write_nothing(tmp_path):
     with open_log(tmp_path, 0, writes=False) as log:
-        log.write_config(0, "", {})
+        log.write_config("", {})
         log.write(record(10))
         log.write_images(10, {"filters": np.zeros((4, 4, 3), np.uint8)})
     assert list(tmp_path.iterdir()) == []

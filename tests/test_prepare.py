@@ -1,8 +1,10 @@
 """Prepared sets: what is in them, for each kind of source, and that a kill costs no shard twice."""
 
+import contextlib
 import json
 import os
 import pathlib
+import random
 import signal
 import subprocess
 import sys
@@ -143,6 +145,41 @@ def test_a_killed_preparation_goes_on_without_redoing_shards(tmp_path):
     assert ours == theirs
     again = run(*arguments).communicate()
     assert "is already prepared" in again[0]
+
+
+@pytest.mark.slow
+def test_killed_at_random_instants_the_set_is_the_same_byte_by_byte(tmp_path):
+    """The parent alone is killed: the processes that write shards have to end by themselves."""
+    files = {f"{i:04d}.jpg": jpeg(300, 300, i) for i in range(1500)}
+    source = layouts.folder(
+        tmp_path, {"train": {"a": files}, "val": {"a": {"1.jpg": jpeg(9, 9, 0)}}}
+    )
+    arguments = (f"--source={source}", "--workers=2", "--size=32", "--format=raw")
+    began, undisturbed = time.monotonic(), tmp_path / "undisturbed"
+    process = run(*arguments, f"--output={undisturbed}")
+    while not list((undisturbed / prepared.UNFINISHED).glob("train-*.npz")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    first = time.monotonic() - began
+    said = process.communicate()
+    assert "use it with" in said[0], said[1]
+    latest = first + (time.monotonic() - began - first) / 2
+    instants, killed = random.Random(0), 0
+    for _ in range(6):
+        process = run(*arguments, f"--output={tmp_path / 'killed'}")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(instants.uniform(0, latest))
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+        process.communicate()
+    assert killed >= 2
+    said = run(*arguments, f"--output={tmp_path / 'killed'}").communicate()
+    assert "use it with" in said[0], said[1]
+    ours, theirs = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("killed", "undisturbed")
+    )
+    assert ours == theirs
 
 
 def test_mistakes_are_said_in_one_sentence(tmp_path, data):

@@ -171,6 +171,17 @@ def test_a_failed_step_does_not_stop_the_watch():
             watch.started(Failed())
 
 
+def test_the_end_of_a_step_and_of_a_pause_are_signs_of_life():
+    signs, result = [], Result()
+    with Stopwatch(alive=lambda: signs.append("alive")) as watch:
+        watch.started(result)
+        assert signs == []
+        result.finish(watch)
+        with watch.paused():
+            assert len(signs) == 1
+        assert len(signs) == 2
+
+
 class Log:
     def __init__(self):
         self.records = []

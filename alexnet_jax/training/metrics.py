@@ -65,9 +65,9 @@ class MetricsLog:
         named = {f"weights/{name}": array for name, array in arrays.items()}
         self._to_tensorboard("write_histograms", "train", step, named)
 
-    def write_config(self, step: int, text: str, hyper_parameters: Mapping[str, object]) -> None:
+    def write_config(self, text: str, hyper_parameters: Mapping[str, object]) -> None:
         """The config as text and the few numbers by which runs are compared."""
-        self._to_tensorboard("write_texts", WHOLE, step, {"config": text})
+        self._to_tensorboard("write_texts", WHOLE, 0, {"config": text})
         self._to_tensorboard("write_hparams", WHOLE, hyper_parameters)
 
     def _append(self, line: str) -> None:

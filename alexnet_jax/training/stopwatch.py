@@ -15,11 +15,16 @@ class Stopwatch:
     """Images a second and the share of time in which the device waited for data.
 
     A thread notes when the device ends each step; the host never waits for it but to stay at most
-    IN_FLIGHT steps ahead. Time within `paused` does not count.
+    IN_FLIGHT steps ahead. Time within `paused` does not count. `alive` is called at the end of each
+    step and of each pause.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.perf_counter,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._clock, self._alive = clock, alive
         self._since = clock()
         self._paused = self._waited = 0.0
         self._running: queue.Queue[jax.Array | None] = queue.Queue(maxsize=IN_FLIGHT - 1)
@@ -59,6 +64,7 @@ class Stopwatch:
         self._running.join()
         began = self._clock()
         yield
+        self._alive()
         self._paused += self._clock() - began
 
     def rates(self, batch: int) -> dict[str, float]:
@@ -79,4 +85,5 @@ class Stopwatch:
                 result.block_until_ready()
             self._idle_since = self._clock()
             self._ended += 1
+            self._alive()
             self._running.task_done()
