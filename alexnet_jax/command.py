@@ -9,17 +9,27 @@ from collections.abc import Callable
 
 from absl import flags
 
-from alexnet_jax.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
+from alexnet_jax.errors import (
+    EXIT_DIVERGED,
+    EXIT_PREEMPTED,
+    EXIT_USER_ERROR,
+    Diverged,
+    Preempted,
+    UserError,
+)
 from alexnet_jax.parallel.cluster import KINDS
 
 
 def answer(action: Callable[[], None]) -> None:
-    """Run a command; a UserError becomes one sentence and exit code 2, Preempted code 75."""
+    """Run a command; a UserError becomes one sentence and exit code 2, Diverged 4, Preempted 75."""
     try:
         action()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(EXIT_USER_ERROR)
+    except Diverged as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_DIVERGED)
     except Preempted as notice:
         print(notice, file=sys.stderr, flush=True)
         sys.exit(EXIT_PREEMPTED)

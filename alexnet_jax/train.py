@@ -10,15 +10,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.data import stream
-from alexnet_jax.errors import Preempted
+from alexnet_jax.errors import Diverged, Preempted
 from alexnet_jax.evaluate.split import Evaluator
 from alexnet_jax.model.weighted import Convolution
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel import processes
 from alexnet_jax.parallel.preemption import Notice
+from alexnet_jax.progress import Progress, rate_factor, rates_of, refuse_ruin, warn_of_training
 from alexnet_jax.run import Run, claimed, prepare
 from alexnet_jax.terminal import Terminal
-from alexnet_jax.training import metrics, optimizer, pictures, report, scores
+from alexnet_jax.training import guards, metrics, optimizer, pictures, report, scores
 from alexnet_jax.training.checkpoint import Checkpoints, load_parameters, parameters_sha256
 from alexnet_jax.training.step import TrainState
 from alexnet_jax.training.stopwatch import Stopwatch
@@ -38,35 +39,51 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
         with Checkpoints(
             workdir / "checkpoints", policy.keep, policy.keep_best, run.plan.keep_for_good.due
         ) as checkpoints:
-            state, progress = begin(run, checkpoints, terminal)
-            with metrics.MetricsLog(workdir, progress.step, lead, terminal.say) as log:
-                state, progress = train(run, state, progress, checkpoints, log, terminal)
+            state, progress = reach_the_end(run, workdir, checkpoints, terminal)
         return conclude(run, state, progress, workdir, terminal)
 
 
-@dataclasses.dataclass
-class Progress:
-    """How far a run is; saved as JSON beside each checkpoint.
+def reach_the_end(
+    run: Run, workdir: pathlib.Path, checkpoints: Checkpoints, terminal: Terminal
+) -> tuple[TrainState, Progress]:
+    """Train from the newest checkpoint on, and again from there with lower rates if that diverges.
 
-    `seconds` counts this command and those it went on from; `training` and `validation` are the
-    newest results of each split, `best` is the step and the error of the best evaluation;
-    `replaced` counts images that stood in for unreadable ones since the last line.
+    Killed at any moment, the same command takes the same steps again and diverges where it did.
     """
+    rollbacks = 0
+    while True:
+        state, progress = begin(run, checkpoints, terminal, rollbacks)
+        try:
+            with metrics.MetricsLog(
+                workdir, progress.step, processes.is_lead(), terminal.say
+            ) as log:
+                return train(run, state, progress, checkpoints, log, terminal)
+        except Diverged as fault:
+            if progress.rollbacks >= run.plan.rollbacks:
+                raise Diverged(f"{fault} {guards.WHAT_TO_DO}") from None
+            rollbacks = progress.rollbacks + 1
+            terminal.say(
+                f"warning: {fault} Back to the newest checkpoint, with all learning rates divided "
+                f"by {run.plan.rollback_factor:g} ({rollbacks} of {run.plan.rollbacks})."
+            )
 
-    step: int = 0
-    seconds: float = 0.0
-    training: dict = dataclasses.field(default_factory=dict)
-    validation: dict = dataclasses.field(default_factory=dict)
-    best: dict = dataclasses.field(default_factory=dict)
-    plateau: dict = dataclasses.field(default_factory=dict)
-    replaced: int = 0
+
+def begin(
+    run: Run, checkpoints: Checkpoints, terminal: Terminal, rollbacks: int
+) -> tuple[TrainState, Progress]:
+    """Where to go on after so many rollbacks, or more if the newest checkpoint has seen more."""
+    state, progress = newest(run, checkpoints, terminal)
+    progress.rollbacks = max(progress.rollbacks, rollbacks)
+    return run.steps.with_rate_factor(state, rate_factor(run, progress)), progress
 
 
-def begin(run: Run, checkpoints: Checkpoints, terminal: Terminal) -> tuple[TrainState, Progress]:
+def newest(run: Run, checkpoints: Checkpoints, terminal: Terminal) -> tuple[TrainState, Progress]:
     """The newest checkpoint's state, or a fresh one, perhaps with another run's parameters."""
     step = checkpoints.latest()
     if step is not None:
         state, facts = checkpoints.restore(step, run.steps.state_shapes())
+        if not run.plan.skip_bad:  # what the command before this one skipped ruined nothing
+            state = state._replace(bad_step=meshes.put_replicated(run.mesh, np.int32(0)))
         terminal.say(f"Going on from step {step:,} of {run.plan.steps:,}.")
         return state, Progress(**facts["progress"])
     state, source = run.steps.initial_state(), run.config.init.from_run
@@ -102,17 +119,21 @@ def train(
                 telling.replaced(step, [map(run.training.name, pair) for pair in bad])
 
             last = step == plan.steps
-            if last or plan.log.due(step):
-                sums, state = jax.device_get(state.scores), run.steps.with_scores_reset(state)
+            logged, evaluated = last or plan.log.due(step), last or plan.evaluation.due(step)
+            if logged or evaluated:
+                refuse_ruin(run, state)
+            if logged:
+                sums, bad_step = jax.device_get((state.scores, state.bad_step))
+                state = run.steps.with_scores_reset(state)
                 replaced = processes.sum_over_processes(np.int64(progress.replaced))
                 counts = {"replaced_images": int(replaced)}
                 progress.training = scores.means([sums]) | watch.rates(batch_size) | counts
                 progress.replaced = 0
                 telling.training(step, progress.training, rates_of(run, progress, step))
+                warn_of_training(run, progress, step, int(bad_step), telling)
             if plan.pictures.due(step) or plan.histograms.due(step):
                 with watch.paused():
                     show(run, log, state, step, images)
-            evaluated = last or plan.evaluation.due(step)
             if evaluated:
                 with watch.paused():
                     state = evaluate_split(run, state, progress, step, telling)
@@ -120,9 +141,10 @@ def train(
             due = evaluated or plan.checkpoint.due(step) or plan.keep_for_good.due(step)
             if due or stopping:
                 with watch.paused():
+                    refuse_ruin(run, state)
                     progress.step, progress.seconds = step, time.perf_counter() - began
                     error = progress.validation["top1_error"] if evaluated else None
-                    facts = run.facts | {"progress": dataclasses.asdict(progress)}
+                    facts = run.facts | {"progress": metrics.finite(dataclasses.asdict(progress))}
                     checkpoints.save(step, state, facts, error)
             if stopping:
                 raise Preempted(
@@ -151,17 +173,6 @@ def device_batches(run: Run, first_step: int) -> Iterator[stream.Batch]:
     ):
         images, labels = (meshes.put_rows(run.mesh, batch, rows, array) for array in host[:2])
         yield stream.Batch(images, labels, host.bad)
-
-
-def rates_of(run: Run, progress: Progress, step: int) -> dict[str, float]:
-    """The learning rate of each group in step number `step`."""
-    factor = rate_factor(run, optimizer.PlateauState(**progress.plateau))
-    return optimizer.rates_at(run.plan.groups, run.plan.schedule, step - 1, factor)
-
-
-def rate_factor(run: Run, seen: optimizer.PlateauState) -> float:
-    """What the plateau rule multiplies all rates by; 1 without that rule."""
-    return run.plan.plateau.rate_factor(seen) if run.plan.plateau else 1.0
 
 
 def evaluate_split(
@@ -194,7 +205,7 @@ def evaluate_split(
                 f"  no better for {run.plan.plateau.patience} evaluations: all learning rates are "
                 f"divided by {run.plan.plateau.factor:g} ({seen.drops} of {run.plan.plateau.times})"
             )
-            state = run.steps.with_rate_factor(state, rate_factor(run, seen))
+            state = run.steps.with_rate_factor(state, rate_factor(run, progress))
     return state
 
 
@@ -254,6 +265,7 @@ def conclude(
         "seconds": round(progress.seconds, 1),
         "validation": progress.validation,
         "best": progress.best,
+        "rollbacks": progress.rollbacks,
         "training": progress.training,
         "parameters_sha256": parameters_sha256(state.parameters),
         **{name: value for name, value in run.facts.items() if name != "identity"},

@@ -36,6 +36,7 @@ def get_config() -> ConfigDict:
 
     config.data = _data()
     config.optimizer = _optimizer()
+    config.guards = _guards()
     init = config.init = ConfigDict()
     init.from_run = config_dict.placeholder(str)  # start from the parameters of this run's folder
     init.layers = ()  # of these layers alone, such as conv1,conv2; empty: of all
@@ -122,6 +123,21 @@ def _optimizer() -> ConfigDict:
     exponential.weights = (250.0, 4)  # divided by 250 in the end, in four rates of equal length
     exponential.biases = (10.0, 2)
     return optimizer
+
+
+def _guards() -> ConfigDict:
+    """What is done when training goes wrong by itself."""
+    guards = ConfigDict()
+    # At a step whose loss or gradient is not finite: stop the run, rollback to the newest
+    # checkpoint and go on with lower rates, or skip its update
+    guards.on_divergence = "stop"
+    guards.rollback_factor = 2.0  # all learning rates are divided by it, each time
+    guards.rollback_times = 3  # at most in a run, then it stops
+    # Warned of when the training loss has been that of guessing, ln(classes), for so long; by
+    # epochs at least 500 steps
+    guards.stalled_epochs = 1.0
+    guards.stalled_steps = config_dict.placeholder(int)
+    return guards
 
 
 def cifar(config: ConfigDict) -> None:

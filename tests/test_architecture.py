@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).parent.parent / "alexnet_jax"
 STOREYS = [
     {"main", "benchmark"},
     {"train"},
-    {"evaluate"},
+    {"evaluate", "progress"},
     {"run"},
     {"config"},
     {"rates"},

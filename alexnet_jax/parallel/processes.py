@@ -17,6 +17,7 @@ from alexnet_jax.errors import (
     EXIT_INTERRUPTED,
     EXIT_PEER_LOST,
     EXIT_USER_ERROR,
+    Diverged,
     Preempted,
     UserError,
 )
@@ -42,7 +43,7 @@ def together(member: Membership | None, join_seconds: float, saves: bool = False
         yield
         return
     jax.config.update("jax_enable_preemption_service", saves)
-    peers, preempted = None, None
+    peers, ended = None, None
     try:
         if member.coordinator is not None:
             peers = _met(member, join_seconds)
@@ -50,14 +51,14 @@ def together(member: Membership | None, join_seconds: float, saves: bool = False
         if peers is None:
             peers = _met_after_start(join_seconds)
         yield
-    except Preempted as notice:
-        preempted = notice
+    except (Diverged, Preempted) as common:  # of all processes alike
+        ended = common
     except BaseException as error:
         _leave(error, peers)
     jax.distributed.shutdown()
     peers.close()
-    if preempted is not None:
-        raise preempted
+    if ended is not None:
+        raise ended
 
 
 def _met(member: Membership, join_seconds: float) -> Peers:

@@ -71,6 +71,7 @@ class Checkpoints:
 
     def restore(self, step: int, shapes: TrainState) -> tuple[TrainState, dict]:
         """State and facts of a step, laid out as `shapes` says, on whatever mesh that is."""
+        self._manager.wait_until_finished()
         rest = shapes._asdict()
         items = ocp.args.Composite(
             parameters=ocp.args.StandardRestore(rest.pop("parameters")),
