@@ -32,8 +32,7 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
 
     UserError where the config, the data or the workdir cannot be used.
     """
-    lead = processes.is_lead()
-    with claimed(workdir), Terminal(speaks=lead) as terminal:
+    with claimed(workdir), Terminal(speaks=processes.is_lead()) as terminal:
         run = prepare(config, workdir, terminal)
         policy = config.checkpoint
         with Checkpoints(
@@ -52,7 +51,9 @@ def reach_the_end(
     """
     rollbacks = 0
     while True:
-        state, progress = begin(run, checkpoints, terminal, rollbacks)
+        state, progress = begin(run, checkpoints, terminal)
+        progress.rollbacks = max(progress.rollbacks, rollbacks)
+        state = run.steps.with_rate_factor(state, rate_factor(run, progress))
         try:
             with metrics.MetricsLog(
                 workdir, progress.step, processes.is_lead(), terminal.say
@@ -60,7 +61,8 @@ def reach_the_end(
                 return train(run, state, progress, checkpoints, log, terminal)
         except Diverged as fault:
             if progress.rollbacks >= run.plan.rollbacks:
-                raise Diverged(f"{fault} {guards.WHAT_TO_DO}") from None
+                advice = guards.advice(run.plan.skip_bad, run.plan.rollbacks)
+                raise Diverged(f"{fault} {advice}") from None
             rollbacks = progress.rollbacks + 1
             terminal.say(
                 f"warning: {fault} Back to the newest checkpoint, with all learning rates divided "
@@ -68,16 +70,7 @@ def reach_the_end(
             )
 
 
-def begin(
-    run: Run, checkpoints: Checkpoints, terminal: Terminal, rollbacks: int
-) -> tuple[TrainState, Progress]:
-    """Where to go on after so many rollbacks, or more if the newest checkpoint has seen more."""
-    state, progress = newest(run, checkpoints, terminal)
-    progress.rollbacks = max(progress.rollbacks, rollbacks)
-    return run.steps.with_rate_factor(state, rate_factor(run, progress)), progress
-
-
-def newest(run: Run, checkpoints: Checkpoints, terminal: Terminal) -> tuple[TrainState, Progress]:
+def begin(run: Run, checkpoints: Checkpoints, terminal: Terminal) -> tuple[TrainState, Progress]:
     """The newest checkpoint's state, or a fresh one, perhaps with another run's parameters."""
     step = checkpoints.latest()
     if step is not None:

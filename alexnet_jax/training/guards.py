@@ -14,12 +14,23 @@ NAMED = 5  # images of a bad step whose names are said
 FLAT = 0.01  # share of ln(classes) within which a loss is that of guessing
 LEAST_FLAT_STEPS = 500  # before which any network may be at it
 
-WHAT_TO_DO = (
-    "No checkpoint has it: the same command with --config.guards.on_divergence=rollback goes on "
-    "from the newest one with lower learning rates, with skip it leaves such steps out. If that "
-    "does not help, look at these images, or start another run with a lower "
-    "--config.optimizer.weights."
-)
+
+def advice(skips: bool, rollbacks: int) -> str:
+    """What to do about a run that stops at a bad step though it `skips` them or went back."""
+    if skips:
+        first = "Parameters that are no numbers themselves can't be helped by skipping steps."
+    elif rollbacks:
+        first = f"That was after {rollbacks} rollbacks: --config.guards.rollback_times allows more."
+    else:
+        first = (
+            "No checkpoint has it: the same command with --config.guards.on_divergence=rollback "
+            "goes on from the newest one with lower learning rates, with skip it leaves such steps "
+            "out."
+        )
+    return (
+        f"{first} Otherwise look at these images, or start another run with lower rates in "
+        "--config.optimizer.weights and biases."
+    )
 
 
 def images_of(step: int, source: Source, seed: int, batch: int) -> str:

@@ -113,7 +113,7 @@ def as_json(content: dict, indent: int | None = None) -> str:
     return json.dumps(finite(content), indent=indent, allow_nan=False)
 
 
-def finite(content):
+def finite(content: object) -> object:
     """The same with None for numbers in dicts and sequences that are not finite."""
     match content:
         case dict():

@@ -133,10 +133,10 @@ def _scale_by_rate_factor() -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 
 
-def unless(bad: jax.Array, before, after):
+def unless(bad: jax.Array, before: tuple, after: tuple) -> tuple:
     """`before` where `bad`, else `after`, but counts of steps, which are integers, always go on.
 
-    Both are parameters and optimiser states; so a step is left out and the schedules are not.
+    Both are (parameters, optimiser state): a step is left out, the schedules go on.
     """
 
     def choose(old, new):
