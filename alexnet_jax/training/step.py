@@ -5,7 +5,6 @@ only communication is what is written here and in the network: the towers' excha
 the sum of gradients and scores over "data".
 """
 
-import collections
 import dataclasses
 import functools
 from typing import NamedTuple
@@ -26,7 +25,7 @@ from alexnet_jax.parallel.mesh import (
     rows_sharding,
 )
 from alexnet_jax.training import optimizer as optimizers
-from alexnet_jax.training import scores
+from alexnet_jax.training import parts, scores
 from alexnet_jax.training.randomness import RowKeys, root_key
 
 ROWS, WHOLE = PartitionSpec(DATA_AXIS), PartitionSpec()
@@ -185,7 +184,7 @@ class Steps:
     @functools.cached_property
     def _ruined(self):
         def ruined(state):
-            finite = self._all_finite(state.parameters)
+            finite = parts.all_finite(state.parameters, self._parameter_specs())
             bad_step = jnp.where(self.skip_bad, 0, state.bad_step)
             return jnp.where((bad_step == 0) & ~finite, state.step, bad_step)
 
@@ -196,9 +195,12 @@ class Steps:
     def _train(self, state: TrainState, images, labels, preprocessing: Preprocessing):
         gradients, batch_scores = self._gradients(state, images, labels, preprocessing)
         measured = (state.step + 1) % self.norm_every == 0
-        norm = jax.lax.cond(measured, self._norm, lambda _: jnp.zeros((), self.dtype), gradients)
+        specs = self._parameter_specs()
+        norm = jax.lax.cond(
+            measured, lambda: parts.norm(gradients, specs), lambda: jnp.zeros((), self.dtype)
+        )
         step_scores = batch_scores | {"gradient_norm": norm, "norms": measured.astype(jnp.int32)}
-        bad = ~(jnp.isfinite(batch_scores["loss"]) & self._all_finite(gradients))
+        bad = ~(jnp.isfinite(batch_scores["loss"]) & parts.all_finite(gradients, specs))
         step_scores = jax.tree.map(lambda score: jnp.where(bad, 0, score), step_scores)
         step_scores["skipped_steps"] = bad.astype(jnp.int32)
         updates, optimizer_state = self.optimizer.update(
@@ -234,24 +236,6 @@ class Steps:
         # shard_map sums the gradients of parameters that are equal along "data" over it.
         gradients, sums = jax.grad(mean_loss, has_aux=True)(state.parameters)
         return gradients, jax.lax.psum(sums, DATA_AXIS)
-
-    def _norm(self, gradients: network.Parameters) -> jax.Array:
-        """Length of the gradient over all devices' parts."""
-        return jnp.sqrt(self._summed(lambda part: jnp.square(part).sum(), gradients))
-
-    def _all_finite(self, tree: network.Parameters) -> jax.Array:
-        """Whether parameters or gradients are numbers on all devices, agreed on by all."""
-        # A pass over all of them, bound by memory; max, squares or sums of them take longer.
-        return self._summed(lambda part: (~jnp.isfinite(part).all()).astype(jnp.int32), tree) == 0
-
-    def _summed(self, measure, tree: network.Parameters) -> jax.Array:
-        """The sum of `measure` over all devices' parts of parameters or gradients."""
-        specs, total = self._parameter_specs(), collections.defaultdict(int)
-        for layer, kinds in tree.items():
-            for kind, part in kinds.items():
-                axes = tuple(axis for axis in specs[layer][kind] if axis is not None)
-                total[axes] += measure(part)
-        return sum(jax.lax.psum(part, axes) if axes else part for axes, part in total.items())
 
     def _views(self, step, images, preprocessing: Preprocessing):
         keys = RowKeys(self.seed, step, len(images), self.augmentation.shared_by)
