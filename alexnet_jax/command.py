@@ -11,7 +11,14 @@ from collections.abc import Callable
 
 from absl import flags
 
-from alexnet_jax.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Stopped, UserError
+from alexnet_jax.errors import (
+    EXIT_DIVERGED,
+    EXIT_INTERRUPTED,
+    EXIT_USER_ERROR,
+    Diverged,
+    Stopped,
+    UserError,
+)
 from alexnet_jax.parallel import preemption
 from alexnet_jax.parallel.cluster import KINDS
 
@@ -23,6 +30,9 @@ def answer(action: Callable[[], None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         _exit(EXIT_USER_ERROR)
+    except Diverged as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_DIVERGED)
     except Stopped as stop:
         print(stop, file=sys.stderr, flush=True)
         sys.exit(stop.code)

@@ -15,6 +15,7 @@ from alexnet_jax.model.layers import ReLU, Sigmoid, Tanh
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.model.networks import named
 from alexnet_jax.model.weighted import Dense
+from alexnet_jax.training.guards import LEAST_FLAT_STEPS
 from alexnet_jax.training.optimizer import Group, Plateau, Schedule
 from alexnet_jax.training.step import Augmentation
 
@@ -22,7 +23,8 @@ ACTIVATIONS = {"relu": ReLU(), "tanh": Tanh(), "sigmoid": Sigmoid()}
 VIEWS = ("center", "ten", "all")
 LAYOUTS = ("data", "towers", "hybrid")
 LEAST = {"batch": 1, "data.ahead": 1, "data.shared_by": 1, "log.every_steps": 1,
-         "checkpoint.keep": 1, "checkpoint.keep_best": 0, "guards.watchdog_minutes": 0}  # fmt: skip
+         "checkpoint.keep": 1, "checkpoint.keep_best": 0, "guards.rollback_factor": 1,
+         "guards.rollback_times": 0, "guards.watchdog_minutes": 0}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,10 @@ class Plan:
     checkpoint: Every
     keep_for_good: Every
     replace_bad: bool
+    skip_bad: bool
+    rollbacks: int
+    rollback_factor: float
+    stalled: int
     init_layers: tuple[str, ...]
     workers: int
 
@@ -92,6 +98,8 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
     _check_choice("model.dtype", model.dtype, ("float32", "float64"))
     _check_choice("data.resize", config.data.resize, ("crop", "warp"))
     _check_choice("data.on_bad_image", config.data.on_bad_image, ("replace", "stop"))
+    divergence = ("stop", "rollback", "skip")
+    _check_choice("guards.on_divergence", config.guards.on_divergence, divergence)
     _check_pixels(config.data, model.network, architecture.channels)
     _check_choice("evaluate.views", config.evaluate.views, VIEWS)
     _check_choice("optimizer.unit", config.optimizer.unit, ("epochs", "steps"))
@@ -185,6 +193,10 @@ def plan(config: ConfigDict, architecture: Architecture, records: int, data_clas
     )
     rules = config.optimizer
     unit = steps_per_epoch if rules.unit == "epochs" else 1.0
+    guards = config.guards
+    stalled = length(guards, "stalled_") or 0
+    if stalled and guards.stalled_steps is None:
+        stalled = max(stalled, LEAST_FLAT_STEPS)
     steps = length(config, "") or 0
     evaluation = every(config.evaluate)
     return Plan(
@@ -202,6 +214,10 @@ def plan(config: ConfigDict, architecture: Architecture, records: int, data_clas
         checkpoint=every(config.checkpoint),
         keep_for_good=every(config.checkpoint, "keep_every_"),
         replace_bad=config.data.on_bad_image == "replace",
+        skip_bad=guards.on_divergence == "skip",
+        rollbacks=guards.rollback_times if guards.on_divergence == "rollback" else 0,
+        rollback_factor=guards.rollback_factor,
+        stalled=stalled,
         # A flag gives "conv1,conv2" as one string.
         init_layers=tuple(name for part in config.init.layers for name in part.split(",")),
         workers=config.data.workers or os.cpu_count() or 1,
@@ -211,8 +227,8 @@ def plan(config: ConfigDict, architecture: Architecture, records: int, data_clas
 def identity(config: ConfigDict, classes: int, fingerprint: str) -> dict:
     """What has to stay the same when a run goes on: {field: value}, values as JSON has them.
 
-    Network, optimiser, seed, global batch and training data. Mesh, paths, end, logging and
-    checkpoint policy may change.
+    Network, optimiser, seed, global batch and training data. Mesh, paths, end, logging,
+    guards and checkpoint policy may change.
     """
     fields = json.loads(config.to_json_best_effort())
     model = fields["model"] | {"classes": classes}

@@ -2,6 +2,7 @@
 
 EXIT_USER_ERROR = 2
 EXIT_PEER_LOST = 3  # another process of the run ended, failed or is silent
+EXIT_DIVERGED = 4  # a loss or gradient was not finite; the newest checkpoint is from before
 EXIT_STUCK = 5  # the watchdog saw no step finish for too long
 EXIT_PREEMPTED = 75  # SIGTERM came and nothing is lost: the same command goes on
 EXIT_INTERRUPTED = 130  # by Ctrl-C, where there is nothing to go on with
@@ -9,6 +10,10 @@ EXIT_INTERRUPTED = 130  # by Ctrl-C, where there is nothing to go on with
 
 class UserError(Exception):
     """A mistake in a command, a config or the data: one sentence that names it and the remedy."""
+
+
+class Diverged(Exception):
+    """All processes end since training diverged; the text names the step and its images."""
 
 
 class Stopped(BaseException):

@@ -117,6 +117,7 @@ def make_steps(
         compute_dtype=jnp.dtype(config.model.compute_dtype),
         norm_every=config.log.every_steps,
         split_dense=config.parallel.layout == "hybrid",
+        skip_bad=plan.skip_bad,
     )
 
 

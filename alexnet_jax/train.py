@@ -1,23 +1,24 @@
 """The story of a training run, from a config to summary.json."""
 
-import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.data import stream
-from alexnet_jax.evaluate.split import Evaluator
+from alexnet_jax.errors import Diverged
+from alexnet_jax.milestone import Surroundings, evaluate_and_save
 from alexnet_jax.model.weighted import Convolution
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel import processes
 from alexnet_jax.parallel.preemption import Notice
+from alexnet_jax.progress import Progress, rate_factor, rates_of, refuse_ruin, warn_of_training
 from alexnet_jax.run import Run, claimed, prepare
 from alexnet_jax.terminal import Terminal
-from alexnet_jax.training import metrics, optimizer, pictures, report, scores
+from alexnet_jax.training import guards, metrics, pictures, report, scores
 from alexnet_jax.training.checkpoint import Checkpoints, load_parameters, parameters_sha256
 from alexnet_jax.training.step import TrainState
 from alexnet_jax.training.stopwatch import Stopwatch
@@ -31,56 +32,47 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
 
     UserError where the config, the data or the workdir cannot be used.
     """
-    lead = processes.is_lead()
-    with claimed(workdir), Terminal(speaks=lead) as terminal:
-        run = prepare(config, workdir, terminal)
+    with claimed(workdir), Terminal(speaks=processes.is_lead()) as terminal:
+        run, policy = prepare(config, workdir, terminal), config.checkpoint
         with Notice() as notice:
-            minutes = config.guards.watchdog_minutes
-            with Watchdog(minutes) as watchdog, checkpoints_of(run, workdir) as checkpoints:
-                state, progress = begin(run, checkpoints, terminal)
-                with metrics.MetricsLog(workdir, progress.step, lead, terminal.say) as log:
-                    telling = told(run, terminal, log)
-                    state = train(run, state, progress, checkpoints, telling, notice, watchdog)
+            with (
+                Watchdog(config.guards.watchdog_minutes) as watchdog,
+                Checkpoints(
+                    workdir / "checkpoints",
+                    policy.keep,
+                    policy.keep_best,
+                    run.plan.keep_for_good.due,
+                ) as checkpoints,
+            ):
+                about = Surroundings(workdir, terminal, checkpoints, notice, watchdog)
+                state, progress = reach_the_end(run, about)
             return conclude(run, state, progress, workdir, terminal)
 
 
-@dataclasses.dataclass
-class Progress:
-    """How far a run is; saved as JSON beside each checkpoint.
+def reach_the_end(run: Run, about: Surroundings) -> tuple[TrainState, Progress]:
+    """Train from the newest checkpoint on, and again from there with lower rates if that diverges.
 
-    `seconds` counts this command and those it went on from; `training` and `validation` are the
-    newest results of each split, `best` is the step and the error of the best evaluation;
-    `replaced` counts images that stood in for unreadable ones since the last line, in all
-    processes, as far as `gather_replaced` was told of them. `unevaluated` says that the evaluation
-    which is due at this step was broken off.
+    Killed at any moment, the same command takes the same steps again and diverges where it did.
     """
-
-    step: int = 0
-    seconds: float = 0.0
-    training: dict = dataclasses.field(default_factory=dict)
-    validation: dict = dataclasses.field(default_factory=dict)
-    best: dict = dataclasses.field(default_factory=dict)
-    plateau: dict = dataclasses.field(default_factory=dict)
-    replaced: int = 0
-    unevaluated: bool = False
-
-    def gather_replaced(self, own: int) -> None:
-        """Add what each process has replaced since the last call; all of them call it."""
-        self.replaced += int(processes.sum_over_processes(np.int64(own)))
-
-
-def checkpoints_of(run: Run, workdir: pathlib.Path) -> Checkpoints:
-    """The run's checkpoints, as many as its config keeps."""
-    policy = run.config.checkpoint
-    return Checkpoints(
-        workdir / "checkpoints", policy.keep, policy.keep_best, run.plan.keep_for_good.due
-    )
-
-
-def told(run: Run, terminal: Terminal, log: metrics.MetricsLog) -> report.Report:
-    """Where the run's numbers go; its config is written there."""
-    log.write_config(*described(run))
-    return report.Report(run.plan.steps, run.plan.steps_per_epoch, run.config.batch, terminal, log)
+    rollbacks = 0
+    while True:
+        state, progress = begin(run, about.checkpoints, about.terminal)
+        progress.rollbacks = max(progress.rollbacks, rollbacks)
+        state = run.steps.with_rate_factor(state, rate_factor(run, progress))
+        try:
+            with metrics.MetricsLog(
+                about.workdir, progress.step, processes.is_lead(), about.terminal.say
+            ) as log:
+                return train(run, state, progress, about, log), progress
+        except Diverged as fault:
+            if progress.rollbacks >= run.plan.rollbacks:
+                advice = guards.advice(run.plan.skip_bad, run.plan.rollbacks)
+                raise Diverged(f"{fault} {advice}") from None
+            rollbacks = progress.rollbacks + 1
+            about.terminal.say(
+                f"warning: {fault} Back to the newest checkpoint, with all learning rates divided "
+                f"by {run.plan.rollback_factor:g} ({rollbacks} of {run.plan.rollbacks})."
+            )
 
 
 def begin(run: Run, checkpoints: Checkpoints, terminal: Terminal) -> tuple[TrainState, Progress]:
@@ -88,6 +80,8 @@ def begin(run: Run, checkpoints: Checkpoints, terminal: Terminal) -> tuple[Train
     step = checkpoints.latest()
     if step is not None:
         state, facts = checkpoints.restore(step, run.steps.state_shapes())
+        if not run.plan.skip_bad:  # what the command before this one skipped ruined nothing
+            state = state._replace(bad_step=meshes.put_replicated(run.mesh, np.int32(0)))
         terminal.say(f"Going on from step {step:,} of {run.plan.steps:,}.")
         return state, Progress(**facts["progress"])
     state, source = run.steps.initial_state(), run.config.init.from_run
@@ -100,23 +94,19 @@ def begin(run: Run, checkpoints: Checkpoints, terminal: Terminal) -> tuple[Train
 
 
 def train(
-    run: Run,
-    state: TrainState,
-    progress: Progress,
-    checkpoints: Checkpoints,
-    telling: report.Report,
-    notice: Notice,
-    watchdog: Watchdog,
+    run: Run, state: TrainState, progress: Progress, about: Surroundings, log: metrics.MetricsLog
 ) -> TrainState:
     """The loop: step after step, with a line, an evaluation and a checkpoint now and then.
 
-    Raises Stopped at the step where `notice` wants it, which is saved then.
+    Raises Stopped at the step where the notice wants it, which is saved then, and Diverged.
     """
     plan, batch_size = run.plan, run.config.batch
+    telling = report.Report(plan.steps, plan.steps_per_epoch, batch_size, about.terminal, log)
+    log.write_config(*described(run))
     began, replaced = time.perf_counter() - progress.seconds, 0
     if progress.unevaluated:
-        state = evaluate_and_save(run, state, progress, checkpoints, telling, notice, watchdog)
-    with Stopwatch(alive=watchdog.alive) as watch:
+        state = evaluate_and_save(run, state, progress, about, telling)
+    with Stopwatch(alive=about.watchdog.alive) as watch:
         batches = watch.batches(device_batches(run, progress.step))
         for step, (images, labels, bad) in enumerate(batches, start=progress.step + 1):
             state, loss = run.train_step(state, images, labels, run.preprocessing)
@@ -127,61 +117,33 @@ def train(
                 telling.replaced(step, [map(run.training.name, pair) for pair in bad])
 
             last = step == plan.steps
-            if last or plan.log.due(step):
-                sums, state = jax.device_get(state.scores), run.steps.with_scores_reset(state)
+            logged, evaluating = last or plan.log.due(step), last or plan.evaluation.due(step)
+            stopping = not evaluating and about.notice.reached()
+            saved = plan.checkpoint.due(step) or plan.keep_for_good.due(step)
+            saved = saved or evaluating or stopping
+            if logged or saved:
+                refuse_ruin(run, state)
                 progress.gather_replaced(replaced)
+                replaced = 0
+            if logged:
+                sums, bad_step = jax.device_get((state.scores, state.bad_step))
+                state = run.steps.with_scores_reset(state)
                 counts = {"replaced_images": progress.replaced}
                 progress.training = scores.means([sums]) | watch.rates(batch_size) | counts
-                progress.replaced = replaced = 0
+                progress.replaced = 0
                 telling.training(step, progress.training, rates_of(run, progress, step))
-                checkpoints.check()
+                warn_of_training(run, progress, step, int(bad_step), telling)
+                about.checkpoints.check()
             if plan.pictures.due(step) or plan.histograms.due(step):
                 with watch.paused():
-                    show(run, telling.log, state, step, images)
-            evaluating = last or plan.evaluation.due(step)
-            stopping = not evaluating and notice.reached()
-            if evaluating or stopping or plan.checkpoint.due(step) or plan.keep_for_good.due(step):
+                    show(run, log, state, step, images)
+            if saved:
                 with watch.paused():
-                    progress.gather_replaced(replaced)
-                    replaced = 0
                     progress.step, progress.seconds = step, time.perf_counter() - began
                     progress.unevaluated = evaluating
-                    state = evaluate_and_save(
-                        run, state, progress, checkpoints, telling, notice, watchdog
-                    )
+                    state = evaluate_and_save(run, state, progress, about, telling)
             if stopping:
-                raise notice.stopped(f"after step {step:,} of {plan.steps:,}, which is saved")
-    return state
-
-
-def evaluate_and_save(
-    run: Run,
-    state: TrainState,
-    progress: Progress,
-    checkpoints: Checkpoints,
-    telling: report.Report,
-    notice: Notice,
-    watchdog: Watchdog,
-) -> TrainState:
-    """Evaluate if that is due, and save; where the evaluation has to stop, Stopped is raised.
-
-    Then the step is saved without it, and who goes on from there begins with it.
-    """
-
-    def stopping() -> bool:
-        watchdog.alive()
-        return notice.reached()
-
-    step, error, evaluating = progress.step, None, progress.unevaluated
-    if evaluating:
-        state, error = evaluate_split(run, state, progress, telling, stopping)
-        progress.unevaluated = error is None
-    facts = run.facts | {"progress": dataclasses.asdict(progress)}
-    checkpoints.save(step, state, facts, error)
-    if progress.unevaluated:
-        raise notice.stopped(
-            f"while step {step:,} of {run.plan.steps:,} was evaluated, which is saved"
-        )
+                raise about.notice.stopped(f"after step {step:,} of {plan.steps:,}, which is saved")
     return state
 
 
@@ -204,61 +166,6 @@ def device_batches(run: Run, first_step: int) -> Iterator[stream.Batch]:
     ):
         images, labels = (meshes.put_rows(run.mesh, batch, rows, array) for array in host[:2])
         yield stream.Batch(images, labels, host.bad)
-
-
-def rates_of(run: Run, progress: Progress, step: int) -> dict[str, float]:
-    """The learning rate of each group in step number `step`."""
-    factor = rate_factor(run, optimizer.PlateauState(**progress.plateau))
-    return optimizer.rates_at(run.plan.groups, run.plan.schedule, step - 1, factor)
-
-
-def rate_factor(run: Run, seen: optimizer.PlateauState) -> float:
-    """What the plateau rule multiplies all rates by; 1 without that rule."""
-    return run.plan.plateau.rate_factor(seen) if run.plan.plateau else 1.0
-
-
-def evaluate_split(
-    run: Run,
-    state: TrainState,
-    progress: Progress,
-    telling: report.Report,
-    stopping: Callable[[], bool],
-) -> tuple[TrainState, float | None]:
-    """Evaluate the validation split and note it in `progress`; the plateau rule may lower rates.
-
-    Returns the top-1 error too, None if `stopping` said so before it was known.
-    """
-    step = progress.step
-    evaluator = Evaluator(
-        run.evaluation_step,
-        run.preprocessing,
-        run.validation,
-        run.config.batch,
-        run.mesh,
-        run.plan.workers,
-        run.config.data.ahead,
-        telling.terminal.warn,
-        run.plan.replace_bad,
-    )
-    means = evaluator.measure(state.parameters, stopping)
-    if means is None:
-        return state, None
-    progress.validation, error = means, means["top1_error"]
-    is_best = not progress.best or error < progress.best["top1_error"]
-    if is_best:
-        progress.best = {"step": step, "top1_error": error}
-    telling.validation(step, means, is_best)
-    if run.plan.plateau and run.plan.evaluation.due(step):
-        before = optimizer.PlateauState(**progress.plateau)
-        seen = run.plan.plateau.observe(before, error)
-        progress.plateau = dataclasses.asdict(seen)
-        if seen.drops > before.drops:
-            telling.terminal.say(
-                f"  no better for {run.plan.plateau.patience} evaluations: all learning rates are "
-                f"divided by {run.plan.plateau.factor:g} ({seen.drops} of {run.plan.plateau.times})"
-            )
-            state = run.steps.with_rate_factor(state, rate_factor(run, seen))
-    return state, error
 
 
 def show(run: Run, log: metrics.MetricsLog, state: TrainState, step: int, images) -> None:
@@ -317,6 +224,7 @@ def conclude(
         "seconds": round(progress.seconds, 1),
         "validation": progress.validation,
         "best": progress.best,
+        "rollbacks": progress.rollbacks,
         "training": progress.training,
         "parameters_sha256": parameters_sha256(state.parameters),
         **{name: value for name, value in run.facts.items() if name != "identity"},

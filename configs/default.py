@@ -36,6 +36,7 @@ def get_config() -> ConfigDict:
 
     config.data = _data()
     config.optimizer = _optimizer()
+    config.guards = _guards()
     init = config.init = ConfigDict()
     init.from_run = config_dict.placeholder(str)  # start from the parameters of this run's folder
     init.layers = ()  # of these layers alone, such as conv1,conv2; empty: of all
@@ -126,8 +127,17 @@ def _optimizer() -> ConfigDict:
 
 
 def _guards() -> ConfigDict:
-    """What ends a run that goes wrong."""
+    """What is done about a run that goes wrong."""
     guards = ConfigDict()
+    # At a step whose loss or gradient is not finite: stop the run, rollback to the newest
+    # checkpoint and go on with lower rates, or skip its update
+    guards.on_divergence = "stop"
+    guards.rollback_factor = 2.0  # all learning rates are divided by it, each time
+    guards.rollback_times = 3  # at most in a run, then it stops
+    # Warned of when the training loss has been that of guessing, ln(classes), for so long; by
+    # epochs at least 500 steps
+    guards.stalled_epochs = 1.0
+    guards.stalled_steps = config_dict.placeholder(int)
     # A process in which no step, evaluation batch or save ends for so long ends itself, with the
     # stacks of its threads; 0: never
     guards.watchdog_minutes = 30.0

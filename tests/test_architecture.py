@@ -13,7 +13,8 @@ ROOT = pathlib.Path(__file__).parent.parent / "alexnet_jax"
 STOREYS = [
     {"main", "benchmark"},
     {"train"},
-    {"evaluate"},
+    {"milestone"},
+    {"evaluate", "progress"},
     {"run"},
     {"config"},
     {"rates"},

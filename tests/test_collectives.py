@@ -89,7 +89,7 @@ def values(sizes):
 
 
 SCORES = collections.Counter({1: 4})
-NORM = collections.Counter({1: 1})  # of the gradient, now and then
+GRADIENT = collections.Counter({1: 2})  # whether it is finite and, now and then, its length
 
 
 def test_net145_on_2x2_sends_only_what_the_two_gpus_did():
@@ -105,7 +105,7 @@ def test_net145_on_2x2_sends_only_what_the_two_gpus_did():
     gathered = [13 * 13 * 256, 6 * 6 * 256, 4096]
     assert set(axes["model"]) == {"all-gather", "all-reduce", "reduce-scatter"}
     assert axes["model"]["all-gather"] == collections.Counter(images * n for n in gathered)
-    assert axes["model"]["all-reduce"] == collections.Counter([images * CLASSES]) + NORM
+    assert axes["model"]["all-reduce"] == collections.Counter([images * CLASSES]) + GRADIENT
     assert axes["model"]["reduce-scatter"] == collections.Counter(images * n // 2 for n in gathered)
     # A gather's result is what both towers sent together; each tower sends its partial logits.
     assert sum(gathered) + 2 * CLASSES == 58_576
@@ -126,7 +126,7 @@ def test_net145_in_the_hybrid_layout_never_sends_a_dense_gradient():
     # Weights and biases of conv1 to conv5, 3% of all, and the biases of the softmax.
     convolutions = 34_944 + 307_456 + 885_120 + 663_936 + 442_624
     reduced = values(axes["data"]["all-reduce"])
-    assert reduced == convolutions + CLASSES + values(SCORES) + values(NORM)
+    assert reduced == convolutions + CLASSES + values(SCORES) + values(GRADIENT)
 
 
 @pytest.mark.parametrize("name", ["net145", "quickstart"])

@@ -143,6 +143,7 @@ def test_other_data_is_refused():
         ("log.every_steps", 7),
         ("checkpoint.keep", 9),
         ("evaluate.every_epochs", 2.0),
+        ("guards.on_divergence", "rollback"),
         ("name", "other"),
     ],
 )
@@ -240,6 +241,8 @@ def set_field(config, dotted, value):
         ("checkpoint.keep", 0, "must be at least 1"),
         ("checkpoint.keep_best", -1, "must be at least 0"),
         ("guards.watchdog_minutes", -1.0, "must be at least 0"),
+        ("guards.on_divergence", "ignore", "expected stop or rollback or skip"),
+        ("guards.rollback_factor", 0.5, "must be at least 1"),
     ],
 )
 def test_impossible_configs_are_refused_with_a_sentence(field, value, sentence):

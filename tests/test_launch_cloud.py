@@ -192,7 +192,7 @@ def test_a_pod_may_save_and_pre_emption_is_no_failure(jobset):
         assert rule["onJobFailureReasons"] == ["PodFailurePolicy"]
         assert (policy["maxRestarts"], job["backoffLimit"]) == (2, 0)
     else:
-        assert actions == {75: "Ignore", "disruption": "Ignore", 2: "FailJob"}
+        assert actions == {75: "Ignore", "disruption": "Ignore", 2: "FailJob", 4: "FailJob"}
         assert job["backoffLimit"] == 11, "the first start and two more of four pods may fail"
     mounted = {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
     assert mounted == {volume["name"] for volume in pod["volumes"]}

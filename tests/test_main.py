@@ -199,7 +199,7 @@ def test_a_run_writes_its_records_and_the_same_command_goes_on(tmp_path):
         assert a == b
     assert set(ours[0]) == {"step", "epoch", "split", "loss", "top1_error", "top5_error",
                             "images", "gradient_norm", "learning_rate",
-                            "replaced_images"}  # fmt: skip
+                            "replaced_images", "skipped_steps"}  # fmt: skip
     summaries = [json.loads((w / "summary.json").read_text()) for w in (parts, whole)]
     assert summaries[0]["parameters_sha256"] == summaries[1]["parameters_sha256"]
     assert summaries[0]["steps"] == 6

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 
 from alexnet_jax.training import metrics
 
@@ -136,6 +137,17 @@ class FullDisk:
     def write(self, text):
         self.file.write(text[:10])
         raise OSError(28, "No space left on device")
+
+
+def test_what_is_not_finite_is_null_in_json_and_shown_as_it_is_in_tensorboard(tmp_path):
+    with open_log(tmp_path, 0) as log:
+        log.write(record(10) | {"loss": np.nan, "learning_rate": {"weights": np.inf}, "images": 1})
+    assert lines(tmp_path) == [record(10) | {"loss": None, "learning_rate": {"weights": None},
+                                             "images": 1}]  # fmt: skip
+    metrics.write_json(tmp_path / "some.json", {"all": [(1.5, -np.inf), None, "NaN"]})
+    assert json.loads((tmp_path / "some.json").read_text()) == {"all": [[1.5, None], None, "NaN"]}
+    [loss] = events(tmp_path, "train").Tensors("loss and error/loss")
+    assert np.isnan(make_ndarray(loss.tensor_proto))
 
 
 def test_json_appears_whole(tmp_path):

@@ -188,9 +188,10 @@ def _between_units(
 
 
 def _gradients(architecture: Architecture, classes: int, layout: str, width: int) -> list[Transfer]:
-    """Sums over "data" from the last layer to the first, then the length of the gradient.
+    """Sums over "data" from the last layer to the first, then what is asked of the whole gradient.
 
-    The step measures the length now and then; its own part of each device is summed.
+    The step looks every time whether it is finite and measures its length now and then; each device
+    has its own part.
     """
     shapes = architecture.parameter_shapes(classes)
     own = {layer.name: layer for layer in architecture.layers if getattr(layer, "name", "")}
@@ -212,7 +213,8 @@ def _gradients(architecture: Architecture, classes: int, layout: str, width: int
     if layout != "data":
         axis = MODEL if layout == "towers" else DATA
         first = next(iter(shapes))
-        found.append(Transfer("length of the gradient", ALL_REDUCE, axis, 1, WIDE, GRADIENT, first))
+        for name in ("length of the gradient", "whether the gradient is finite"):
+            found.append(Transfer(name, ALL_REDUCE, axis, 1, WIDE, GRADIENT, first))
     return found
 
 

@@ -17,6 +17,7 @@ from alexnet_jax.errors import (
     EXIT_INTERRUPTED,
     EXIT_PEER_LOST,
     EXIT_USER_ERROR,
+    Diverged,
     Stopped,
     UserError,
 )
@@ -42,7 +43,7 @@ def together(member: Membership | None, join_seconds: float, saves: bool = False
         yield
         return
     jax.config.update("jax_enable_preemption_service", saves)
-    peers, stopped = None, None
+    peers, ended = None, None
     try:
         if member.coordinator is not None:
             peers = _met(member, join_seconds)
@@ -51,13 +52,13 @@ def together(member: Membership | None, join_seconds: float, saves: bool = False
             peers = _met_after_start(join_seconds)
         yield
     except BaseException as error:
-        if not (isinstance(error, Stopped) and error.agreed):
+        if not (isinstance(error, Diverged) or isinstance(error, Stopped) and error.agreed):
             _leave(error, peers)
-        stopped = error
+        ended = error  # of all processes alike
     jax.distributed.shutdown()
     peers.close()
-    if stopped is not None:
-        raise stopped
+    if ended is not None:
+        raise ended
 
 
 def _met(member: Membership, join_seconds: float) -> Peers:

@@ -122,6 +122,8 @@ class Checkpoints:
 
         UserError where the checkpoint holds other arrays.
         """
+        with self._writing():
+            self._manager.wait_until_finished()
         rest = shapes._asdict()
         items = ocp.args.Composite(
             parameters=ocp.args.StandardRestore(rest.pop("parameters")),

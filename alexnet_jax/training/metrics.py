@@ -1,6 +1,7 @@
 """What a run writes down: metrics.jsonl, TensorBoard and summary.json."""
 
 import json
+import math
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ import numpy as np
 # TensorBoard shows tags by what stands before their slash, in alphabetical order.
 CHAPTERS = {
     "loss and error": ("loss", "top1_error", "top5_error"),
-    "optimizer": ("gradient_norm", "learning_rate"),
+    "optimizer": ("gradient_norm", "learning_rate", "skipped_steps"),
     "data": ("replaced_images",),
     "speed": ("images_per_second", "waiting_for_data"),
 }
@@ -47,7 +48,7 @@ class MetricsLog:
         """One record with `step`, `split` and numbers, which may lie in nested dicts."""
         if self._path is None:
             return
-        self._attempt(self._append, json.dumps(record))
+        self._attempt(self._append, as_json(record))
         scalars = {
             f"{chapter}/{name}": value
             for chapter, members in CHAPTERS.items()
@@ -107,9 +108,26 @@ def flatten(record: dict, prefix: str = "", separator: str = "/") -> list[tuple[
     return leaves
 
 
+def as_json(content: dict, indent: int | None = None) -> str:
+    """JSON text, with null for numbers that are not finite: JSON has none."""
+    return json.dumps(finite(content), indent=indent, allow_nan=False)
+
+
+def finite(content: object) -> object:
+    """The same with None for numbers in dicts and sequences that are not finite."""
+    match content:
+        case dict():
+            return {name: finite(value) for name, value in content.items()}
+        case list() | tuple():
+            return [finite(value) for value in content]
+        case float() if not math.isfinite(content):
+            return None
+    return content
+
+
 def write_json(path: pathlib.Path, content: dict) -> None:
     """Write a JSON file that appears whole or not at all."""
-    _replace(path, (json.dumps(content, indent=2) + "\n").encode())
+    _replace(path, (as_json(content, indent=2) + "\n").encode())
 
 
 def _cut_back_lines(path: pathlib.Path, step: int) -> None:

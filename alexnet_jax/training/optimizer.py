@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import optax
 
 # (step, rate) pairs in ascending order, the first at step 0.
@@ -130,6 +131,18 @@ def _scale_by_rate_factor() -> optax.GradientTransformationExtraArgs:
         return jax.tree.map(lambda u: u * rate_factor, updates), state
 
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
+
+
+def unless(bad: jax.Array, before: tuple, after: tuple) -> tuple:
+    """`before` where `bad`, else `after`, but counts of steps, which are integers, always go on.
+
+    Both are (parameters, optimiser state): a step is left out, the schedules go on.
+    """
+
+    def choose(old, new):
+        return jnp.where(bad, old, new) if jnp.issubdtype(new.dtype, jnp.floating) else new
+
+    return jax.tree.map(choose, before, after)
 
 
 def rates_at(

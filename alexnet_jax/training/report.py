@@ -1,6 +1,7 @@
 """Numbers of a run on their way to a person and to files: one line and one record each."""
 
 import dataclasses
+import math
 from collections.abc import Iterable
 
 from alexnet_jax.terminal import Terminal, duration
@@ -41,6 +42,13 @@ class Report:
                     f"the image {name} can't be read: in step {step:,} {instead} stands in for it"
                 )
 
+    def skipped(self, step: int, count: int, first: int, images: str) -> None:
+        """So many steps up to `step` changed nothing; `first` is one of them, with its `images`."""
+        self.terminal.say(
+            f"warning: {count:,} of the steps up to {step:,} had a loss or gradient that is not "
+            f"finite and changed no parameter; the first is step {first:,}, with {images}"
+        )
+
     def validation(self, step: int, means: dict, is_best: bool) -> None:
         """The result of an evaluation."""
         self.log.write(self._record(step, "val") | means)
@@ -75,11 +83,16 @@ def summary(
     ]
     for name, means in (("training", training), ("validation", validation)):
         lines.append(
-            f"{name:<12}{means['images']:>12,}{means['loss']:>10.4f}"
-            f"{means['top1_error']:>14.2%}{means['top5_error']:>14.2%}"
+            f"{name:<12}{means['images']:>12,}{_number(means['loss']):>10.4f}"
+            f"{_number(means['top1_error']):>14.2%}{_number(means['top5_error']):>14.2%}"
         )
     lines.append(
         "Training: the mean since the line before the last, as the network was trained. Best "
         f"validation top-1 error: {best['top1_error']:.2%}, at step {best['step']:,}."
     )
     return "\n".join(lines)
+
+
+def _number(value: float | None) -> float:
+    """A number that may come from JSON, where one that is not finite is null."""
+    return math.nan if value is None else value

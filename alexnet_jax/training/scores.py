@@ -9,14 +9,15 @@ import optax
 
 from alexnet_jax.data.stream import PADDING_LABEL
 
-# Of images: loss, top1_errors, top5_errors, images. Of training also gradient_norm, norms.
+# Of images: loss, top1_errors, top5_errors, images. Of training also gradient_norm, norms and
+# skipped_steps, whose loss or gradient was not finite and which count in nothing else.
 Sums = dict[str, jax.Array]
 
 
 def no_scores(dtype=jnp.float32) -> Sums:
     """Sums over no training step, reals in `dtype`, counts as integers."""
-    reals, counts = ("loss", "gradient_norm"), ("top1_errors", "top5_errors", "images", "norms")
-    zeros = {name: jnp.zeros((), dtype) for name in reals}
+    counts = ("top1_errors", "top5_errors", "images", "norms", "skipped_steps")
+    zeros = {name: jnp.zeros((), dtype) for name in ("loss", "gradient_norm")}
     return zeros | {name: jnp.zeros((), jnp.int32) for name in counts}
 
 
@@ -58,16 +59,19 @@ def true_labels(labels: np.ndarray) -> np.ndarray:
 def means(sums: list[dict]) -> dict[str, float]:
     """Mean loss, top-1 and top-5 error and the number of images, from host sums, in float64.
 
-    Of training steps also the mean of the gradient norms that were measured.
+    Of training steps also the mean of the gradient norms that were measured, and how many were
+    skipped; where all were, loss and errors are not a number.
     """
     total = {name: np.sum([np.float64(part[name]) for part in sums]) for name in sums[0]}
     images = int(total["images"])
     result = {
-        "loss": float(total["loss"] / images),
-        "top1_error": float(total["top1_errors"] / images),
-        "top5_error": float(total["top5_errors"] / images),
+        "loss": float(total["loss"] / (images or math.nan)),
+        "top1_error": float(total["top1_errors"] / (images or math.nan)),
+        "top5_error": float(total["top5_errors"] / (images or math.nan)),
         "images": images,
     }
     if total.get("norms"):
         result["gradient_norm"] = float(total["gradient_norm"] / total["norms"])
+    if "skipped_steps" in total:
+        result["skipped_steps"] = int(total["skipped_steps"])
     return result

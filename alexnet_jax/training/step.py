@@ -5,7 +5,6 @@ only communication is what is written here and in the network: the towers' excha
 the sum of gradients and scores over "data".
 """
 
-import collections
 import dataclasses
 import functools
 from typing import NamedTuple
@@ -26,7 +25,7 @@ from alexnet_jax.parallel.mesh import (
     rows_sharding,
 )
 from alexnet_jax.training import optimizer as optimizers
-from alexnet_jax.training import scores
+from alexnet_jax.training import parts, scores
 from alexnet_jax.training.randomness import RowKeys, root_key
 
 ROWS, WHOLE = PartitionSpec(DATA_AXIS), PartitionSpec()
@@ -35,8 +34,9 @@ ROWS, WHOLE = PartitionSpec(DATA_AXIS), PartitionSpec()
 class TrainState(NamedTuple):
     """Everything a run carries from step to step, and all that a checkpoint holds of arrays.
 
-    `rate_factor` is the plateau rule's factor on the learning rates. `scores` are sums over the
-    training images since they were last reset.
+    `rate_factor` multiplies all learning rates (the plateau rule, a return after divergence).
+    `scores` are sums over the training images since they were last reset, and `bad_step` is the
+    first step since then, counted from 1, whose loss or gradient was not finite; 0 if none was.
     """
 
     step: jax.Array
@@ -44,6 +44,7 @@ class TrainState(NamedTuple):
     optimizer_state: optax.OptState
     rate_factor: jax.Array
     scores: scores.Sums
+    bad_step: jax.Array
 
 
 class Preprocessing(NamedTuple):
@@ -85,7 +86,8 @@ class Steps:
     `dtype` is that of parameters and preprocessing (float32; float64 for proofs), `compute_dtype`
     that of activations (float32 or bfloat16). Logits and loss are at least float32. The norm of the
     gradient is measured at every `norm_every`-th step, since it costs a pass over all of it. With
-    `split_dense` the dense layers are split over "data"; see network.partition_specs.
+    `split_dense` the dense layers are split over "data"; see network.partition_specs. With
+    `skip_bad` a step whose loss or gradient is not finite changes no parameter and no velocity.
     """
 
     architecture: network.Architecture
@@ -98,6 +100,7 @@ class Steps:
     compute_dtype: jnp.dtype = jnp.dtype("float32")
     norm_every: int = 1
     split_dense: bool = False
+    skip_bad: bool = False
 
     def initial_state(self) -> TrainState:
         """Parameters drawn from the seed; each device draws only what it holds."""
@@ -152,34 +155,70 @@ class Steps:
         return jax.jit(self._mapped(evaluate, inputs, (WHOLE, ROWS)))
 
     def with_scores_reset(self, state: TrainState) -> TrainState:
-        """The same state with empty sums."""
-        return state._replace(scores=self._empty_scores())
+        """The same state with empty sums and no bad step."""
+        empty, none = self._nothing_seen()
+        return state._replace(scores=empty, bad_step=none)
 
     def with_rate_factor(self, state: TrainState, factor: float) -> TrainState:
         """The same state with another factor on all learning rates."""
         value = np.asarray(factor, self.dtype)
         return state._replace(rate_factor=put_replicated(self.mesh, value))
 
+    def ruined_at(self, state: TrainState) -> int:
+        """The step, counted from 1, since which the state can't be used; 0 if it can.
+
+        Where bad steps are skipped only parameters that are not finite count: an update can
+        overflow though its gradient does not. All processes have to call it, and wait for it.
+        """
+        return int(self._ruined(state))
+
+    # Kept, because a new function at every log interval would be compiled at every one.
+
     @functools.cached_property
-    def _empty_scores(self):
-        # Kept, because a new function at every log interval would be compiled at every one.
-        return jax.jit(lambda: scores.no_scores(self.dtype), out_shardings=replicated(self.mesh))
+    def _nothing_seen(self):
+        def nothing():
+            return scores.no_scores(self.dtype), jnp.zeros((), jnp.int32)
+
+        return jax.jit(nothing, out_shardings=replicated(self.mesh))
+
+    @functools.cached_property
+    def _ruined(self):
+        def ruined(state):
+            finite = parts.all_finite(state.parameters, self._parameter_specs())
+            bad_step = jnp.where(self.skip_bad, 0, state.bad_step)
+            return jnp.where((bad_step == 0) & ~finite, state.step, bad_step)
+
+        return jax.jit(self._mapped(ruined, (self._state_specs(),), WHOLE))
 
     # Below: what runs on one device, with its rows and its towers.
 
     def _train(self, state: TrainState, images, labels, preprocessing: Preprocessing):
         gradients, batch_scores = self._gradients(state, images, labels, preprocessing)
         measured = (state.step + 1) % self.norm_every == 0
-        norm = jax.lax.cond(measured, self._norm, lambda _: jnp.zeros((), self.dtype), gradients)
+        specs = self._parameter_specs()
+        norm = jax.lax.cond(
+            measured, lambda: parts.norm(gradients, specs), lambda: jnp.zeros((), self.dtype)
+        )
         step_scores = batch_scores | {"gradient_norm": norm, "norms": measured.astype(jnp.int32)}
+        bad = ~(jnp.isfinite(batch_scores["loss"]) & parts.all_finite(gradients, specs))
+        step_scores = jax.tree.map(lambda score: jnp.where(bad, 0, score), step_scores)
+        step_scores["skipped_steps"] = bad.astype(jnp.int32)
         updates, optimizer_state = self.optimizer.update(
             gradients, state.optimizer_state, state.parameters, rate_factor=state.rate_factor
         )
+        parameters = optax.apply_updates(state.parameters, updates)
+        if self.skip_bad:
+            before = state.parameters, state.optimizer_state
+            parameters, optimizer_state = optimizers.unless(
+                bad, before, (parameters, optimizer_state)
+            )
+        step = state.step + 1
         state = state._replace(
-            step=state.step + 1,
-            parameters=optax.apply_updates(state.parameters, updates),
+            step=step,
+            parameters=parameters,
             optimizer_state=optimizer_state,
             scores=jax.tree.map(jnp.add, state.scores, step_scores),
+            bad_step=jnp.where(bad & (state.bad_step == 0), step, state.bad_step),
         )
         return state, batch_scores["loss"] / batch_scores["images"]
 
@@ -197,16 +236,6 @@ class Steps:
         # shard_map sums the gradients of parameters that are equal along "data" over it.
         gradients, sums = jax.grad(mean_loss, has_aux=True)(state.parameters)
         return gradients, jax.lax.psum(sums, DATA_AXIS)
-
-    def _norm(self, gradients: network.Parameters) -> jax.Array:
-        """Length of the gradient over all devices' parts."""
-        specs, total = self._parameter_specs(), collections.defaultdict(float)
-        for layer, kinds in gradients.items():
-            for kind, gradient in kinds.items():
-                axes = tuple(axis for axis in specs[layer][kind] if axis is not None)
-                total[axes] += jnp.square(gradient).sum()
-        sums = (jax.lax.psum(part, axes) if axes else part for axes, part in total.items())
-        return jnp.sqrt(sum(sums))
 
     def _views(self, step, images, preprocessing: Preprocessing):
         keys = RowKeys(self.seed, step, len(images), self.augmentation.shared_by)
@@ -273,6 +302,7 @@ class Steps:
             optimizer_state=self.optimizer.init(parameters),
             rate_factor=jnp.ones((), self.dtype),
             scores=scores.no_scores(self.dtype),
+            bad_step=jnp.zeros((), jnp.int32),
         )
 
     def _parameter_specs(self) -> dict:
