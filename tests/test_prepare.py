@@ -200,6 +200,12 @@ def test_mistakes_are_said_in_one_sentence(tmp_path, data):
         wanted = {"split": "train", "size": SIZE, "channels": 3, "warp": False} | changed
         with pytest.raises(UserError, match=sentence):
             prepared.Prepared(tmp_path / "set", **wanted)
+    for name, text in ((prepared.REPORT, "[]"), (f"{prepared.UNFINISHED}/plan.json", "{")):
+        broken = tmp_path / "broken" / name
+        broken.parent.mkdir(parents=True, exist_ok=True)
+        broken.write_text(text)
+        with pytest.raises(UserError, match=f"{broken} can't be read: take .* away and prepare"):
+            prepare._read_json(broken)
     process = run("--source=folder:/not/there", f"--output={tmp_path / 'never'}")
     out, err = process.communicate()
     assert (process.returncode, out) == (2, "")

@@ -70,7 +70,7 @@ def prepare(
             _write_shards(origin, cuts, settings, folder, workers, terminal)
             _finish(origin, cuts, settings, folder, plan)
             shutil.rmtree(folder / prepared.UNFINISHED)
-    report = json.loads((folder / prepared.REPORT).read_text())
+    report = _read_json(folder / prepared.REPORT)
     terminal.say(told(report))
     terminal.say(f"In {folder}: use it with --config.data.path={folder}.")
     return report
@@ -167,13 +167,13 @@ def _claimed(folder: pathlib.Path, plan: dict) -> Iterator[bool]:
     if finished:
         before = prepared.read_facts(folder)["plan"]
     elif file.exists():
-        before = json.loads(file.read_text())
+        before = _read_json(file)
     else:
         before = None
         if folder.exists() and any(e for e in folder.iterdir() if e.name != unfinished.name):
             raise UserError(f"{folder} is not empty: choose another --output.")
     if before not in (None, plan):
-        ours, theirs = plan["settings"], before["settings"]
+        ours, theirs = plan["settings"], before.get("settings", {})
         different = [f"--{name}" for name in ours if ours[name] != theirs.get(name)]
         what = ", ".join(different) or "other images"
         raise UserError(
@@ -258,6 +258,16 @@ def _finish(
     metadata.write_for_tfds(folder, facts)
     _write_json(folder / prepared.REPORT, metadata.report(origin, outcomes))
     _write_json(folder / prepared.FACTS, facts)
+
+
+def _read_json(path: pathlib.Path) -> dict:
+    try:
+        content = json.loads(path.read_text())
+        if isinstance(content, dict):
+            return content
+    except (OSError, ValueError):
+        pass
+    raise UserError(f"{path} can't be read: take {path.parent} away and prepare anew.")
 
 
 def _write_json(path: pathlib.Path, value: dict) -> None:

@@ -158,7 +158,7 @@ def _solution(place: pathlib.Path, root: pathlib.Path, classes: tuple[str, ...])
         )
     label_of = {name: label for label, name in enumerate(classes)}
     labels = {}
-    with path.open(newline="") as file:
+    with path.open(newline="", errors="replace") as file:
         rows = csv.DictReader(file)
         for row in rows:
             image, words = row.get("ImageId"), (row.get("PredictionString") or "").split()
