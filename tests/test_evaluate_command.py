@@ -17,7 +17,7 @@ from alexnet_jax.evaluate import follow as following
 from alexnet_jax.evaluate import member
 from alexnet_jax.evaluate.member import Choice
 from alexnet_jax.terminal import Terminal
-from alexnet_jax.training import checkpoint
+from alexnet_jax.training import checkpoint, manifest
 from tests import evaluated
 from tests.test_main import assert_one_sentence
 
@@ -126,6 +126,7 @@ def test_where_the_best_is_gone_the_newest_is_taken(trained_runs, tmp_path):
     facts = json.loads(file.read_text())
     facts["progress"]["best"] = {"step": 1, "top1_error": 0.1}
     file.write_text(json.dumps(facts))
+    manifest.write(workdir / "checkpoints/2", checkpoint.LATER)
     assert member.find(workdir, None) == (2, "newest")
     with pytest.raises(UserError, match="does not keep its best checkpoint, only those"):
         member.find(workdir, "best")

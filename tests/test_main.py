@@ -149,6 +149,7 @@ def test_a_workdir_that_cannot_be_written_gets_one_sentence(tmp_path, where):
     assert_one_sentence(done, f"{where} can't be written")
 
 
+@pytest.mark.slow
 def test_a_live_line_at_a_terminal_is_overwritten(tmp_path):
     """The same command on a pseudo-terminal."""
     lead, follow = pty.openpty()

@@ -14,8 +14,8 @@ from tests.preparing import make
 from tests.test_config import NAMES, load
 
 CASES = [(name, "smoke") for name in NAMES] + [
-    ("imagenet", "paper,smoke"),
-    ("imagenet", "2013,smoke"),
+    pytest.param("imagenet", "paper,smoke", marks=pytest.mark.slow),
+    pytest.param("imagenet", "2013,smoke", marks=pytest.mark.slow),
     ("cifar10", "short,smoke"),
     ("lenet5", "relu,smoke"),
 ]

@@ -142,7 +142,7 @@ def test_the_watch_sees_a_pickle(ran):
 def test_a_checkpoint_is_restored_without_a_pickle_or_a_program(tmp_path, ran):
     state = TrainState(
         step=jnp.int32(1), parameters={"fc8": {"kernel": jnp.ones(3)}}, optimizer_state=(),
-        rate_factor=jnp.ones(()), scores={"loss": jnp.zeros(())},
+        rate_factor=jnp.ones(()), scores={"loss": jnp.zeros(())}, bad_step=jnp.int32(0),
     )  # fmt: skip
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(1, state, {"step": 1})
