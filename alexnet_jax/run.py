@@ -23,7 +23,7 @@ from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel import processes
 from alexnet_jax.provenance import provenance
 from alexnet_jax.terminal import ProgressLine, Terminal
-from alexnet_jax.training import checkpoint, manifest, optimizer
+from alexnet_jax.training import checkpoint, manifest, optimizer, transfer
 from alexnet_jax.training.step import Preprocessing, Steps
 
 
@@ -72,7 +72,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Ru
     source = config.init.from_run
     if source is not None and before is None:
         shapes = steps.state_shapes().parameters
-        checkpoint.check_parameters(pathlib.Path(source), shapes, plan.init_layers)
+        transfer.check_parameters(pathlib.Path(source), shapes, plan.init_layers)
     measured = measure_statistics(
         training, workdir / "statistics.npz", plan.workers, plan.replace_bad, terminal
     )

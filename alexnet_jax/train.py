@@ -19,9 +19,10 @@ from alexnet_jax.progress import Progress, rate_factor, rates_of, refuse_ruin, w
 from alexnet_jax.run import Run, claimed, prepare
 from alexnet_jax.terminal import Terminal
 from alexnet_jax.training import guards, metrics, pictures, report, scores
-from alexnet_jax.training.checkpoint import Checkpoints, load_parameters, parameters_sha256
+from alexnet_jax.training.checkpoint import Checkpoints, parameters_sha256
 from alexnet_jax.training.step import TrainState
 from alexnet_jax.training.stopwatch import Stopwatch
+from alexnet_jax.training.transfer import load_parameters
 from alexnet_jax.training.watchdog import Watchdog
 
 VIEWS_SHOWN = 32

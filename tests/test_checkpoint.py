@@ -10,10 +10,10 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.training.checkpoint import (
     Checkpoints,
-    load_parameters,
     newest_facts,
     parameters_sha256,
 )
+from alexnet_jax.training.transfer import load_parameters
 from tests import miniature
 
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.training import checkpoint, manifest
+from alexnet_jax.training import checkpoint, manifest, transfer
 from alexnet_jax.training.checkpoint import Checkpoints
 from tests import miniature
 
@@ -123,7 +123,7 @@ def test_readers_refuse_what_is_damaged_and_only_that(saved, tmp_path, steps):
     truncate(folder / "8/parameters/manifest.ocdbt")
     for read in (
         lambda: checkpoint.parameters_at(folder, 8, shapes),
-        lambda: checkpoint.load_parameters(folder / "8", shapes, ()),
+        lambda: transfer.load_parameters(folder / "8", shapes, ()),
     ):
         with pytest.raises(UserError, match=r"/8 is damaged: parameters/manifest.ocdbt has"):
             read()

@@ -11,7 +11,7 @@ import pathlib
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -215,60 +215,11 @@ def parameters_at(folder: pathlib.Path, step: int, shapes: dict) -> dict:
         return _restored(manager, folder, step, items).parameters
 
 
-def check_parameters(
-    path: pathlib.Path, shapes: dict, layers: Sequence[str]
-) -> tuple[pathlib.Path, int]:
-    """Folder and step of the checkpoint that `load_parameters` would take; the same errors."""
-    folder, step = path / "checkpoints", None
-    if path.name.isdigit() and not folder.is_dir():
-        folder, step = path.parent, int(path.name)
-    if not folder.is_dir():
-        raise UserError(
-            f"init.from_run={path} is not the folder of a run: expected one that holds "
-            "checkpoints/, or one of its checkpoints/STEP."
-        )
+def shapes_at(folder: pathlib.Path, step: int) -> dict:
+    """Shapes and types of the parameters of the checkpoint of a step, as Orbax tells them."""
+    manifest.check_whole(folder, step, "parameters")
     with _reader(folder) as manager:
-        step = manager.latest_step() if step is None else step
-        if step is None or step not in manager.all_steps():
-            raise UserError(f"init.from_run={path}: there is no complete checkpoint in {folder}.")
-        manifest.check_whole(folder, step, "parameters")
-        _check_layers(path, manager.item_metadata(step).parameters, shapes, layers)
-    return folder, step
-
-
-def load_parameters(path: pathlib.Path, shapes: dict, layers: Sequence[str]) -> tuple[dict, str]:
-    """Parameters of `layers` (all if empty) from another run: ({layer: ...}, which checkpoint).
-
-    `path` is the run's folder, whose newest checkpoint counts, or a checkpoint in it. `shapes` are
-    those of this run. UserError where there is no checkpoint, no such layer, or another shape.
-    """
-    folder, step = check_parameters(path, shapes, layers)
-    with _reader(folder) as manager:
-        stored = manager.item_metadata(step).parameters
-        wanted = {
-            layer: shapes[layer] if layer in (layers or stored) else jax.tree.map(_as_stored, kinds)
-            for layer, kinds in stored.items()
-        }
-        items = ocp.args.Composite(parameters=ocp.args.StandardRestore(wanted))
-        found = manager.restore(step, args=items).parameters
-    return {layer: found[layer] for layer in (layers or stored)}, str(folder / str(step))
-
-
-def _check_layers(path: pathlib.Path, stored: dict, shapes: dict, layers: Sequence[str]) -> None:
-    common = [layer for layer in stored if layer in shapes]
-    for layer in layers or sorted({*stored, *shapes}):
-        if layer not in common:
-            raise UserError(
-                f"init.from_run={path}: layer {layer} is not in both networks: name the layers to "
-                f"take with --config.init.layers, out of {', '.join(common) or 'none'}."
-            )
-        for kind, wanted in shapes[layer].items():
-            there = tuple(stored[layer][kind].shape)
-            if there != wanted.shape:
-                raise UserError(
-                    f"init.from_run={path}: {layer}.{kind} has the shape {there} there and "
-                    f"{wanted.shape} here: name the other layers with --config.init.layers."
-                )
+        return manager.item_metadata(step).parameters
 
 
 def _restored(manager: ocp.CheckpointManager, folder: pathlib.Path, step: int, items):
@@ -292,11 +243,6 @@ def _reason(error: BaseException) -> str:
     code = re.search(r"os_error_code='(\d+)'", str(error))
     text = os.strerror(int(code[1])) if code else " ".join(str(error).split())
     return text if len(text) <= 200 else text[:200] + "..."
-
-
-def _as_stored(metadata) -> jax.ShapeDtypeStruct:
-    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.ShapeDtypeStruct(metadata.shape, metadata.dtype, sharding=sharding)
 
 
 def _reader(folder: pathlib.Path) -> ocp.CheckpointManager:
