@@ -122,8 +122,10 @@ def train(
             stopping = not evaluating and about.notice.reached()
             saved = plan.checkpoint.due(step) or plan.keep_for_good.due(step)
             saved = saved or evaluating or stopping
-            if logged or saved:
+            shown = plan.pictures.due(step) or plan.histograms.due(step)
+            if logged or saved or shown:
                 refuse_ruin(run, state)
+            if logged or saved:
                 progress.gather_replaced(replaced)
                 replaced = 0
             if logged:
@@ -135,7 +137,7 @@ def train(
                 telling.training(step, progress.training, rates_of(run, progress, step))
                 warn_of_training(run, progress, step, int(bad_step), telling)
                 about.checkpoints.check()
-            if plan.pictures.due(step) or plan.histograms.due(step):
+            if shown:
                 with watch.paused():
                     show(run, log, state, step, images)
             if saved:
