@@ -89,7 +89,7 @@ def values(sizes):
 
 
 SCORES = collections.Counter({1: 4})
-GRADIENT = collections.Counter({1: 2})  # whether it is finite and, now and then, its length
+GRADIENT = collections.Counter({2: 1})  # its length, now and then, and whether it is finite
 
 
 def test_net145_on_2x2_sends_only_what_the_two_gpus_did():

@@ -190,8 +190,8 @@ def _between_units(
 def _gradients(architecture: Architecture, classes: int, layout: str, width: int) -> list[Transfer]:
     """Sums over "data" from the last layer to the first, then what is asked of the whole gradient.
 
-    The step looks every time whether it is finite and measures its length now and then; each device
-    has its own part.
+    The step looks whether it is finite and, now and then, measures its length; each device has its
+    own part of it.
     """
     shapes = architecture.parameter_shapes(classes)
     own = {layer.name: layer for layer in architecture.layers if getattr(layer, "name", "")}
@@ -213,8 +213,8 @@ def _gradients(architecture: Architecture, classes: int, layout: str, width: int
     if layout != "data":
         axis = MODEL if layout == "towers" else DATA
         first = next(iter(shapes))
-        for name in ("length of the gradient", "whether the gradient is finite"):
-            found.append(Transfer(name, ALL_REDUCE, axis, 1, WIDE, GRADIENT, first))
+        name = "length and finiteness of the gradient"
+        found.append(Transfer(name, ALL_REDUCE, axis, 2, WIDE, GRADIENT, first))
     return found
 
 

@@ -196,11 +196,9 @@ class Steps:
         gradients, batch_scores = self._gradients(state, images, labels, preprocessing)
         measured = (state.step + 1) % self.norm_every == 0
         specs = self._parameter_specs()
-        norm = jax.lax.cond(
-            measured, lambda: parts.norm(gradients, specs), lambda: jnp.zeros((), self.dtype)
-        )
+        norm, finite = parts.norm_and_finite(gradients, specs, measured)
         step_scores = batch_scores | {"gradient_norm": norm, "norms": measured.astype(jnp.int32)}
-        bad = ~(jnp.isfinite(batch_scores["loss"]) & parts.all_finite(gradients, specs))
+        bad = ~(jnp.isfinite(batch_scores["loss"]) & finite)
         step_scores = jax.tree.map(lambda score: jnp.where(bad, 0, score), step_scores)
         step_scores["skipped_steps"] = bad.astype(jnp.int32)
         updates, optimizer_state = self.optimizer.update(
