@@ -145,7 +145,7 @@ def test_sigterm_saves_and_the_same_command_ends_as_an_undisturbed_run(tmp_path,
     for name in ("undisturbed", "stopped"):
         folder = tmp_path / name
         folder.mkdir()
-        options = ["--config.epochs=8.0", "--config.checkpoint.every_epochs=100.0"]
+        options = ["--config.epochs=8.0", "--config.checkpoint.every_steps=1000"]
         if name == "stopped":
             with Processes(folder, count, options) as processes:
                 processes.wait_for_training()

@@ -149,7 +149,7 @@ def test_ctrl_c_saves_and_ends_well_and_twice_ends_at_once(tmp_path):
         said = process.stdout.read()
     assert process.returncode == 0, said
     assert "Stopped by Ctrl-C after step" in said
-    (step,) = [int(path.name) for path in (tmp_path / "checkpoints").iterdir()]
+    step = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     # All views of a large split take long: there the second one comes.
     options = ("--config.evaluate.every_steps=1", "--config.evaluate.views=all")
     with start(tmp_path, *options) as process:
