@@ -1,11 +1,13 @@
 """SIGTERM and Ctrl-C: signals for real, to this process and to commands."""
 
+import contextlib
 import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -47,6 +49,18 @@ def test_before_the_first_step_a_signal_ends_at_once(number, name, code):
         os.kill(os.getpid(), number)
     assert caught.value.code == code
     assert signal.getsignal(number) == before
+
+
+@KINDS
+def test_a_signal_that_a_callback_swallows_comes_again(number, name, code):
+    def work():
+        with contextlib.suppress(Stopped):
+            os.kill(os.getpid(), number)
+        time.sleep(60)
+
+    with pytest.raises(Stopped, match=f"Stopped by {name} before") as caught, leaving_at_once():
+        work()
+    assert caught.value.code == code
 
 
 class Signals:

@@ -11,20 +11,34 @@ from collections.abc import Iterator
 
 from alexnet_jax.errors import EXIT_PREEMPTED, Stopped
 
+AGAIN_SECONDS = 1.0
 ASKING = {signal.SIGTERM: ("SIGTERM", EXIT_PREEMPTED), signal.SIGINT: ("Ctrl-C", 0)}
 
 
 @contextlib.contextmanager
 def leaving_at_once() -> Iterator[None]:
-    """Before there is anything to save: the first signal raises Stopped in the main thread."""
+    """Before there is anything to save: a signal raises Stopped in the main thread.
+
+    Python drops an exception that comes in a callback, as there are many during imports. So the
+    signal is sent again until it has ended this context, or a Notice has it.
+    """
+    left = threading.Event()
+
+    def send_again(number):
+        if not left.wait(AGAIN_SECONDS):
+            os.kill(os.getpid(), number)
 
     def leave(number, _):
+        threading.Thread(target=send_again, args=(number,), daemon=True).start()
         name, code = ASKING[number]
         sentence = f"Stopped by {name} before a step was taken: the same command goes on."
         raise Stopped(sentence, code, agreed=False)
 
-    with _handling(leave, *ASKING):
-        yield
+    try:
+        with _handling(leave, *ASKING):
+            yield
+    finally:
+        left.set()
 
 
 class Notice:
