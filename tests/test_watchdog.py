@@ -13,18 +13,25 @@ from tests.test_lost_processes import Processes
 
 SHORT = "--config.guards.watchdog_minutes=0.3"
 SENTENCE = "error: No step, evaluation batch or save has ended for 0.3 minutes: "
-# Training waits for a batch that never comes.
-NO_BATCH = """
-import threading
+# Training calls `stuck` where it asks for the batch of step 30.
+IN_STEP_30 = """
 from alexnet_jax.data import stream
 whole = stream.record_ids
-def never_read(): threading.Event().wait()
 def record_ids(records, seed, step, *rest):
     if step == 30:
-        never_read()
+        stuck()
     return whole(records, seed, step, *rest)
 stream.record_ids = record_ids
 """
+# It waits for a batch that never comes.
+NO_BATCH = (
+    """
+import threading
+def never_read(): threading.Event().wait()
+stuck = never_read
+"""
+    + IN_STEP_30
+)
 # The second evaluation does.
 NO_EVALUATION = """
 import threading
@@ -40,19 +47,16 @@ def _batches(self, parameters):
 Evaluator._batches = _batches
 """
 # A library keeps Python's lock, so that the watchdog's own thread can't run.
-NO_LOCK = """
+NO_LOCK = (
+    """
 import ctypes
-from alexnet_jax.data import stream
 from alexnet_jax.training import watchdog
 watchdog.GRACE_SECONDS = 5
-whole = stream.record_ids
 def never_let_go(): ctypes.PyDLL(None).sleep(1000)
-def record_ids(records, seed, step, *rest):
-    if step == 30:
-        never_let_go()
-    return whole(records, seed, step, *rest)
-stream.record_ids = record_ids
+stuck = never_let_go
 """
+    + IN_STEP_30
+)
 # Imported before, since on a busy machine they may take as long as the limit.
 MAIN = """
 import clu.metric_writers, tensorflow

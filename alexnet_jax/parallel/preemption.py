@@ -44,8 +44,8 @@ def leaving_at_once() -> Iterator[None]:
 class Notice:
     """Whether SIGTERM or Ctrl-C has come, agreed on by all processes; use as a context manager.
 
-    The second signal of a kind ends a process at once. With several processes jax's runtime catches
-    SIGTERM and spreads it, if its preemption service is on; else nothing is noticed.
+    The second signal of a kind ends a process at once. But with several processes jax's runtime
+    catches SIGTERM and spreads it, if its preemption service is on; else nothing is noticed.
     """
 
     def __init__(self):
@@ -57,9 +57,9 @@ class Notice:
 
         self._several = jax.process_count() > 1
         self._spreads = jax.config.jax_enable_preemption_service
-        kinds = () if self._several and not self._spreads else ASKING
+        kinds = ASKING
         if self._several:
-            kinds = [number for number in kinds if number != signal.SIGTERM]
+            kinds = (signal.SIGINT,) if self._spreads else ()
         self._handlers = _handling(self._note, *kinds)
         self._handlers.__enter__()
         return self

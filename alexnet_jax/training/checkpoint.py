@@ -90,13 +90,13 @@ class Checkpoints:
         with self._writing():
             self._manager.wait_until_finished()
         self._tidy()
+        self._check_space(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
         if step in self._manager.all_steps():
             if processes.is_lead():
                 manifest.set_aside(self._folder / str(step), manifest.BEFORE)
             processes.wait_for_all()
             self._manager.reload()
         self._saving = step
-        self._check_space(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
         rest = state._asdict()
         items = ocp.args.Composite(
             parameters=ocp.args.StandardSave(rest.pop("parameters")),
@@ -148,11 +148,21 @@ class Checkpoints:
         (folder,) = self._folder.glob(f"{self._saving}{manifest.TEMPORARY}*")
         manifest.write(folder, LATER)
 
-    def _tidy(self, patience: int = 1) -> None:
-        """By the lead; `patience` is how often to try, since Orbax's threads may still write."""
-        while processes.is_lead() and not manifest.tidy(self._folder) and patience > 1:
+    def _tidy(self) -> None:
+        if processes.is_lead():
+            manifest.tidy(self._folder)
+
+    def _tidy_for_good(self) -> None:
+        """After a failure: until nothing came for a second, since Orbax's threads may still write.
+
+        What comes later yet is taken away when the run goes on.
+        """
+        clean = 0
+        for _ in range(100 if processes.is_lead() else 0):
+            clean = clean + 1 if manifest.tidy(self._folder) else 0
+            if clean == 10:
+                return
             time.sleep(0.1)
-            patience -= 1
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -163,7 +173,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            self._tidy(patience=50)
+            self._tidy_for_good()
             raise UserError(
                 f"Checkpoints can't be written to {self._folder} ({_reason(error)}): mend that; "
                 "the same command goes on from the newest one there."

@@ -103,15 +103,16 @@ def settle(folder: pathlib.Path, warn: Callable[[str], None]) -> None:
 def tidy(folder: pathlib.Path) -> bool:
     """Take away half-written checkpoints; one that was to be replaced gets its name back.
 
-    Returns whether none is left.
+    Returns whether there was none.
     """
-    for path in folder.glob(f"*{TEMPORARY}*"):
+    found = list(folder.glob(f"*{TEMPORARY}*"))
+    for path in found:
         shutil.rmtree(path, ignore_errors=True)
     for path in folder.glob(f"*{BEFORE}"):
         with contextlib.suppress(OSError):  # the newer one is whole
             path.rename(path.with_suffix(""))
         shutil.rmtree(path, ignore_errors=True)
-    return not any(folder.glob(f"*{TEMPORARY}*"))
+    return not found
 
 
 def set_aside(path: pathlib.Path, ending: str) -> pathlib.Path:
