@@ -1,6 +1,7 @@
 """SIGTERM and Ctrl-C: signals for real, to this process and to commands."""
 
 import contextlib
+import gc
 import json
 import os
 import pathlib
@@ -61,6 +62,22 @@ def test_a_signal_that_a_callback_swallows_comes_again(number, name, code):
     with pytest.raises(Stopped, match=f"Stopped by {name} before") as caught, leaving_at_once():
         work()
     assert caught.value.code == code
+
+
+@KINDS
+def test_what_a_callback_of_python_drops_is_not_printed(number, name, code, capfd):
+    def callback(phase, _):
+        if phase == "start":
+            gc.callbacks.remove(callback)
+            os.kill(os.getpid(), number)
+            time.sleep(0.1)  # so that it is raised here
+
+    gc.callbacks.append(callback)
+    with pytest.raises(Stopped, match=f"Stopped by {name} before") as caught, leaving_at_once():
+        gc.collect()
+        time.sleep(60)
+    assert caught.value.code == code
+    assert capfd.readouterr().err == ""
 
 
 class Signals:

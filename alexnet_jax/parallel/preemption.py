@@ -6,6 +6,7 @@ Importing this does not import jax, since signals may come while jax is imported
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -19,10 +20,12 @@ ASKING = {signal.SIGTERM: ("SIGTERM", EXIT_PREEMPTED), signal.SIGINT: ("Ctrl-C",
 def leaving_at_once() -> Iterator[None]:
     """Before there is anything to save: a signal raises Stopped in the main thread.
 
-    Python drops an exception that comes in a callback, as there are many during imports. So the
-    signal is sent again until it has ended this context, or a Notice has it.
+    Python drops an exception that comes in a callback (imports, jax's at garbage collection) and
+    prints it. So the signal is sent again until it has ended this context, or a Notice has it,
+    and what was dropped on the way is not printed.
     """
     left = threading.Event()
+    printed = sys.unraisablehook
 
     def send_again(number):
         if not left.wait(AGAIN_SECONDS):
@@ -34,11 +37,17 @@ def leaving_at_once() -> Iterator[None]:
         sentence = f"Stopped by {name} before a step was taken: the same command goes on."
         raise Stopped(sentence, code, agreed=False)
 
+    def dropped(what):
+        if what.exc_type is not Stopped:
+            printed(what)
+
+    sys.unraisablehook = dropped
     try:
         with _handling(leave, *ASKING):
             yield
     finally:
         left.set()
+        sys.unraisablehook = printed
 
 
 class Notice:
