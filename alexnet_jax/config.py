@@ -10,16 +10,14 @@ import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax import rates
-from alexnet_jax.errors import UserError
-from alexnet_jax.model.layers import ReLU, Sigmoid, Tanh
+from alexnet_jax.errors import UserError, check_choice
 from alexnet_jax.model.network import Architecture
-from alexnet_jax.model.networks import named
+from alexnet_jax.model.networks import Variant
 from alexnet_jax.model.weighted import Dense
 from alexnet_jax.training.guards import LEAST_FLAT_STEPS
 from alexnet_jax.training.optimizer import Group, Plateau, Schedule
 from alexnet_jax.training.step import Augmentation
 
-ACTIVATIONS = {"relu": ReLU(), "tanh": Tanh(), "sigmoid": Sigmoid()}
 VIEWS = ("center", "ten", "all")
 LAYOUTS = ("data", "towers", "hybrid")
 LEAST = {"batch": 1, "data.ahead": 1, "data.shared_by": 1, "log.every_steps": 1,
@@ -69,45 +67,33 @@ class Plan:
 
 def architecture_of(config: ConfigDict) -> Architecture:
     """The network that the config names, with its towers, width and dropout."""
-    model = config.model
-    architecture = named(model.network)
-    if model.towers is not None:
-        if model.towers not in (1, architecture.towers):
-            raise UserError(
-                f"model.towers={model.towers}, but {model.network} is made for "
-                f"{architecture.towers}: leave it unset, or set 1 for a dense network."
-            )
-        architecture = architecture.with_towers(model.towers)
-    if model.width <= 0:
-        raise UserError(f"model.width={model.width} must be above 0; 1 is as published.")
-    if model.width != 1:
-        architecture = architecture.with_width(model.width)
-    if model.activation is not None:
-        _check_choice("model.activation", model.activation, tuple(ACTIVATIONS))
-        architecture = architecture.with_activation(ACTIVATIONS[model.activation])
-    if model.dropout_scales is not None:
-        _check_choice("model.dropout_scales", model.dropout_scales, ("test", "training"))
-        architecture = architecture.with_dropout_scaled(model.dropout_scales == "training")
-    return architecture if model.dropout else architecture.without_dropout()
+    return variant_of(config).architecture()
+
+
+def variant_of(config: ConfigDict) -> Variant:
+    """The same by name, with what is changed of it."""
+    return Variant(
+        **{field.name: config.model[field.name] for field in dataclasses.fields(Variant)}
+    )
 
 
 def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
     """Refuse impossible combinations with a sentence; looks at no data."""
     model = config.model
-    _check_choice("model.compute_dtype", model.compute_dtype, ("float32", "bfloat16", "float64"))
-    _check_choice("model.dtype", model.dtype, ("float32", "float64"))
-    _check_choice("data.resize", config.data.resize, ("crop", "warp"))
-    _check_choice("data.on_bad_image", config.data.on_bad_image, ("replace", "stop"))
+    check_choice("model.compute_dtype", model.compute_dtype, ("float32", "bfloat16", "float64"))
+    check_choice("model.dtype", model.dtype, ("float32", "float64"))
+    check_choice("data.resize", config.data.resize, ("crop", "warp"))
+    check_choice("data.on_bad_image", config.data.on_bad_image, ("replace", "stop"))
     divergence = ("stop", "rollback", "skip")
-    _check_choice("guards.on_divergence", config.guards.on_divergence, divergence)
+    check_choice("guards.on_divergence", config.guards.on_divergence, divergence)
     _check_pixels(config.data, model.network, architecture.channels)
-    _check_choice("evaluate.views", config.evaluate.views, VIEWS)
-    _check_choice("optimizer.unit", config.optimizer.unit, ("epochs", "steps"))
+    check_choice("evaluate.views", config.evaluate.views, VIEWS)
+    check_choice("optimizer.unit", config.optimizer.unit, ("epochs", "steps"))
     schedules = ("stepped", "plateau", "cosine", "exponential")
-    _check_choice("optimizer.schedule", config.optimizer.schedule, schedules)
+    check_choice("optimizer.schedule", config.optimizer.schedule, schedules)
     if "float64" in (model.dtype, model.compute_dtype) and not jax.config.jax_enable_x64:
         raise UserError("float64 needs JAX_ENABLE_X64=1 in the environment: set it or use float32.")
-    _check_choice("parallel.layout", config.parallel.layout, LAYOUTS)
+    check_choice("parallel.layout", config.parallel.layout, LAYOUTS)
     reason = misfit(config.parallel.layout, architecture, devices)
     if reason:
         raise UserError(f"parallel.layout is '{config.parallel.layout}', but {reason}: use 'data'.")
@@ -254,10 +240,10 @@ def check_same_run(ours: dict, theirs: dict, workdir: pathlib.Path) -> None:
 
 def _check_pixels(data: ConfigDict, network: str, channels: int) -> None:
     """Refuse conventions of pixels that do not exist or contradict each other."""
-    _check_choice("data.mean", data.mean, ("image", "scalar", "channel", "none"))
-    _check_choice("data.mean_at", data.mean_at, ("centre", "crop"))
-    _check_choice("data.units", data.units, ("grey_levels", "min_max", "standardise"))
-    _check_choice("data.colour_noise_by", data.colour_noise_by, ("deviations", "eigenvalues"))
+    check_choice("data.mean", data.mean, ("image", "scalar", "channel", "none"))
+    check_choice("data.mean_at", data.mean_at, ("centre", "crop"))
+    check_choice("data.units", data.units, ("grey_levels", "min_max", "standardise"))
+    check_choice("data.colour_noise_by", data.colour_noise_by, ("deviations", "eigenvalues"))
     if data.mean == "channel" and len(data.channel_mean) not in (0, channels):
         raise UserError(
             f"data.channel_mean has {len(data.channel_mean)} numbers, but {network} sees "
@@ -271,11 +257,6 @@ def _check_pixels(data: ConfigDict, network: str, channels: int) -> None:
         )
     if data.scale <= 0:
         raise UserError(f"data.scale={data.scale:g} must be above 0: 1 leaves the pixels.")
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"{name} is '{value}': expected {' or '.join(choices)}.")
 
 
 def _field(config: ConfigDict, dotted: str):

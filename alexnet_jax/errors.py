@@ -26,3 +26,9 @@ class Stopped(BaseException):
     def __init__(self, sentence: str, code: int, agreed: bool):
         super().__init__(sentence)
         self.code, self.agreed = code, agreed
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """UserError if `value` is none of the choices."""
+    if value not in choices:
+        raise UserError(f"{name} is '{value}': expected {' or '.join(choices)}.")

@@ -156,6 +156,7 @@ def facts_of(
             name: {"fingerprint": source.fingerprint, "images": len(source)}
             for name, source in (("training", training), ("validation", validation))
         },
+        "classes": list(training.classes),
         "config": json.loads(config.to_json_best_effort()),
         **provenance(),
     }

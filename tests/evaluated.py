@@ -4,9 +4,9 @@ import jax
 import numpy as np
 
 from alexnet_jax import config as configuration
+from alexnet_jax import opening
 from alexnet_jax.data import sources
 from alexnet_jax.data.statistics import Statistics
-from alexnet_jax.evaluate import member
 from alexnet_jax.model import network
 from alexnet_jax.train import train_and_evaluate
 from alexnet_jax.training import checkpoint
@@ -47,7 +47,7 @@ def places_of(views, size, crop):
 def probabilities(workdir, step, views):
     """float64 [images, classes] of the validation digits, from the files of a run alone."""
     facts = checkpoint.facts_at(workdir / "checkpoints", step)
-    config = member.config_of(facts)
+    config = opening.config_of(facts)
     architecture = configuration.architecture_of(config)
     graph, shapes = network.create(architecture, 10, jax.random.key(0))
     parameters = checkpoint.parameters_at(workdir / "checkpoints", step, shapes)

@@ -15,10 +15,13 @@ STOREYS = [
     {"train"},
     {"milestone"},
     {"evaluate", "progress"},
+    {"opening"},
     {"run"},
     {"config"},
     {"rates"},
     {"command", "training"},
+    {"inference"},
+    {"weights"},
     {"data", "model", "parallel"},
     {"errors", "provenance", "terminal"},
 ]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
+from alexnet_jax import opening
 from alexnet_jax.data import sources
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate import follow as following
@@ -108,15 +109,15 @@ def test_a_mistake_gets_one_sentence(words, sentence):
 def test_checkpoints_are_found_by_number_best_or_latest(trained_runs, tmp_path):
     workdir = trained_runs / "lenet5"
     assert checkpoint.steps_in(workdir / "checkpoints") == [2, 3]
-    assert member.find(workdir, "2") == (2, "")
-    assert member.find(workdir, "latest") == (3, "newest")
+    assert opening.find(workdir, "2") == (2, "")
+    assert opening.find(workdir, "latest") == (3, "newest")
     best = checkpoint.facts_at(workdir / "checkpoints", 3)["progress"]["best"]["step"]
-    assert member.find(workdir, "best") == member.find(workdir, None) == (best, "best")
+    assert opening.find(workdir, "best") == opening.find(workdir, None) == (best, "best")
     for wanted in ("4", "newest", "-2"):
         with pytest.raises(UserError, match=r"holds checkpoints of the steps 2, 3; name one"):
-            member.find(workdir, wanted)
+            opening.find(workdir, wanted)
     with pytest.raises(UserError, match="holds no complete checkpoint"):
-        member.find(tmp_path, None)
+        opening.find(tmp_path, None)
 
 
 def test_where_the_best_is_gone_the_newest_is_taken(trained_runs, tmp_path):
@@ -127,9 +128,9 @@ def test_where_the_best_is_gone_the_newest_is_taken(trained_runs, tmp_path):
     facts["progress"]["best"] = {"step": 1, "top1_error": 0.1}
     file.write_text(json.dumps(facts))
     manifest.write(workdir / "checkpoints/2", checkpoint.LATER)
-    assert member.find(workdir, None) == (2, "newest")
+    assert opening.find(workdir, None) == (2, "newest")
     with pytest.raises(UserError, match="does not keep its best checkpoint, only those"):
-        member.find(workdir, "best")
+        opening.find(workdir, "best")
 
 
 def facts_of(workdir):

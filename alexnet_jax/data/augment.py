@@ -63,6 +63,20 @@ def view_at(images: jax.Array, place: jax.Array, crop: int) -> jax.Array:
     return jnp.where(place[2] == 1, patch[:, :, ::-1], patch)
 
 
+def input_at(
+    images: jax.Array, place: jax.Array, crop: int, mean, divisor, mean_at_crop: bool
+) -> jax.Array:
+    """The network's input for the view at `place`: cropped, mean-subtracted and divided.
+
+    `mean` and `divisor` are those of `subtracted_mean` and `divisor`, in the type of the result.
+    """
+    if mean_at_crop:
+        inputs = view_at(images.astype(mean.dtype) - mean, place, crop)
+    else:
+        inputs = view_at(images, place, crop).astype(mean.dtype) - mean
+    return inputs / divisor
+
+
 def random_flip(images: jax.Array, keys: jax.Array) -> jax.Array:
     """Mirror each image left to right with probability one half."""
     flips = jax.vmap(lambda key: jax.random.bernoulli(key))(keys)

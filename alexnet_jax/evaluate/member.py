@@ -5,11 +5,10 @@ import pathlib
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from alexnet_jax import config as configuration
+from alexnet_jax import opening
 from alexnet_jax import run as runs
-from alexnet_jax.data import statistics
 from alexnet_jax.data.sources import Source
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.split import Evaluator
@@ -59,47 +58,12 @@ class Prediction:
     labels: np.ndarray
 
 
-def find(workdir: pathlib.Path, wanted: str | None) -> tuple[int, str]:
-    """Step of a run's checkpoint, and "best", "newest" or "" for what it is.
-
-    `wanted` is "best" (by validation error), "latest" or a number; None takes the best if it was
-    kept, else the newest. UserError where there is no such checkpoint.
-    """
-    if not workdir.is_dir():
-        raise UserError(f"--workdir={workdir} is not a folder: expected that of a training run.")
-    folder = workdir / "checkpoints"
-    steps = checkpoint.steps_in(folder)
-    if not steps:
-        raise UserError(
-            f"--workdir={workdir} holds no complete checkpoint in checkpoints/: expected the "
-            "folder of a training run that has saved one."
-        )
-    if wanted == "latest":
-        return steps[-1], "newest"
-    if wanted in (None, "best"):
-        best = checkpoint.facts_at(folder, steps[-1])["progress"]["best"].get("step")
-        if best in steps:
-            return best, "best"
-        if wanted is None:
-            return steps[-1], "newest"
-        raise UserError(
-            f"--step=best: {workdir} does not keep its best checkpoint, only those of the steps "
-            f"{_listed(steps)}: name one of them, or latest."
-        )
-    if not wanted.isdigit() or int(wanted) not in steps:
-        raise UserError(
-            f"--step={wanted}: {workdir} holds checkpoints of the steps {_listed(steps)}; name one "
-            "of them, best or latest."
-        )
-    return int(wanted), ""
-
-
 def prepare(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Terminal) -> Member:
     """Open the split and compile the step for the network of a checkpoint with these `facts`.
 
     UserError where the split, the data or the run's statistics are missing.
     """
-    config = config_of(facts)
+    config = opening.config_of(facts)
     if choice.path is not None:
         config.data.path = choice.path
     architecture = configuration.architecture_of(config)
@@ -132,7 +96,7 @@ def prepare(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Termin
         )
     mesh = meshes.make_mesh(split)
     steps = runs.make_steps(config, plan, architecture, mesh)
-    measured = _statistics(workdir, config.data.size, architecture.channels)
+    measured = opening.statistics_of(workdir, config.data.size, architecture.channels)
     preprocessing = runs.make_preprocessing(config, architecture, measured, mesh)
     compiled = runs.compile_evaluation(
         steps, choice.views, config.batch, config.data.size, preprocessing
@@ -160,38 +124,7 @@ def predict(member: Member, step: int, facts: dict, terminal: Terminal) -> Predi
     return Prediction(member, step, facts, digest, *member.evaluator.predict(parameters, progress))
 
 
-def config_of(facts: dict) -> ConfigDict:
-    """The config that a checkpoint was trained with; fields it did not know have their defaults."""
-    from configs import default
-
-    return ConfigDict(_filled(default.get_config().to_dict(), facts["config"]))
-
-
-def _filled(defaults: dict, given: dict) -> dict:
-    """`given` with the missing fields of `defaults`, in nested dicts too."""
-    deeper = {
-        name: _filled(defaults[name], value)
-        for name, value in given.items()
-        if isinstance(value, dict) and isinstance(defaults.get(name), dict)
-    }
-    return defaults | given | deeper
-
-
 def _shared(batch: int, model: int) -> int:
     """The next batch that the groups of devices can share."""
     groups = jax.device_count() // model
     return -(-batch // groups) * groups
-
-
-def _statistics(workdir: pathlib.Path, size: int, channels: int) -> statistics.Statistics:
-    path = workdir / "statistics.npz"
-    if not path.is_file():
-        raise UserError(
-            f"{path} is missing, which holds the mean image of the training set: the command that "
-            "trained the run measures it anew."
-        )
-    return statistics.Statistics.load_for(path, size, channels)
-
-
-def _listed(steps: list[int]) -> str:
-    return ", ".join(map(str, steps))

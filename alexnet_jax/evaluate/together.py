@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from alexnet_jax import opening
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate import ensemble, member
 from alexnet_jax.evaluate.member import Choice, Prediction
@@ -18,11 +19,11 @@ def predictions(
     choice: Choice,
     terminal: Terminal,
 ) -> list[Prediction]:
-    """What each run's checkpoint says of the split; `steps` as for member.find.
+    """What each run's checkpoint says of the split; `steps` as for opening.find.
 
     UserError for what is missing, before any network is run, and for runs that see other images.
     """
-    chosen = [member.find(*pair) for pair in zip(workdirs, steps, strict=True)]
+    chosen = [opening.find(*pair) for pair in zip(workdirs, steps, strict=True)]
     found: list[Prediction] = []
     for workdir, (step, kind) in zip(workdirs, chosen, strict=True):
         facts = checkpoint.facts_at(workdir / "checkpoints", step)

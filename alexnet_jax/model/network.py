@@ -12,7 +12,7 @@ from their shapes.
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -144,9 +144,17 @@ class TowerNetwork(nnx.Module):
                 setattr(self, layer.name, Weights(shapes[layer.name], layer, own_key, dtype))
 
     def __call__(
-        self, images: jax.Array, dropout_keys: jax.Array | None = None, dtype=jnp.float32
+        self,
+        images: jax.Array,
+        dropout_keys: jax.Array | None = None,
+        dtype=jnp.float32,
+        seen: Callable[[int, list[jax.Array]], None] = lambda index, maps: None,
     ) -> jax.Array:
-        """Logits; `dtype` is that of activations."""
+        """Logits; `dtype` is that of activations.
+
+        `seen` is told the index of each layer but the last and its activations in the towers that
+        live here, while the network is traced.
+        """
         layers, towers = self.architecture.layers, self.architecture.towers
         here = getattr(self, layers[-1].name).kernel.shape[0]
         first = jax.lax.axis_index(MODEL_AXIS) * here if here < towers else 0
@@ -187,6 +195,7 @@ class TowerNetwork(nnx.Module):
                     return logits + own["bias"].astype(logits.dtype)
                 case _:
                     maps = [layer(x) for x in maps]
+            seen(index, maps)
         raise ValueError(f"The last layer of {self.architecture.name} must be an Output.")
 
     def _weights(self, layer: Weighted | Output, dtype) -> dict[str, jax.Array]:

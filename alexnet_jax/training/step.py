@@ -280,12 +280,9 @@ class Steps:
         return jax.lax.psum(sums, DATA_AXIS), log_probabilities
 
     def _view_at(self, images, place, preprocessing: Preprocessing):
-        mean, crop = preprocessing.mean.astype(self.dtype), self.augmentation.crop
-        if self.augmentation.mean_at_crop:
-            inputs = augment.view_at(images.astype(self.dtype) - mean, place, crop)
-        else:
-            inputs = augment.view_at(images, place, crop).astype(self.dtype) - mean
-        return inputs / preprocessing.divisor.astype(self.dtype)
+        how, mean = self.augmentation, preprocessing.mean.astype(self.dtype)
+        divisor = preprocessing.divisor.astype(self.dtype)
+        return augment.input_at(images, place, how.crop, mean, divisor, how.mean_at_crop)
 
     def _logits(self, parameters, inputs, dropout_keys=None):
         graph = network.graph_of(self.architecture, self.classes)

@@ -1,8 +1,10 @@
 """The networks, as lists of layers to be compared by eye. Counts are over all towers."""
 
+import dataclasses
 import difflib
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import UserError, check_choice
+from alexnet_jax.model.layers import ReLU, Sigmoid, Tanh
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.model.networks import ablations, net2012, published, small
 
@@ -11,6 +13,46 @@ NETWORKS = {
     for room in (net2012, ablations, published, small)
     for architecture in room.NETWORKS
 }
+
+ACTIVATIONS = {"relu": ReLU(), "tanh": Tanh(), "sigmoid": Sigmoid()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A network by its name, with what is changed of it; the fields of config.model.
+
+    `towers` may be 1 for a dense network, `width` is a factor on filters and units, `activation`
+    stands in place of each ReLU, `dropout_scales` is "test" or "training" (layers.Dropout).
+    """
+
+    network: str
+    towers: int | None = None
+    width: float = 1.0
+    activation: str | None = None
+    dropout: bool = True
+    dropout_scales: str | None = None
+
+    def architecture(self) -> Architecture:
+        """The list of layers; UserError for what does not exist."""
+        found = named(self.network)
+        if self.towers is not None:
+            if self.towers not in (1, found.towers):
+                raise UserError(
+                    f"model.towers={self.towers}, but {self.network} is made for "
+                    f"{found.towers}: leave it unset, or set 1 for a dense network."
+                )
+            found = found.with_towers(self.towers)
+        if self.width <= 0:
+            raise UserError(f"model.width={self.width} must be above 0; 1 is as published.")
+        if self.width != 1:
+            found = found.with_width(self.width)
+        if self.activation is not None:
+            check_choice("model.activation", self.activation, tuple(ACTIVATIONS))
+            found = found.with_activation(ACTIVATIONS[self.activation])
+        if self.dropout_scales is not None:
+            check_choice("model.dropout_scales", self.dropout_scales, ("test", "training"))
+            found = found.with_dropout_scaled(self.dropout_scales == "training")
+        return found if self.dropout else found.without_dropout()
 
 
 def named(name: str) -> Architecture:

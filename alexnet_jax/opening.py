@@ -1,0 +1,120 @@
+"""Opens a trained network: a run's checkpoint, or a file of weights."""
+
+import pathlib
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from alexnet_jax import config as configuration
+from alexnet_jax.data import augment, statistics
+from alexnet_jax.errors import UserError
+from alexnet_jax.training import checkpoint
+from alexnet_jax.weights.trained import Pixels, Trained
+
+
+def from_run(workdir: pathlib.Path, wanted: str | None = None) -> Trained:
+    """The network of a run's checkpoint; `wanted` as for `find`, and the same errors.
+
+    The classes of runs that did not keep their names are numbers.
+    """
+    step, _ = find(workdir, wanted)
+    folder = workdir / "checkpoints"
+    facts = checkpoint.facts_at(folder, step)
+    config = config_of(facts)
+    variant, data = configuration.variant_of(config), config.data
+    architecture = variant.architecture()
+    count = facts["identity"]["model.classes"]
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    shapes = {
+        layer: {
+            kind: jax.ShapeDtypeStruct(shape, config.model.dtype, sharding=here)
+            for kind, shape in kinds.items()
+        }
+        for layer, kinds in architecture.parameter_shapes(count).items()
+    }
+    parameters = checkpoint.parameters_at(folder, step, shapes)
+    measured = statistics_of(workdir, data.size, architecture.channels)
+    at_crop, crop = data.mean_at == "crop", architecture.input_size
+    mean = augment.subtracted_mean(measured, data.mean, at_crop, crop, tuple(data.channel_mean))
+    names = facts.get("classes", [])
+    return Trained(
+        name=f"{workdir} at step {step:,}",
+        variant=variant,
+        classes=tuple(names) + tuple(map(str, range(len(names), count))),
+        parameters=jax.tree.map(lambda array: np.asarray(array, np.float32), parameters),
+        pixels=Pixels(
+            size=data.size,
+            mean=mean,
+            divisor=augment.divisor(measured, data.units, data.scale),
+            mean_at_crop=data.mean == "image" and at_crop,
+            warp=data.resize == "warp",
+        ),
+    )
+
+
+def find(workdir: pathlib.Path, wanted: str | None) -> tuple[int, str]:
+    """Step of a run's checkpoint, and "best", "newest" or "" for what it is.
+
+    `wanted` is "best" (by validation error), "latest" or a number; None takes the best if it was
+    kept, else the newest. UserError where there is no such checkpoint.
+    """
+    if not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is not a folder: expected that of a training run.")
+    folder = workdir / "checkpoints"
+    steps = checkpoint.steps_in(folder)
+    if not steps:
+        raise UserError(
+            f"--workdir={workdir} holds no complete checkpoint in checkpoints/: expected the "
+            "folder of a training run that has saved one."
+        )
+    if wanted == "latest":
+        return steps[-1], "newest"
+    if wanted in (None, "best"):
+        best = checkpoint.facts_at(folder, steps[-1])["progress"]["best"].get("step")
+        if best in steps:
+            return best, "best"
+        if wanted is None:
+            return steps[-1], "newest"
+        raise UserError(
+            f"--step=best: {workdir} does not keep its best checkpoint, only those of the steps "
+            f"{_listed(steps)}: name one of them, or latest."
+        )
+    if not wanted.isdigit() or int(wanted) not in steps:
+        raise UserError(
+            f"--step={wanted}: {workdir} holds checkpoints of the steps {_listed(steps)}; name one "
+            "of them, best or latest."
+        )
+    return int(wanted), ""
+
+
+def config_of(facts: dict) -> ConfigDict:
+    """The config that a checkpoint was trained with; fields it did not know have their defaults."""
+    from configs import default
+
+    return ConfigDict(_filled(default.get_config().to_dict(), facts["config"]))
+
+
+def statistics_of(workdir: pathlib.Path, size: int, channels: int) -> statistics.Statistics:
+    """Those of the training set of a run; UserError where they are missing or of other images."""
+    path = workdir / "statistics.npz"
+    if not path.is_file():
+        raise UserError(
+            f"{path} is missing, which holds the mean image of the training set: the command that "
+            "trained the run measures it anew."
+        )
+    return statistics.Statistics.load_for(path, size, channels)
+
+
+def _filled(defaults: dict, given: dict) -> dict:
+    """`given` with the missing fields of `defaults`, in nested dicts too."""
+    deeper = {
+        name: _filled(defaults[name], value)
+        for name, value in given.items()
+        if isinstance(value, dict) and isinstance(defaults.get(name), dict)
+    }
+    return defaults | given | deeper
+
+
+def _listed(steps: list[int]) -> str:
+    return ", ".join(map(str, steps))
