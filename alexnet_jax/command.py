@@ -41,14 +41,23 @@ def answer(action: Callable[[], None]) -> None:
         sys.exit(EXIT_INTERRUPTED)
 
 
-def parse(argv: list[str], usage: str, define: Callable[[], None], hint: str = "") -> None:
+def parse(
+    argv: list[str],
+    usage: str,
+    define: Callable[[], None],
+    hint: str = "",
+    several: bool = True,
+    arguments: bool = False,
+) -> list[str]:
     """Fill flags.FLAGS from a command line, or print `usage` and all flags for --help.
 
-    `define` defines the command's own flags; those of processes are defined here. UserError for any
+    `define` defines the command's own flags; those of processes are defined here if there may be
+    `several`. What is no flag is returned if the command takes `arguments`. UserError for any
     mistake, with `hint` after it.
     """
     try:
-        _define_process_flags()
+        if several:
+            _define_process_flags()
         define()
         if {"--help", "-help", "-h"} & set(argv[1:]):
             print(usage + flags.FLAGS.main_module_help())
@@ -56,8 +65,25 @@ def parse(argv: list[str], usage: str, define: Callable[[], None], hint: str = "
         rest = flags.FLAGS(argv)[1:]
     except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
         raise UserError(f"{_sentence(error)}{hint}") from error
-    if rest:
+    if rest and not arguments:
         raise UserError(f"'{rest[0]}' was not understood: flags look like --name=value.")
+    return rest
+
+
+def define_trained_flags() -> None:
+    """The flags that name a trained network; opening.from_flags opens it."""
+    flags.DEFINE_string("workdir", None, "Folder of a training run.")
+    flags.DEFINE_string("step", None, "best, latest or a number; unset: best if it was kept.")
+    flags.DEFINE_string("weights", None, "File of weights instead of a run.")
+
+
+def alone(action: Callable[[], None]) -> None:
+    """Set up XLA and run `action` in this process alone."""
+    from alexnet_jax.parallel import platform
+
+    platform.configure()
+    _silence_echoes()
+    action()
 
 
 def in_processes(action: Callable[[], None], saves: bool = False) -> None:

@@ -10,7 +10,24 @@ from alexnet_jax import config as configuration
 from alexnet_jax.data import augment, statistics
 from alexnet_jax.errors import UserError
 from alexnet_jax.training import checkpoint
+from alexnet_jax.weights import files
 from alexnet_jax.weights.trained import Pixels, Trained
+
+
+def from_flags(workdir: str | None, step: str | None, weights: str | None) -> Trained:
+    """The network that the flags of command.define_trained_flags name; UserError if they don't."""
+    if (workdir is None) == (weights is None):
+        raise UserError(
+            "Which network? Name a training run with --workdir=DIR or a file of weights with "
+            "--weights=FILE, one of the two."
+        )
+    if weights is not None:
+        if step is not None:
+            raise UserError(
+                "--step names a checkpoint of a run, and --weights is a file: leave one."
+            )
+        return files.read(pathlib.Path(weights))
+    return from_run(pathlib.Path(workdir), step)
 
 
 def from_run(workdir: pathlib.Path, wanted: str | None = None) -> Trained:
