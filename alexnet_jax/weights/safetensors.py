@@ -53,7 +53,7 @@ def read(path: pathlib.Path) -> Trained:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{path} can't be read as safetensors ({error}).") from error
     if header.get("format") != FORMAT:
