@@ -15,6 +15,8 @@ STOREYS = [
     {"train"},
     {"milestone"},
     {"evaluate", "progress"},
+    {"predict"},
+    {"visualize"},
     {"opening"},
     {"run"},
     {"config"},

@@ -9,7 +9,7 @@ import numpy as np
 from alexnet_jax.visualize import figure
 
 COLUMNS = 4
-RIGHT, WRONG = "#c44e52", "#8da0cb"  # bars of the true class and of the others
+RIGHT, WRONG = "#e58a8d", "#aebbdc"  # bars of the true class and of the others
 
 
 @dataclasses.dataclass(frozen=True)
