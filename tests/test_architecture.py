@@ -22,6 +22,7 @@ STOREYS = [
     {"config"},
     {"rates"},
     {"command", "training"},
+    {"stablehlo"},
     {"inference"},
     {"weights"},
     {"data", "model", "parallel"},
