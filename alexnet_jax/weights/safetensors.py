@@ -28,7 +28,10 @@ def write(path: pathlib.Path, trained: Trained) -> None:
         tensors[name] = np.asarray(value, np.float32, order="C")
     about = header.header_of(trained)
     with writing.whole(path) as partial:
-        safetensors.numpy.save_file(tensors, partial, about)
+        try:
+            safetensors.numpy.save_file(tensors, partial, about)
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def is_ours(path: pathlib.Path) -> bool:
