@@ -14,6 +14,7 @@ from alexnet_jax.errors import UserError, check_choice
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.model.networks import Variant
 from alexnet_jax.model.weighted import Dense
+from alexnet_jax.training import transfer
 from alexnet_jax.training.guards import LEAST_FLAT_STEPS
 from alexnet_jax.training.optimizer import Group, Plateau, Schedule
 from alexnet_jax.training.step import Augmentation
@@ -62,6 +63,7 @@ class Plan:
     rollback_factor: float
     stalled: int
     init_layers: tuple[str, ...]
+    init_skip: tuple[str, ...]
     workers: int
 
 
@@ -185,11 +187,16 @@ def plan(config: ConfigDict, architecture: Architecture, records: int, data_clas
         stalled = max(stalled, LEAST_FLAT_STEPS)
     steps = length(config, "") or 0
     evaluation = every(config.evaluate)
+    layers, skip = rates.names_in(config.init.layers), rates.names_in(config.init.skip)
+    if not config.init.softmax:
+        skip = (*skip, architecture.layers[-1].name)
+    named = architecture.parameter_shapes(classes)
+    new = set(named) - set(transfer.taken(named, layers, skip)) if config.init.from_run else ()
     return Plan(
         steps=steps,
         steps_per_epoch=steps_per_epoch,
         classes=classes,
-        groups=rates.groups(rules, architecture, unit, steps),
+        groups=rates.groups(rules, architecture, unit, steps, new),
         schedule=rates.schedule(rules, length(rules, "warmup_") or 0, steps),
         plateau=rates.plateau(rules, evaluates=evaluation.steps > 0),
         augmentation=augmentation,
@@ -204,8 +211,8 @@ def plan(config: ConfigDict, architecture: Architecture, records: int, data_clas
         rollbacks=guards.rollback_times if guards.on_divergence == "rollback" else 0,
         rollback_factor=guards.rollback_factor,
         stalled=stalled,
-        # A flag gives "conv1,conv2" as one string.
-        init_layers=tuple(name for part in config.init.layers for name in part.split(",")),
+        init_layers=layers,
+        init_skip=skip,
         workers=config.data.workers or os.cpu_count() or 1,
     )
 
@@ -213,15 +220,17 @@ def plan(config: ConfigDict, architecture: Architecture, records: int, data_clas
 def identity(config: ConfigDict, classes: int, fingerprint: str) -> dict:
     """What has to stay the same when a run goes on: {field: value}, values as JSON has them.
 
-    Network, optimiser, seed, global batch and training data. Mesh, paths, end, logging,
+    Network, start, optimiser, seed, global batch and training data. Mesh, paths, end, logging,
     guards and checkpoint policy may change.
     """
     fields = json.loads(config.to_json_best_effort())
     model = fields["model"] | {"classes": classes}
+    init = {name: value for name, value in fields["init"].items() if name != "from_run"}
     return {
         "seed": fields["seed"],
         "batch": fields["batch"],
         **{f"model.{name}": value for name, value in model.items()},
+        **{f"init.{name}": value for name, value in init.items()},
         **{f"optimizer.{name}": value for name, value in fields["optimizer"].items()},
         "the fingerprint of the training data": fingerprint,
     }

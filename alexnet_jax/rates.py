@@ -1,7 +1,7 @@
 """The learning rates that a config's `optimizer` section asks for, as numbers of steps."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ml_collections import ConfigDict
 
@@ -10,12 +10,25 @@ from alexnet_jax.model.network import Architecture
 from alexnet_jax.training.optimizer import Group, Plateau, Schedule, StepRates
 
 
-def groups(optimizer: ConfigDict, architecture: Architecture, unit: float, steps: int) -> dict:
-    """Rates and decay of "weights", "biases" and of what single layers have of their own."""
+def groups(
+    optimizer: ConfigDict,
+    architecture: Architecture,
+    unit: float,
+    steps: int,
+    new_layers: Collection[str] = (),
+) -> dict[str, Group]:
+    """Rates and decay of "weights", "biases" and of what single layers have of their own.
+
+    `new_layers` are those of a fine-tuned network that it didn't take from another run. UserError
+    for a layer or a field that does not exist and for rates that can't be.
+    """
     common = {"weights": optimizer.weights, "biases": optimizer.biases}
     decays = {"weights": optimizer.weight_decay, "biases": 0.0}
+    names = [layer.name for layer in architecture.layers if hasattr(layer, "name")]
+    freeze = names_in(optimizer.freeze)
+    _check_layers(optimizer.layers, freeze, names)
 
-    def group(name: str, kind: str, pairs: Iterable, decay: float) -> Group:
+    def group(name: str, kind: str, pairs: Iterable, decay: float, factor: float = 1.0) -> Group:
         rates = _step_rates(name, pairs, unit)
         if optimizer.schedule != "stepped" and any(rate for _, rate in rates[1:]):
             raise UserError(
@@ -24,30 +37,30 @@ def groups(optimizer: ConfigDict, architecture: Architecture, unit: float, steps
             )
         if optimizer.schedule == "exponential":
             rates = _exponential(rates, optimizer.exponential[kind], steps)
-        return Group(rates, decay)
+        return Group(tuple((start, factor * rate) for start, rate in rates), decay)
 
     result = {
         kind: group(f"optimizer.{kind}", kind, pairs, decays[kind])
         for kind, pairs in common.items()
     }
-    names = [layer.name for layer in architecture.layers if hasattr(layer, "name")]
-    for layer, own in optimizer.layers.items():
-        if layer not in names:
-            raise UserError(
-                f"optimizer.layers.{layer}: the network has no such layer, only {', '.join(names)}."
-            )
-        for field in own:
-            if field not in (*common, "weight_decay"):
-                raise UserError(
-                    f"optimizer.layers.{layer} has a field '{field}': expected weights, biases or "
-                    "weight_decay."
-                )
+    for layer in names:
+        own = optimizer.layers.get(layer, {})
+        default = optimizer.new_layers_factor if layer in new_layers else 1.0
+        factor = _factor(layer, own.get("factor", default))
         for kind, pairs in common.items():
             decay = own.get("weight_decay", decays[kind]) if kind == "weights" else 0.0
-            if kind in own or decay != decays[kind]:
+            if layer in freeze:
+                result[f"{layer}.{kind}"] = Group(((0, 0.0),))
+            elif kind in own or decay != decays[kind] or factor != 1:
                 name = f"optimizer.layers.{layer}.{kind}"
-                result[f"{layer}.{kind}"] = group(name, kind, own.get(kind, pairs), decay)
+                pairs = own.get(kind, pairs)
+                result[f"{layer}.{kind}"] = group(name, kind, pairs, decay, factor)
     return result
+
+
+def names_in(field: Iterable[str]) -> tuple[str, ...]:
+    """The names in a field of several; a flag gives "conv1,conv2" as one of them."""
+    return tuple(name for part in field for name in part.split(",") if name)
 
 
 def schedule(optimizer: ConfigDict, warmup: int, steps: int) -> Schedule:
@@ -81,6 +94,31 @@ def plateau(optimizer: ConfigDict, evaluates: bool) -> Plateau | None:
 def steps_of(epochs: float, steps_per_epoch: float) -> int:
     """The first step at or after so many epochs."""
     return math.ceil(round(epochs * steps_per_epoch, 6))
+
+
+def _check_layers(own: ConfigDict, freeze: Iterable[str], names: Collection[str]) -> None:
+    named = {**{f"layers.{layer}": layer for layer in own}, **{f"freeze={n}": n for n in freeze}}
+    for field, layer in named.items():
+        if layer not in names:
+            raise UserError(
+                f"optimizer.{field}: the network has no such layer, only {', '.join(names)}."
+            )
+    for layer, fields in own.items():
+        for field in fields:
+            if field not in ("weights", "biases", "weight_decay", "factor"):
+                raise UserError(
+                    f"optimizer.layers.{layer} has a field '{field}': expected weights, biases, "
+                    "weight_decay or factor."
+                )
+
+
+def _factor(layer: str, factor: float) -> float:
+    if not isinstance(factor, int | float) or factor <= 0:
+        raise UserError(
+            f"The factor on the rates of layer {layer} is {factor!r}: expected a number above 0 "
+            "(optimizer.freeze makes a layer stand still)."
+        )
+    return factor
 
 
 def _step_rates(name: str, pairs: Iterable, unit: float) -> StepRates:

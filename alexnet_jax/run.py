@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax import config as configuration
+from alexnet_jax import inheritance
 from alexnet_jax.data import augment, sources, statistics
 from alexnet_jax.errors import UserError
 from alexnet_jax.model import summary
@@ -49,13 +50,14 @@ class Run:
 
 def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Run:
     """Check everything, open the data, measure its statistics and compile both steps."""
+    manifest.settle(workdir / "checkpoints", terminal.warn)
+    before = checkpoint.newest_facts(workdir / "checkpoints")
+    config = inheritance.completed(config, before)
     architecture = configuration.architecture_of(config)
     configuration.check(config, architecture, jax.device_count())
     training, validation = open_data(config, architecture)
     plan = configuration.plan(config, architecture, len(training), len(training.classes))
     facts = facts_of(config, plan, training, validation)
-    manifest.settle(workdir / "checkpoints", terminal.warn)
-    before = checkpoint.newest_facts(workdir / "checkpoints")
     if before:
         configuration.check_same_run(facts["identity"], before["identity"], workdir)
     layout = config.parallel.layout
@@ -69,13 +71,9 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Ru
         f"data x model = {mesh.devices.shape[0]} x {mesh.devices.shape[1]}"
     )
     steps = make_steps(config, plan, architecture, mesh)
-    source = config.init.from_run
-    if source is not None and before is None:
-        shapes = steps.state_shapes().parameters
-        transfer.check_parameters(pathlib.Path(source), shapes, plan.init_layers)
-    measured = measure_statistics(
-        training, workdir / "statistics.npz", plan.workers, plan.replace_bad, terminal
-    )
+    if config.init.from_run is not None and before is None:
+        check_start(config, plan, steps, terminal)
+    measured = statistics_of(config, plan, training, workdir, before is not None, terminal)
     preprocessing = make_preprocessing(config, architecture, measured, mesh)
     compiled = compile_steps(steps, config, preprocessing, terminal)
     return Run(
@@ -99,6 +97,7 @@ def open_data(
         data.records,
         config.model.classes,
         data.resize == "warp",
+        data.hold_out,
     )
 
 
@@ -106,6 +105,7 @@ def make_steps(
     config: ConfigDict, plan: configuration.Plan, architecture: Architecture, mesh: Mesh
 ) -> Steps:
     """The network with its update rule on the mesh."""
+    frozen = optimizer.frozen_layers(plan.groups, architecture.parameter_shapes(plan.classes))
     return Steps(
         architecture=architecture,
         classes=plan.classes,
@@ -118,6 +118,7 @@ def make_steps(
         norm_every=config.log.every_steps,
         split_dense=config.parallel.layout == "hybrid",
         skip_bad=plan.skip_bad,
+        frozen=frozen,
     )
 
 
@@ -183,6 +184,39 @@ def claimed(workdir: pathlib.Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # not empty: the run has begun
             for folder in made:
                 folder.rmdir()
+
+
+def check_start(
+    config: ConfigDict, plan: configuration.Plan, steps: Steps, terminal: Terminal
+) -> None:
+    """UserError if the run named by init.from_run doesn't fit; a warning if it saw other pixels."""
+    source, shapes = pathlib.Path(config.init.from_run), steps.state_shapes().parameters
+    transfer.check_parameters(source, shapes, plan.init_layers, plan.init_skip)
+    for difference in inheritance.other_pixels(config):
+        terminal.say(f"warning: {difference}, in {source}: its features may lose their meaning.")
+
+
+def statistics_of(
+    config: ConfigDict,
+    plan: configuration.Plan,
+    training: sources.Source,
+    workdir: pathlib.Path,
+    going_on: bool,
+    terminal: Terminal,
+) -> statistics.Statistics:
+    """The statistics by which this run sees images: its training set's, or those that init says.
+
+    They lie in the run's folder, and a run that is `going_on` takes them from there.
+    """
+    path = workdir / "statistics.npz"
+    if config.init.from_run is None or not config.init.statistics:
+        return measure_statistics(training, path, plan.workers, plan.replace_bad, terminal)
+    if going_on and path.exists():
+        return statistics.Statistics.load_for(path, training.size, training.channels)
+    taken = inheritance.statistics(config, training.channels)
+    if processes.is_lead():
+        taken.save(path)
+    return taken
 
 
 def measure_statistics(

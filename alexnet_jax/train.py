@@ -88,7 +88,9 @@ def begin(run: Run, checkpoints: Checkpoints, terminal: Terminal) -> tuple[Train
     state, source = run.steps.initial_state(), run.config.init.from_run
     if source is not None:
         shapes = run.steps.state_shapes().parameters
-        parameters, where = load_parameters(pathlib.Path(source), shapes, run.plan.init_layers)
+        parameters, where = load_parameters(
+            pathlib.Path(source), shapes, run.plan.init_layers, run.plan.init_skip
+        )
         terminal.say(f"Starting with {', '.join(parameters)} from {where}.")
         state = state._replace(parameters=state.parameters | parameters)
     return state, Progress()

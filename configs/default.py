@@ -40,6 +40,10 @@ def get_config() -> ConfigDict:
     init = config.init = ConfigDict()
     init.from_run = config_dict.placeholder(str)  # start from the parameters of this run's folder
     init.layers = ()  # of these layers alone, such as conv1,conv2; empty: of all
+    init.skip = ()  # but not of these
+    init.softmax = True  # of the last layer too; False where the classes are others
+    # With the mean image and colours of that run's training set instead of this one's
+    init.statistics = False
 
     evaluate = config.evaluate = ConfigDict()
     evaluate.every_epochs = 1.0  # of the whole validation split; a checkpoint follows
@@ -74,6 +78,9 @@ def _data() -> ConfigDict:
     data.path = config_dict.placeholder(str)
     data.name = "imagenet"
     data.validation = "val"  # name of the second folder of images
+    # A folder CLASS/* without train/ and val/: every so many-th image of a class, by name, is for
+    # validation, such as every 5th; 0: the folder has both
+    data.hold_out = 0
     data.size = 256  # side of the stored image, pixels (section 2)
     data.resize = "crop"  # shorter side to it and the centre cut out, or "warp" as for Caffe
     data.records = 1024  # images of a synthetic split
@@ -112,8 +119,10 @@ def _optimizer() -> ConfigDict:
     optimizer.weights = ((0, 0.01),)  # pairs (from when, learning rate)
     optimizer.biases = ((0, 0.02),)  # the 2012 source gives biases twice the rate
     # What single layers have of their own: {"conv1": {"weights": pairs, "biases": pairs,
-    # "weight_decay": number}, ...}
+    # "weight_decay": number, "factor": number on both rates}, ...}
     optimizer.layers = ConfigDict()
+    optimizer.freeze = ()  # layers that stand still from the first step on, such as conv1,conv2
+    optimizer.new_layers_factor = 1.0  # on the rates of layers that init.from_run doesn't give
     optimizer.warmup_epochs = config_dict.placeholder(float)  # rates grow linearly until then
     optimizer.warmup_steps = config_dict.placeholder(int)
     plateau = optimizer.plateau = ConfigDict()  # section 5: divided when the error stops improving

@@ -131,6 +131,14 @@ def test_parameters_that_do_not_fit_are_refused_by_name(tmp_path):
     assert "fc8" not in load_parameters(tmp_path / "run", shapes, ("conv1", "fc7"))[0]
     with pytest.raises(UserError, match="layer conv9 is not in both networks"):
         load_parameters(tmp_path / "run", shapes, ("conv9",))
+    assert "fc8" not in load_parameters(tmp_path / "run", shapes, (), ("fc8",))[0]
+    assert set(load_parameters(tmp_path / "run", shapes, (), ("fc8", "fc7"))[0]) == {
+        "conv1", "conv2", "conv3", "fc6"
+    }  # fmt: skip
+    with pytest.raises(UserError, match="init.skip names fc9, but the networks have the layers"):
+        load_parameters(tmp_path / "run", shapes, (), ("fc9",))
+    with pytest.raises(UserError, match="conv1 is to be taken by init.layers and left out"):
+        load_parameters(tmp_path / "run", shapes, ("conv1", "conv2"), ("conv1",))
     with pytest.raises(UserError, match="not the folder of a run"):
         load_parameters(tmp_path, shapes, ())
     with pytest.raises(UserError, match="there is no complete checkpoint"):

@@ -7,6 +7,7 @@ import pathlib
 import pytest
 
 from alexnet_jax import config as configuration
+from alexnet_jax import inheritance
 from alexnet_jax.errors import UserError
 from alexnet_jax.model.networks import named
 from alexnet_jax.training.optimizer import Group
@@ -161,6 +162,8 @@ def test_every_config_has_a_smoke_version_and_a_command(name):
     assert config.steps <= 5
     assert config.batch % 8 == 0
     assert config.data.source in ("synthetic", "digits")
+    if name == "finetune":  # its network is that of a run
+        config = inheritance.completed(config, {"config": load("quickstart").to_dict()})
     plan_of(config, records=config.data.records, classes=10)
     text = importlib.import_module(f"configs.{name}").__doc__
     assert f"python -m alexnet_jax.main --config=configs/{name}.py" in text
@@ -236,6 +239,9 @@ def set_field(config, dotted, value):
         ("optimizer.biases", (0.1,), "expected pairs"),
         ("optimizer.layers.conv9", {"weights": ((0, 0.1),)}, "no such layer"),
         ("optimizer.layers.conv1", {"weight": ((0, 0.1),)}, "field 'weight'"),
+        ("optimizer.layers.conv1", {"factor": 0}, "layer conv1 is 0: expected a number above 0"),
+        ("optimizer.layers.conv1", {"factor": "ten"}, "layer conv1 is 'ten': expected a number"),
+        ("optimizer.freeze", ("conv1,conv9",), "optimizer.freeze=conv9: the network has no such"),
         ("optimizer.schedule", "linear", "expected stepped or plateau or cosine or exponential"),
         ("optimizer.warmup_epochs", 90.0, "as long as the run"),
         ("checkpoint.keep", 0, "must be at least 1"),
@@ -334,7 +340,16 @@ def test_net146_is_fine_tuned_as_in_2012():
     config = load("net146")
     plan = plan_of(config)
     assert plan.steps == step_after(54)
-    assert plan.init_layers == (*(f"conv{i}" for i in range(1, 7)), "fc6", "fc7")
+    convolutions = tuple(f"conv{i}" for i in range(1, 7))
+    assert plan.init_layers == (*convolutions, "fc6", "fc7")
+    links = {"2009": ("runs/imagenet", convolutions[:5]),
+             "2011": ("runs/net146-2009", convolutions)}  # fmt: skip
+    for link, start in links.items():
+        init = load("net146", link).init
+        assert (init.from_run, init.layers) == start
+    names = [load("net146", link).name for link in ("2009", "2011")]
+    assert [f"runs/{name}" for name in names] == ["runs/net146-2009", config.init.from_run]
+    assert load("imagenet").name == "imagenet"
     fc8 = plan.groups["fc8.weights"].rates
     assert fc8[:3] == ((0, 1e-3), (2400, 1e-2), (step_after(9), 1e-3))  # 300 files of 1,024
     assert plan.groups["conv1.weights"].rates[-1] == (step_after(7), 0.0)

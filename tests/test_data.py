@@ -116,6 +116,35 @@ def test_folder_says_what_is_wrong(tmp_path, random, build, sentence):
         sources.open_splits("folder", str(tmp_path), "none", "val", 8, 3, 0, None)
 
 
+def test_a_folder_without_splits_is_divided_by_name(tmp_path, random):
+    make_folder(tmp_path, random, (".",), ("ant", "bee"), each=7)
+    make_folder(tmp_path, random, (".",), ("cat",), each=2)
+    arguments = ("folder", str(tmp_path), "none", "val", 8, 3, 0, None, False)
+    training, validation = sources.open_splits(*arguments, 3)
+
+    def names(source):
+        return [source.name(i).removeprefix(f"{tmp_path}/") for i in range(len(source))]
+
+    held = [f"{name}/{number}.PNG" for name in ("ant", "bee") for number in (2, 5)]
+    assert names(validation) == held
+    assert validation.labels.tolist() == [0, 0, 1, 1]
+    assert training.classes == validation.classes == ("ant", "bee", "cat")
+    everything = {f"{name}/{i}.PNG" for name in ("ant", "bee") for i in range(7)}
+    everything |= {"cat/0.PNG", "cat/1.PNG"}
+    assert set(names(training)) == everything - set(held)
+    expected = images.decode((tmp_path / "bee/5.PNG").read_bytes(), "it", 8, 3)
+    np.testing.assert_array_equal(validation.load([3])[0][0], expected)
+    prints = {source.fingerprint for source in (training, validation)}
+    prints |= {source.fingerprint for source in sources.open_splits(*arguments, 4)}
+    assert len(prints) == 4
+    for count, sentence in ((1, "leave none to train on"), (8, "no class in .* has so many")):
+        with pytest.raises(UserError, match=sentence):
+            sources.open_splits(*arguments, count)
+    (tmp_path / "train").mkdir()
+    with pytest.raises(UserError, match="has its splits already"):
+        sources.open_splits(*arguments, 3)
+
+
 def test_a_broken_image_is_named(tmp_path, random):
     root = make_folder(tmp_path, random)
     (root / "train/cat/1.PNG").write_bytes(b"not an image at all")

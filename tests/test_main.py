@@ -55,6 +55,10 @@ def assert_one_sentence(done, sentence):
         ),
         (["--config.model.dtype=float64"], "float64 needs JAX_ENABLE_X64=1"),
         (["--config.model.network=alexnet"], "no network 'alexnet': did you mean bvlc_alexnet"),
+        (
+            ["--config=configs/finetune.py"],
+            "name the folder of one with --config.init.from_run=RUN",
+        ),
         (["--config.init.from_run=nowhere"], "init.from_run=nowhere is not the folder of a run"),
     ],
 )

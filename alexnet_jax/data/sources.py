@@ -49,8 +49,10 @@ class Source(Protocol):
 class Folder:
     """The images of PATH/SPLIT/CLASS/*, classes in alphabetical order.
 
-    `classes` is given for a validation split, so that its labels are those of training. UserError
-    for a missing folder, a class without images, an unknown class and a file that is no image.
+    `classes` is given for a validation split, so that its labels are those of training. With
+    `hold_out` the images are those of PATH/CLASS/*, and every `hold_out`-th of a class, by name,
+    is not for "train" but for the other split. UserError for a missing folder, a class without
+    images, an unknown class and a file that is no image.
     """
 
     ilsvrc_ids = statistics_file = None
@@ -63,14 +65,16 @@ class Folder:
         channels: int,
         classes: tuple[str, ...] | None = None,
         warp: bool = False,
+        hold_out: int = 0,
     ):
-        root = pathlib.Path(path) / split
+        root = pathlib.Path(path) / ("" if hold_out else split)
         if not root.is_dir():
             raise UserError(
                 f"{root} is not a folder: expected a prepared set in {path}, or images in "
                 f"{path}/train/CLASS/ and {path}/val/CLASS/; give one of them with "
                 "--config.data.path=DIR, and the name of the second folder with "
-                "--config.data.validation=NAME if it is not val."
+                "--config.data.validation=NAME if it is not val; or hold images of DIR/CLASS/ "
+                "out with --config.data.hold_out=5."
             )
         entries = (entry for entry in os.scandir(root) if entry.is_dir())
         found = tuple(sorted(e.name for e in entries if not e.name.startswith(".")))
@@ -87,11 +91,14 @@ class Folder:
         self.files, labels = [], []
         for label, name in enumerate(self.classes):
             files = _image_files(root / name) if name in found else []
+            if hold_out:
+                held = files[hold_out - 1 :: hold_out]
+                files = [file for file in files if file not in held] if split == "train" else held
             self.files += files
             labels += [label] * len(files)
         self.labels = np.asarray(labels, np.int32)
         names = "\n".join(os.path.relpath(file, root) for file in self.files)
-        how = ("warp",) * warp
+        how = ("warp",) * warp + (f"hold out {hold_out}",) * bool(hold_out)
         self.fingerprint = _fingerprint("folder", split, size, channels, names, *how)
 
     def __len__(self) -> int:
@@ -189,16 +196,20 @@ def open_splits(
     records: int,
     classes: int | None,
     warp: bool = False,
+    hold_out: int = 0,
 ) -> tuple[Source, Source]:
     """Training and validation split of a source: "folder", "digits" or "synthetic".
 
     A folder holds a prepared set or images: that at `path` or, without one, the prepared set called
     `name` where tensorflow-datasets keeps its data. `validation` is the name of the second folder
-    of images, `warp` how they are resized; `records` and `classes` are for synthetic images.
+    of images, `warp` how they are resized, `hold_out` how they are split if they are not; `records`
+    and `classes` are for synthetic images.
     """
     match kind:
         case "folder":
             folder = pathlib.Path(path) if path else _prepared_folder(name)
+            if hold_out:
+                return _divided(folder, size, channels, warp, hold_out)
             if prepared.is_prepared(folder):
                 shape = (size, channels, warp)
                 return tuple(prepared.Prepared(folder, s, *shape) for s in ("train", "val"))
@@ -212,6 +223,27 @@ def open_splits(
             )
             return make("train"), make("val")
     raise UserError(f"data.source is '{kind}': expected 'folder', 'digits' or 'synthetic'.")
+
+
+def _divided(
+    folder: pathlib.Path, size: int, channels: int, warp: bool, hold_out: int
+) -> tuple[Folder, Folder]:
+    """Both splits of a folder of class folders."""
+    divided = prepared.is_prepared(folder) or (folder / "train").is_dir()
+    if divided or hold_out < 2:
+        why = f"{folder} has its splits already" if divided else "that would leave none to train on"
+        raise UserError(
+            f"data.hold_out={hold_out} holds every so many-th image of a class out, but {why}: "
+            "give 0 where there are splits, else at least 2."
+        )
+    training, held = (
+        Folder(folder, split, size, channels, None, warp, hold_out) for split in ("train", "val")
+    )
+    if not len(held):
+        raise UserError(
+            f"data.hold_out={hold_out}, but no class in {folder} has so many images: choose less."
+        )
+    return training, held
 
 
 def _prepared_folder(name: str) -> pathlib.Path:

@@ -9,7 +9,7 @@ share (warm-up, cosine), times the factor of the plateau rule, which the trainin
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,11 @@ class Group:
 
     rates: StepRates
     weight_decay: float = 0.0
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether its rate is 0 from the first step to the last."""
+        return not any(rate for _, rate in self.rates)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,13 +102,23 @@ def group_of(layer: str, kind: str, groups: Mapping[str, Group]) -> str:
     return own if own in groups else group
 
 
+def frozen_layers(groups: Mapping[str, Group], layers: Iterable[str]) -> frozenset[str]:
+    """Those of `layers` whose weights and biases both stand still over the whole run."""
+    return frozenset(
+        layer
+        for layer in layers
+        if all(groups[group_of(layer, kind, groups)].stands_still for kind in ("kernel", "bias"))
+    )
+
+
 def momentum_sgd(
     groups: Mapping[str, Group], momentum: float, schedule: Schedule = Schedule()
 ) -> optax.GradientTransformationExtraArgs:
     """The rule above over parameters {layer: {"kernel", "bias"}}.
 
     `groups` has "weights" and "biases" and may have "LAYER.weights" and "LAYER.biases". `update`
-    takes the plateau rule's factor as `rate_factor`.
+    takes the plateau rule's factor as `rate_factor`. What stands still over the whole run has no
+    velocity.
     """
 
     def labels(parameters):
@@ -113,6 +128,8 @@ def momentum_sgd(
         }
 
     def rule(group: Group) -> optax.GradientTransformation:
+        if group.stands_still:
+            return optax.set_to_zero()
         own = stepped(group.rates)
         decay = group.weight_decay
         return optax.chain(

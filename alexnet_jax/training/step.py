@@ -87,7 +87,9 @@ class Steps:
     that of activations (float32 or bfloat16). Logits and loss are at least float32. The norm of the
     gradient is measured at every `norm_every`-th step, since it costs a pass over all of it. With
     `split_dense` the dense layers are split over "data"; see network.partition_specs. With
-    `skip_bad` a step whose loss or gradient is not finite changes no parameter and no velocity.
+    `skip_bad` a step whose loss or gradient is not finite changes no parameter and no velocity. The
+    gradient of `frozen` layers is not computed and counts as 0; if they are the lowest ones, the
+    backward pass ends above them.
     """
 
     architecture: network.Architecture
@@ -101,6 +103,7 @@ class Steps:
     norm_every: int = 1
     split_dense: bool = False
     skip_bad: bool = False
+    frozen: frozenset[str] = frozenset()
 
     def initial_state(self) -> TrainState:
         """Parameters drawn from the seed; each device draws only what it holds."""
@@ -227,7 +230,8 @@ class Steps:
         batch = len(images) * self.mesh.shape[DATA_AXIS]
 
         def mean_loss(parameters):
-            logits = self._logits(parameters, inputs, keys.dropout(self.split_dense))
+            frozen = {name: jax.lax.stop_gradient(parameters[name]) for name in self.frozen}
+            logits = self._logits(parameters | frozen, inputs, keys.dropout(self.split_dense))
             losses, sums = scores.score(logits, labels)
             return losses.sum() / batch, sums
 
