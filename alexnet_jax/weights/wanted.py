@@ -1,0 +1,117 @@
+"""What a person says of a file of weights that does not tell it itself."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from alexnet_jax.data import augment
+from alexnet_jax.errors import UserError
+from alexnet_jax.model.network import Architecture
+from alexnet_jax.model.networks import NETWORKS, Variant
+from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output
+from alexnet_jax.weights import standard
+from alexnet_jax.weights.standard import Standard
+from alexnet_jax.weights.trained import Pixels
+
+# Sides of stored images in pixels, where no mean image tells them.
+IMAGENET_SIZE = 256
+SMALL = 32  # of CIFAR-10's and smaller networks
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """The network, a file with the mean and the names of the classes; None where unsaid."""
+
+    variant: Variant | None = None
+    mean: pathlib.Path | None = None
+    classes: tuple[str, ...] | None = None
+
+    def names(self, count: int, name: str) -> tuple[str, ...]:
+        """The names of `count` classes, numbers where none were given.
+
+        UserError where there are more or fewer; `name` is the file's.
+        """
+        if self.classes is None:
+            return tuple(map(str, range(count)))
+        if len(self.classes) != count:
+            raise UserError(
+                f"{name} knows {count:,} classes, but {len(self.classes):,} names were given with "
+                "--classes: give a file with one name a line, in the order of the labels."
+            )
+        return self.classes
+
+    def network(self, name: str, guesses: list[str]) -> Variant:
+        """That which was named, or the one guess; UserError where there are none or several."""
+        if self.variant is not None:
+            return self.variant
+        if len(guesses) == 1:
+            return Variant(guesses[0])
+        choices = f"may be any of {', '.join(guesses)}" if guesses else "is none that is known here"
+        raise UserError(
+            f"The network in {name} {choices}: name the one that it was made for with "
+            "--network=NAME (python -m alexnet_jax.model lists them)."
+        )
+
+
+def weighted(architecture: Architecture) -> list[str]:
+    """Names of the layers with weights, from the first to the last."""
+    kinds = Convolution | LocallyConnected | Dense | Output
+    return [layer.name for layer in architecture.layers if isinstance(layer, kinds)]
+
+
+def in_order(layers: list[tuple[str, np.ndarray, np.ndarray]], variant: Variant) -> Standard:
+    """Layers of a file under our names, by their order; under their own where the counts differ.
+
+    A last layer that was trained anew often has another name.
+    """
+    own = weighted(variant.architecture())
+    names = own if len(own) == len(layers) else [name for name, *_ in layers]
+    return {name: (kernel, bias) for name, (_, kernel, bias) in zip(names, layers, strict=True)}
+
+
+def fitting(
+    layers: list[tuple[str, np.ndarray, np.ndarray]],
+    also: Callable[[Architecture], bool] = lambda architecture: True,
+) -> list[str]:
+    """Names of the networks with kernels of just these shapes, in order, of those that `also`."""
+    shapes = [kernel.shape for _, kernel, _ in layers]
+    classes = shapes[-1][0] if shapes else 0
+    found = []
+    for name, architecture in NETWORKS.items():
+        try:
+            standard.check_standard(architecture)
+        except UserError:
+            continue
+        wanted = [shape for shape, _ in standard.standard_shapes(architecture, classes).values()]
+        if wanted == shapes and also(architecture):
+            found.append(name)
+    return found
+
+
+def mean_pixels(
+    architecture: Architecture,
+    mean: np.ndarray,
+    name: str,
+    at_crop: bool = False,
+    warp: bool = False,
+) -> Pixels:
+    """Pixels of 0 to 255, undivided, that subtract a mean of `mean_image.read_mean`.
+
+    A mean image counts at the crop's own place if `at_crop`, else its centre for every crop.
+    UserError where it is no mean of images that this network sees; `name` is its file's.
+    """
+    channels, crop = architecture.channels, architecture.input_size
+    size = IMAGENET_SIZE if crop > SMALL else SMALL
+    if mean.ndim == 3:
+        size = len(mean)
+    if mean.shape[-1] != channels or size < crop:
+        raise UserError(
+            f"--mean={name} is of the shape {list(mean.shape)}, but {architecture.name} sees "
+            f"{crop} x {crop} pixels of {channels} channel(s): give the mean of its training "
+            "images."
+        )
+    if mean.ndim == 3 and not at_crop:
+        mean = augment.mean_view(mean, crop)
+    return Pixels(size, mean, np.float32(1), at_crop and mean.ndim == 3, warp)
