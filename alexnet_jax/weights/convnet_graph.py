@@ -243,8 +243,8 @@ def _node(name: str, layers: dict, towers: dict[str, int]) -> Node:
     layer = layers[name]
     given = layer["weights"]
     matrices = [given] if isinstance(given, python2.Array) else given
-    edges, low = [], None
-    for source, matrix in zip(layer["inputs"], matrices, strict=True):
+    edges, low, main = [], None, 0
+    for index, (source, matrix) in enumerate(zip(layer["inputs"], matrices, strict=True)):
         steps = []
         while layers[source]["type"] not in (*WEIGHTED, "data"):
             steps.insert(0, _step(layers[source]))
@@ -255,8 +255,9 @@ def _node(name: str, layers: dict, towers: dict[str, int]) -> Node:
         else:
             tower = -1 if from_image else towers[source]
             edges.append(Edge(tower, tuple(steps), matrix.value))
+            main = index
     numbers = tuple(
-        abs(value[0]) if isinstance(value, list) else value
+        abs(value[main]) if isinstance(value, list) else value
         for value in (layer.get(key) for key in ("filterSize", "stride", "padding"))
     )
     edges.sort(key=lambda edge: edge.source)

@@ -15,11 +15,10 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output
-from alexnet_jax.weights import python2
+from alexnet_jax.weights import conventions, python2
 from alexnet_jax.weights.convnet_graph import Graph, Node, mismatch
-from alexnet_jax.weights.mean_image import read_mean
 from alexnet_jax.weights.trained import Trained
-from alexnet_jax.weights.wanted import Wanted, mean_pixels
+from alexnet_jax.weights.wanted import Wanted
 
 
 def read(name: str, data: bytes, wanted: Wanted) -> Trained:
@@ -46,24 +45,18 @@ def read(name: str, data: bytes, wanted: Wanted) -> Trained:
             f"{name} holds another network than {architecture.name}: {reason}. Name the one that "
             "it was made for with --network, or leave that out."
         )
-    if wanted.mean is None:
-        raise UserError(
-            f"{name} does not hold the mean image that its network subtracts: give it with "
-            "--mean=FILE, cuda-convnet's batches.meta or an array of NumPy."
-        )
-    mean = read_mean(wanted.mean, bgr=False)
     (last,) = graph.groups[-1]
     return Trained(
         name=name,
         variant=variant,
         classes=wanted.names(last.biases.size, name),
         parameters=parameters(graph, architecture),
-        pixels=mean_pixels(architecture, mean, str(wanted.mean)),
+        pixels=conventions.cuda_convnet(architecture, wanted, name),
     )
 
 
 def parameters(graph: Graph, architecture: Architecture) -> dict[str, dict[str, np.ndarray]]:
-    """Those of a graph that has no mismatch with the architecture, as this project lays them out."""
+    """Those of a graph without mismatch with the architecture, as this project lays them out."""
     found, groups = {}, iter(graph.groups)
     for layer, shape in architecture.shapes():
         match layer:
@@ -109,11 +102,14 @@ def _local(node: Node, layer: LocallyConnected, shape: tuple, towers: int) -> di
     """One tower of a locally connected layer; its biases are filter by filter there."""
     height, width, filters = layer.output(shape, towers)
     kernel = node.edges[0].matrix.reshape(height, width, -1, filters)
-    return {"kernel": kernel, "bias": np.moveaxis(node.biases.reshape(filters, height, width), 0, -1)}
+    return {
+        "kernel": kernel,
+        "bias": np.moveaxis(node.biases.reshape(filters, height, width), 0, -1),
+    }
 
 
 def _by_positions(node: Node, shape: tuple[int, ...]) -> list[np.ndarray]:
-    """For each tower seen, [height, width, maps, units] of an image's matrix, else [inputs, units]."""
+    """Matrices of the towers seen, [inputs, units] or, after maps, [height, width, maps, units]."""
     matrices = [edge.matrix for edge in node.edges]
     if len(shape) == 1:
         return matrices

@@ -1,4 +1,4 @@
-"""Reads a mean of training images: Caffe's binaryproto, NumPy's npy, cuda-convnet's batches.meta."""
+"""Reads a mean of images: Caffe's binaryproto, NumPy's npy, cuda-convnet's batches.meta."""
 
 import io
 import math

@@ -109,9 +109,9 @@ def load(data: bytes, name: str):
         return _Reader(io.BytesIO(data), encoding="latin1").load()
     except _Refused as refused:
         raise UserError(
-            f"{name} is a pickle that asks Python for {refused}: only arrays, numbers, texts, lists "
-            "and dicts are read, and nothing of it was run; don't open it with other programs "
-            "unless you know where it comes from."
+            f"{name} is a pickle that asks Python for {refused}: only arrays, numbers, texts, "
+            "lists and dicts are read, and nothing of it was run; don't open it with other "
+            "programs unless you know where it comes from."
         ) from None
     except Exception as error:  # of many kinds: a damaged pickle is any sequence of operations
         raise UserError(

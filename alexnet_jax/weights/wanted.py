@@ -2,22 +2,15 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
 
 import numpy as np
 
-from alexnet_jax.data import augment
 from alexnet_jax.errors import UserError
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.model.networks import NETWORKS, Variant
 from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output
 from alexnet_jax.weights import standard
 from alexnet_jax.weights.standard import Standard
-from alexnet_jax.weights.trained import Pixels
-
-# Sides of stored images in pixels, where no mean image tells them.
-IMAGENET_SIZE = 256
-SMALL = 32  # of CIFAR-10's and smaller networks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +48,16 @@ class Wanted:
         )
 
 
+Layers = list[tuple[str, np.ndarray, np.ndarray]]  # (name, kernel, bias), from first to last
+
+
 def weighted(architecture: Architecture) -> list[str]:
     """Names of the layers with weights, from the first to the last."""
     kinds = Convolution | LocallyConnected | Dense | Output
     return [layer.name for layer in architecture.layers if isinstance(layer, kinds)]
 
 
-def in_order(layers: list[tuple[str, np.ndarray, np.ndarray]], variant: Variant) -> Standard:
+def in_order(layers: Layers, variant: Variant) -> Standard:
     """Layers of a file under our names, by their order; under their own where the counts differ.
 
     A last layer that was trained anew often has another name.
@@ -71,47 +67,17 @@ def in_order(layers: list[tuple[str, np.ndarray, np.ndarray]], variant: Variant)
     return {name: (kernel, bias) for name, (_, kernel, bias) in zip(names, layers, strict=True)}
 
 
-def fitting(
-    layers: list[tuple[str, np.ndarray, np.ndarray]],
-    also: Callable[[Architecture], bool] = lambda architecture: True,
-) -> list[str]:
-    """Names of the networks with kernels of just these shapes, in order, of those that `also`."""
+def fitting(layers: Layers) -> dict[str, Architecture]:
+    """The networks with kernels of just these shapes in this order, by name."""
     shapes = [kernel.shape for _, kernel, _ in layers]
     classes = shapes[-1][0] if shapes else 0
-    found = []
+    found = {}
     for name, architecture in NETWORKS.items():
         try:
             standard.check_standard(architecture)
         except UserError:
             continue
         wanted = [shape for shape, _ in standard.standard_shapes(architecture, classes).values()]
-        if wanted == shapes and also(architecture):
-            found.append(name)
+        if wanted == shapes:
+            found[name] = architecture
     return found
-
-
-def mean_pixels(
-    architecture: Architecture,
-    mean: np.ndarray,
-    name: str,
-    at_crop: bool = False,
-    warp: bool = False,
-) -> Pixels:
-    """Pixels of 0 to 255, undivided, that subtract a mean of `mean_image.read_mean`.
-
-    A mean image counts at the crop's own place if `at_crop`, else its centre for every crop.
-    UserError where it is no mean of images that this network sees; `name` is its file's.
-    """
-    channels, crop = architecture.channels, architecture.input_size
-    size = IMAGENET_SIZE if crop > SMALL else SMALL
-    if mean.ndim == 3:
-        size = len(mean)
-    if mean.shape[-1] != channels or size < crop:
-        raise UserError(
-            f"--mean={name} is of the shape {list(mean.shape)}, but {architecture.name} sees "
-            f"{crop} x {crop} pixels of {channels} channel(s): give the mean of its training "
-            "images."
-        )
-    if mean.ndim == 3 and not at_crop:
-        mean = augment.mean_view(mean, crop)
-    return Pixels(size, mean, np.float32(1), at_crop and mean.ndim == 3, warp)
