@@ -1,4 +1,4 @@
-"""Files of PyTorch, safetensors and ONNX, and those that hold no weights: each gets its sentence."""
+"""Files of PyTorch, safetensors and ONNX, and what holds no weights: each gets its sentence."""
 
 import io
 import pathlib

@@ -14,6 +14,7 @@ from alexnet_jax.weights.trained import Trained
 from alexnet_jax.weights.wanted import Wanted
 
 HEAD = 512
+MOST_HEADER = 10**8  # bytes of the header of safetensors, by its own rule
 TORCH_BEFORE_ZIP = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")  # torch.save before 1.6
 # What is often taken for weights: (first bytes, what it is and the remedy).
 NO_WEIGHTS = (
@@ -86,12 +87,13 @@ def kind_of(path: pathlib.Path) -> Kind:
         raise UserError(f"{path} is a tar archive: unpack it and name the file of weights in it.")
     if head.startswith(b"PK"):
         return _kind_of_zip(path)
+    header = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and header < MOST_HEADER:
+        return _kind_of_safetensors(path)
     if head.startswith(TORCH_BEFORE_ZIP):
         return Kind.TORCH
     if head[:1] in (b"\x80", b"(", b"c"):
         return Kind.CUDA_CONVNET
-    if head[8:9] == b"{":
-        return _kind_of_safetensors(path)
     return _kind_of_protobuf(path)
 
 
