@@ -70,6 +70,12 @@ def parse(
     return rest
 
 
+def check_output(flag: str, file: str | None) -> None:
+    """UserError if the file that a flag names can't be written; before the work is done."""
+    if file and (os.path.isdir(file) or not os.access(os.path.dirname(file) or ".", os.W_OK)):
+        raise UserError(f"--{flag}={file} can't be written: name a file in a folder that exists.")
+
+
 def define_trained_flags() -> None:
     """The flags that name a trained network; opening.from_flags opens it."""
     flags.DEFINE_string("workdir", None, "Folder of a training run.")

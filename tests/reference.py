@@ -52,7 +52,15 @@ def pool(x, size, stride, reduce):
 
 
 def net145(parameters, images, keep):
-    """Net 145 in both towers at test time, layer by layer as layers-145.cfg has them."""
+    """Net 145 in both towers at test time, layer by layer as layers-145.cfg has them.
+
+    Returns {name of a layer: what comes out of it, tower 1 before tower 2}.
+    """
+    seen = {}
+
+    def see(name, inputs):
+        seen[name] = np.concatenate(inputs, axis=-1)
+        return inputs
 
     def conv(name, inputs, stride=1, padding=0):
         kernels, biases = parameters[name]["kernel"], parameters[name]["bias"]
@@ -75,22 +83,32 @@ def net145(parameters, images, keep):
     def both(inputs):
         return [np.concatenate(inputs, axis=-1)] * 2
 
-    maps = conv("conv1", [images, images], stride=4)
-    maps = each(across_maps, maps, 5, 2.0, 1e-4 / 5, 0.75)
-    maps = relu(each(pool, maps, 3, 2, np.max))
-    maps = relu(conv("conv2", maps, padding=2))
-    maps = each(across_maps, maps, 5, 2.0, 1e-4 / 5, 0.75)
-    maps = each(within_map, maps, 5, 1.0, 0.001 / 25, 0.75)
-    maps = each(pool, maps, 3, 2, np.max)
-    maps = relu(conv("conv3", both(maps), padding=1))
-    maps = relu(conv("conv4", maps, padding=1))
-    maps = relu(conv("conv5", maps, padding=1))
-    maps = each(pool, maps, 3, 2, np.max)
-    units = [keep * x for x in relu(dense("fc6", maps))]
-    units = [keep * x for x in relu(dense("fc7", units))]
+    maps = see("conv1", conv("conv1", [images, images], stride=4))
+    maps = see("conv1.norm", each(across_maps, maps, 5, 2.0, 1e-4 / 5, 0.75))
+    maps = see("conv1.pool", each(pool, maps, 3, 2, np.max))
+    maps = see("conv1.relu", relu(maps))
+    maps = see("conv2.linear", conv("conv2", maps, padding=2))
+    maps = see("conv2", relu(maps))
+    maps = see("conv2.norm", each(across_maps, maps, 5, 2.0, 1e-4 / 5, 0.75))
+    maps = see("conv2.spatial_norm", each(within_map, maps, 5, 1.0, 0.001 / 25, 0.75))
+    maps = see("conv2.pool", each(pool, maps, 3, 2, np.max))
+    maps = see("conv3.linear", conv("conv3", both(maps), padding=1))
+    maps = see("conv3", relu(maps))
+    maps = see("conv4.linear", conv("conv4", maps, padding=1))
+    maps = see("conv4", relu(maps))
+    maps = see("conv5", conv("conv5", maps, padding=1))
+    maps = see("conv5.pool", each(pool, maps, 3, 2, np.max))
+    maps = see("conv5.relu", relu(maps))
+    units = see("fc6.linear", dense("fc6", maps))
+    units = see("fc6", relu(units))
+    units = see("fc6.dropout", [keep * x for x in units])
+    units = see("fc7.linear", dense("fc7", units))
+    units = see("fc7", relu(units))
+    units = see("fc7.dropout", [keep * x for x in units])
     joined = np.concatenate(units, axis=-1)
     last = parameters["fc8"]
-    return joined @ last["kernel"].reshape(joined.shape[1], -1) + last["bias"]
+    seen["fc8"] = joined @ last["kernel"].reshape(joined.shape[1], -1) + last["bias"]
+    return seen
 
 
 def contrast(x, n, k, alpha, beta):

@@ -15,11 +15,14 @@ STOREYS = [
     {"train"},
     {"milestone"},
     {"evaluate", "progress"},
+    {"predict"},
+    {"visualize"},
     {"opening"},
     {"run"},
     {"config"},
     {"rates"},
     {"command", "training"},
+    {"stablehlo"},
     {"inference"},
     {"weights"},
     {"data", "model", "parallel"},
@@ -111,7 +114,7 @@ def test_the_step_runs_where_tensorflow_is_not_installed():
     assert 0 < float(done.stdout) < 100
 
 
-@pytest.mark.parametrize("command", ["main", "evaluate.__main__"])
+@pytest.mark.parametrize("command", ["main", "evaluate.__main__", "predict"])
 def test_help_does_not_import_jax(command):
     code = (
         f"import sys, alexnet_jax.{command}; "

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from alexnet_jax import opening
+from alexnet_jax import inference, opening
 from alexnet_jax.data import sources
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate import follow as following
@@ -67,6 +67,22 @@ def test_an_ensemble_from_the_command_line(trained_runs, tmp_path):
     assert own["parameters_sha256"] == summary["parameters_sha256"]
     assert own["scores"]["loss"] == pytest.approx(summary["validation"]["loss"], rel=1e-5)
     assert own["scores"]["top1_error"] == summary["validation"]["top1_error"]
+
+
+@pytest.mark.slow
+def test_an_opened_run_says_what_its_files_say(trained_runs):
+    for name in evaluated.RUNS:
+        trained = opening.from_run(trained_runs / name, "2")
+        assert trained.classes == tuple("0123456789")
+        assert trained.variant.network == name
+        source = sources.Digits("val", trained.pixels.size, trained.architecture.channels)
+        images, _ = source.load(range(20))
+        found = np.exp(inference.log_probabilities(trained, "ten")(trained.parameters, images))
+        expected = evaluated.probabilities(trained_runs / name, 2, "ten")[:20]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    for workdir, weights in ((None, None), ("run", "file")):
+        with pytest.raises(UserError, match="Which network"):
+            opening.from_flags(workdir, None, weights)
 
 
 @pytest.mark.slow

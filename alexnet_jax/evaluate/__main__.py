@@ -4,7 +4,6 @@ Each image of a split counts exactly once. Several runs are one ensemble: the me
 probabilities. Network, data and statistics are those of each run.
 """
 
-import os
 import pathlib
 import sys
 
@@ -69,11 +68,7 @@ def _check_flags() -> None:
             + (f" and leave --{wrong[0]} out." if wrong else ".")
         )
     for name in ("json", "submission"):
-        file = given[name].value
-        if file and (os.path.isdir(file) or not os.access(pathlib.Path(file).parent, os.W_OK)):
-            raise UserError(
-                f"--{name}={file} can't be written: name a file in a folder that exists."
-            )
+        command.check_output(name, given[name].value)
 
 
 def _run() -> None:

@@ -1,12 +1,9 @@
 """Our own files of weights: safetensors, with the network and its pixels in the header.
 
 The tensors are the parameters as LAYER.KIND, the tower axis first, and those of Pixels as
-pixels.mean and pixels.divisor. The header's fields `network`, `classes` and `pixels` are JSON.
+pixels.mean and pixels.divisor; weights/header.py says what the header holds.
 """
 
-import dataclasses
-import json
-import os
 import pathlib
 
 import numpy as np
@@ -14,59 +11,62 @@ import safetensors
 import safetensors.numpy
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.model.networks import Variant
-from alexnet_jax.weights.trained import Pixels, Trained
+from alexnet_jax.weights import header, writing
+from alexnet_jax.weights.trained import Trained
 
-FORMAT = "alexnet_jax 1"
+PIXELS = ("pixels.mean", "pixels.divisor")
 
 
 def write(path: pathlib.Path, trained: Trained) -> None:
     """Write `trained` to a file, which appears whole or not at all."""
-    pixels = trained.pixels
     tensors = {
-        f"{layer}.{kind}": np.ascontiguousarray(value)
+        f"{layer}.{kind}": np.ascontiguousarray(value, np.float32)
         for layer, kinds in trained.parameters.items()
         for kind, value in kinds.items()
     }
-    tensors |= {"pixels.mean": np.asarray(pixels.mean, np.float32, order="C"),
-                "pixels.divisor": np.asarray(pixels.divisor, np.float32, order="C")}  # fmt: skip
-    numbers = {"size": pixels.size, "mean_at_crop": pixels.mean_at_crop, "warp": pixels.warp}
-    header = {
-        "format": FORMAT,
-        "network": json.dumps(dataclasses.asdict(trained.variant)),
-        "classes": json.dumps(trained.classes),
-        "pixels": json.dumps(numbers),
-    }
-    partial = path.with_name(path.name + ".partial")
-    try:
-        safetensors.numpy.save_file(tensors, partial, header)
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(
-            f"{path} can't be written ({error.strerror}): name another file."
-        ) from error
+    for name, value in zip(PIXELS, (trained.pixels.mean, trained.pixels.divisor), strict=True):
+        tensors[name] = np.asarray(value, np.float32, order="C")
+    about = header.header_of(trained)
+    with writing.whole(path) as partial:
+        try:
+            safetensors.numpy.save_file(tensors, partial, about)
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error
+
+
+def is_ours(path: pathlib.Path) -> bool:
+    """Whether a safetensors file is one of `write`; UserError where it is none or is damaged."""
+    return _contents(path, with_tensors=False)[0].get("format") == header.FORMAT
 
 
 def read(path: pathlib.Path) -> Trained:
     """What `write` wrote; UserError for anything else."""
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"{path} can't be read as safetensors ({error}).") from error
-    if header.get("format") != FORMAT:
-        raise UserError(f"{path} is not a file of weights of this program.")
-    mean, divisor = tensors.pop("pixels.mean"), tensors.pop("pixels.divisor")
+    about, tensors = _contents(path)
+    variant, classes, numbers = header.read_header(about, str(path))
+    missing = [name for name in PIXELS if name not in tensors]
+    if missing:
+        raise UserError(f"{path} holds no {missing[0]}: convert the weights anew.")
+    mean, divisor = (tensors.pop(name) for name in PIXELS)
     parameters: dict = {}
     for name, value in tensors.items():
-        layer, kind = name.split(".")
+        layer, _, kind = name.rpartition(".")
         parameters.setdefault(layer, {})[kind] = value
-    return Trained(
-        name=str(path),
-        variant=Variant(**json.loads(header["network"])),
-        classes=tuple(json.loads(header["classes"])),
-        parameters=parameters,
-        pixels=Pixels(mean=mean, divisor=divisor, **json.loads(header["pixels"])),
-    )
+    return header.trained_from(str(path), variant, classes, parameters, numbers, mean, divisor)
+
+
+def tensors_of(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """All arrays of a safetensors file, of whatever origin; UserError where it is damaged."""
+    return _contents(path)[1]
+
+
+def _contents(path: pathlib.Path, with_tensors: bool = True) -> tuple[dict, dict]:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            about = file.metadata() or {}
+            names = file.keys() if with_tensors else ()
+            return about, {name: file.get_tensor(name) for name in names}
+    except (OSError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise UserError(
+            f"{path} can't be read as safetensors ({error}): it is damaged or cut off; fetch or "
+            "convert it anew."
+        ) from error
