@@ -49,7 +49,7 @@ def read(name: str, data: bytes, wanted: Wanted) -> Trained:
     return Trained(
         name=name,
         variant=variant,
-        classes=wanted.names(last.biases.size, name),
+        classes=wanted.names(last.biases.size, name, ilsvrc=False),
         parameters=parameters(graph, architecture),
         pixels=conventions.cuda_convnet(architecture, wanted, name),
     )

@@ -5,8 +5,6 @@ import pathlib
 import zipfile
 from collections.abc import Iterator
 
-import safetensors
-
 from alexnet_jax.errors import UserError
 from alexnet_jax.weights import caffe, cuda_convnet, onnx_reader, state_dict
 from alexnet_jax.weights import safetensors as ours
@@ -89,7 +87,7 @@ def kind_of(path: pathlib.Path) -> Kind:
         return _kind_of_zip(path)
     header = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and header < MOST_HEADER:
-        return _kind_of_safetensors(path)
+        return Kind.OURS if ours.is_ours(path) else Kind.SAFETENSORS
     if head.startswith(TORCH_BEFORE_ZIP):
         return Kind.TORCH
     if head[:1] in (b"\x80", b"(", b"c"):
@@ -111,17 +109,6 @@ def _kind_of_zip(path: pathlib.Path) -> Kind:
     if any(name.endswith("data.pkl") for name in names):
         return Kind.TORCH
     raise UserError(f"{path} is a zip archive without weights: unpack it and name the file in it.")
-
-
-def _kind_of_safetensors(path: pathlib.Path) -> Kind:
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(
-            f"{path} begins as safetensors, but is cut short or damaged ({error}): fetch it again."
-        ) from error
-    return Kind.OURS if "network" in header and "pixels" in header else Kind.SAFETENSORS
 
 
 def _kind_of_protobuf(path: pathlib.Path) -> Kind:

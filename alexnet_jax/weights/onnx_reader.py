@@ -10,21 +10,15 @@ import pathlib
 import numpy as np
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.weights import caffe, conventions, standard
+from alexnet_jax.weights import caffe, conventions, header, onnx_model, standard
+from alexnet_jax.weights.optional import library
 from alexnet_jax.weights.trained import Trained
 from alexnet_jax.weights.wanted import Layers, Wanted, fitting, in_order
-
-OURS = "network"  # a field of the metadata that weights/onnx_model.py writes
 
 
 def read(path: pathlib.Path, wanted: Wanted) -> Trained:
     """The network of an ONNX file; UserError where it is none known here, or holds no weights."""
-    try:
-        import onnx
-    except ImportError:
-        raise UserError(
-            f"{path} is an ONNX file, and the package onnx is not installed: pip install onnx."
-        ) from None
+    onnx = library("onnx", f"Reading {path}")
     try:
         model = onnx.load(path)
     except Exception as error:  # of many kinds
@@ -33,9 +27,7 @@ def read(path: pathlib.Path, wanted: Wanted) -> Trained:
             f"{path} can't be read as ONNX ({reason[:100]}): it is cut short or damaged, or the "
             "file with its weights is missing."
         ) from error
-    if any(field.key == OURS for field in model.metadata_props):
-        from alexnet_jax.weights import onnx_model
-
+    if any(field.value == header.FORMAT for field in model.metadata_props):
         return onnx_model.read(path)
     layers = _layers(onnx, model.graph, str(path))
     kinds = [node.op_type for node in model.graph.node]

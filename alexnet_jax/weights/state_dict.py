@@ -3,36 +3,33 @@
 They come as a file of torch.save (which needs the package torch) or as safetensors.
 """
 
+import json
 import pathlib
 import pickle
 
 import numpy as np
-import safetensors
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.model.networks import NETWORKS
-from alexnet_jax.weights import conventions, standard
-from alexnet_jax.weights.trained import Trained
+from alexnet_jax.weights import conventions, header, standard, torch_state
+from alexnet_jax.weights import safetensors as ours
+from alexnet_jax.weights.optional import library
+from alexnet_jax.weights.trained import Pixels, Trained
 from alexnet_jax.weights.wanted import Layers, Wanted, fitting, in_order, weighted
 
 # Of torchvision.models.AlexNet, from the first layer with weights to the last.
-TORCHVISION = ("features.0", "features.3", "features.6", "features.8", "features.10",
-               "classifier.1", "classifier.4", "classifier.6")  # fmt: skip
+TORCHVISION = tuple(torch_state.TORCHVISION.values())
 State = dict[str, np.ndarray]
 
 
 def read_torch(path: pathlib.Path, wanted: Wanted) -> Trained:
     """From a file of torch.save; UserError where torch is missing, or it holds anything else.
 
-    A training checkpoint with a `state_dict` counts too. Nothing but tensors is unpickled.
+    A training checkpoint with a `state_dict` counts too. Nothing but tensors is unpickled. If
+    nothing is in `wanted`, the FILE.json that weights/torch_state.py writes says it, where there is
+    one.
     """
-    try:
-        import torch
-    except ImportError:
-        raise UserError(
-            f"{path} is a file of PyTorch, which is not installed: pip install torch, or save the "
-            "weights as safetensors."
-        ) from None
+    torch = library("torch", f"Reading {path}")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -49,23 +46,23 @@ def read_torch(path: pathlib.Path, wanted: Wanted) -> Trained:
     if not isinstance(found, dict) or not all(map(torch.is_tensor, found.values())):
         raise UserError(f"{path} holds no state dict: expected {{name: tensor}}.")
     state = {str(name): tensor.float().numpy() for name, tensor in found.items()}
+    beside = path.with_name(path.name + ".json")
+    if beside.is_file() and wanted == Wanted():
+        return _as_described(state, beside, str(path))
     return from_state(state, wanted, str(path))
 
 
 def read_safetensors(path: pathlib.Path, wanted: Wanted) -> Trained:
     """From a safetensors file of another program; UserError where it holds anything else."""
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            state = {name: np.float32(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    except (OSError, TypeError, ValueError, safetensors.SafetensorError) as error:
-        raise UserError(f"{path} can't be read as safetensors ({_first_line(error)}).") from error
+    state = {name: np.float32(array) for name, array in ours.tensors_of(path).items()}
     return from_state(state, wanted, str(path))
 
 
-def from_state(state: State, wanted: Wanted, name: str) -> Trained:
+def from_state(state: State, wanted: Wanted, name: str, pixels: Pixels | None = None) -> Trained:
     """The network of {LAYER.weight, LAYER.bias}; UserError where it is none known here.
 
-    What DataParallel puts before the names is taken away.
+    What DataParallel puts before the names is taken away. Without `pixels` they are those of
+    conventions.pixels_of.
     """
     state = {key.replace("module.", ""): value for key, value in state.items()}
     own = list(dict.fromkeys(key.rpartition(".")[0] for key in state))
@@ -95,8 +92,25 @@ def from_state(state: State, wanted: Wanted, name: str) -> Trained:
         variant=variant,
         classes=wanted.names(classes, name),
         parameters=standard.from_standard(architecture, classes, given, name),
-        pixels=conventions.pixels_of(architecture, wanted, name),
+        pixels=pixels or conventions.pixels_of(architecture, wanted, name),
     )
+
+
+def _as_described(state: State, beside: pathlib.Path, name: str) -> Trained:
+    """With network, classes and pixels from what torch_state.write has written beside the file."""
+    try:
+        about = json.loads(beside.read_text())
+        fields = {field: json.dumps(about[field]) for field in header.FIELDS}
+        mean, divisor = np.float32(about["mean"]), np.float32(about["divisor"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{beside} is not what was written beside {name}: take it away, and name the network "
+            "with --network."
+        ) from error
+    variant, classes, numbers = header.read_header(fields, str(beside))
+    found = from_state(state, Wanted(variant, classes=classes), name, Pixels(
+        mean=mean, divisor=divisor, **numbers))  # fmt: skip
+    return header.trained_from(name, variant, classes, found.parameters, numbers, mean, divisor)
 
 
 def _first_line(error: Exception) -> str:

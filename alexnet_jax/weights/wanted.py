@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from alexnet_jax.data import synsets
 from alexnet_jax.errors import UserError
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.model.networks import NETWORKS, Variant
@@ -21,13 +22,15 @@ class Wanted:
     mean: pathlib.Path | None = None
     classes: tuple[str, ...] | None = None
 
-    def names(self, count: int, name: str) -> tuple[str, ...]:
-        """The names of `count` classes, numbers where none were given.
+    def names(self, count: int, name: str, ilsvrc: bool = True) -> tuple[str, ...]:
+        """The names of `count` classes; UserError where others were given, `name` is the file's.
 
-        UserError where there are more or fewer; `name` is the file's.
+        Where none were given, 1,000 are the synsets of ILSVRC-2012 in the order of Caffe and
+        PyTorch, if `ilsvrc`, and others are called by their numbers.
         """
         if self.classes is None:
-            return tuple(map(str, range(count)))
+            known = tuple(synsets.ilsvrc2012()) if ilsvrc else ()
+            return known if len(known) == count else tuple(map(str, range(count)))
         if len(self.classes) != count:
             raise UserError(
                 f"{name} knows {count:,} classes, but {len(self.classes):,} names were given with "
