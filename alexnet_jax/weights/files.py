@@ -45,7 +45,7 @@ def read(path: pathlib.Path, wanted: Wanted | None = None) -> Trained:
     of a cuda-convnet run stands for the newest checkpoint in it.
     """
     wanted = wanted or Wanted()
-    path = _newest(path) if path.is_dir() else path
+    path = file_of(path)
     match kind_of(path):
         case Kind.OURS:
             return ours.read(path)
@@ -172,8 +172,13 @@ def _pickle(path: pathlib.Path) -> bytes:
         return archive.read("data")
 
 
-def _newest(folder: pathlib.Path) -> pathlib.Path:
-    """The checkpoint EPOCH.BATCH of a cuda-convnet run with the highest numbers."""
+def file_of(folder: pathlib.Path) -> pathlib.Path:
+    """Of a cuda-convnet run the checkpoint EPOCH.BATCH with the highest numbers, else the same.
+
+    UserError for any other folder.
+    """
+    if not folder.is_dir():
+        return folder
     found = [
         path for path in folder.iterdir() if path.name.count(".") == 1
         and all(part.isdigit() for part in path.name.split("."))
