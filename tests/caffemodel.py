@@ -62,6 +62,56 @@ def caffemodel(weights):
     )
 
 
+# What a layer is called in each generation of files, and its number in V1LayerParameter.
+KINDS = {
+    Convolution: ("Convolution", "conv", 4), Dense: ("InnerProduct", "innerproduct", 14),
+    Output: ("InnerProduct", "innerproduct", 14), layers.AcrossMapNorm: ("LRN", "lrn", 15),
+    layers.MaxPool: ("Pooling", "pool", 17), layers.ReLU: ("ReLU", "relu", 18),
+    layers.Dropout: ("Dropout", "dropout", 6),
+}  # fmt: skip
+
+
+def whole(architecture, weights, generation="layers", name=""):
+    """A file with all layers as Caffe saves it, of {layer: (kernel, bias)}.
+
+    `generation` is "layer" (from 2014), "layers" (V1, the published files) or "oldest" (2013).
+    """
+    data = _text(1, name) if name else b""
+    for index, layer in enumerate(architecture.layers):
+        if type(layer) not in KINDS:
+            continue
+        new, old, number = KINDS[type(layer)]
+        called = getattr(layer, "name", f"{old}{index}")
+        arrays = weights.get(called, ())
+        if generation == "layer":
+            blobs = b"".join(_blob(array) for array in arrays)
+            data += _message(100, _text(1, called) + _text(2, new) + blobs)
+            continue
+        blobs = [_old_blob(array) for array in arrays]
+        if generation == "layers":
+            own = _text(4, called) + _varint(5 << 3) + _varint(number)
+            own += b"".join(_message(6, blob) for blob in blobs)
+        else:
+            own = _message(1, _text(1, called) + _text(2, old) +
+                           b"".join(_message(50, blob) for blob in blobs))  # fmt: skip
+        data += _message(2, own)
+    return data
+
+
+def mean(image):
+    """A binaryproto of [channels, height, width], as doubles or floats."""
+    return _old_blob(image)
+
+
+def _old_blob(array):
+    """BlobProto with num, channels, height and width, 1 where there are fewer."""
+    shape = (1,) * (4 - array.ndim) + array.shape
+    dimensions = b"".join(_varint(n << 3) + _varint(d) for n, d in enumerate(shape, start=1))
+    if array.dtype == np.float64:
+        return dimensions + _message(8, np.ascontiguousarray(array, "<f8").tobytes())
+    return dimensions + _message(5, np.ascontiguousarray(array, "<f4").tobytes())
+
+
 def _blob(array):
     """LayerParameter.blobs = 7: BlobProto with shape = 7 { dim = 1 } and data = 5, packed."""
     shape = _message(7, _message(1, b"".join(_varint(n) for n in array.shape)))

@@ -15,7 +15,7 @@ STOREYS = [
     {"train"},
     {"milestone"},
     {"evaluate", "progress"},
-    {"predict"},
+    {"convert", "predict"},
     {"visualize"},
     {"run"},
     {"inheritance"},
@@ -37,7 +37,7 @@ OWNERS = {
     "array_record": {"data/prepared.py", "data/shards.py", "data/origins/shards.py"},
     "pyarrow": {"data/origins/parquet.py"},
     "simplejpeg": {"data/prepared.py"},
-    "torch": {"benchmark/host_input.py"},
+    "torch": {"benchmark/host_input.py", "convert/proof.py"},
 }
 
 
@@ -115,7 +115,7 @@ def test_the_step_runs_where_tensorflow_is_not_installed():
     assert 0 < float(done.stdout) < 100
 
 
-@pytest.mark.parametrize("command", ["main", "evaluate.__main__", "predict"])
+@pytest.mark.parametrize("command", ["main", "convert.__main__", "evaluate.__main__", "predict"])
 def test_help_does_not_import_jax(command):
     code = (
         f"import sys, alexnet_jax.{command}; "

@@ -87,21 +87,28 @@ class Checkpoints:
         `error` is the validation error of these parameters, if they were evaluated. A checkpoint of
         this step that is there already stays until this one is whole.
         """
+        rest = state._asdict()
+        parameters = rest.pop("parameters")
+        self._save(step, {"parameters": parameters, "rest": rest}, facts, error)
+
+    def save_parameters(self, step: int, parameters: dict, facts: dict) -> None:
+        """As `save` for parameters alone, which may be NumPy arrays; no training goes on from it."""
+        self._save(step, {"parameters": parameters}, facts, None)
+
+    def _save(self, step: int, trees: dict, facts: dict, error: float | None) -> None:
         with self._writing():
             self._manager.wait_until_finished()
         self._tidy()
-        self._check_space(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
+        self._check_space(sum(leaf.nbytes for leaf in jax.tree.leaves(trees)))
         if step in self._manager.all_steps():
             if processes.is_lead():
                 manifest.set_aside(self._folder / str(step), manifest.BEFORE)
             processes.wait_for_all()
             self._manager.reload()
         self._saving = step
-        rest = state._asdict()
         items = ocp.args.Composite(
-            parameters=ocp.args.StandardSave(rest.pop("parameters")),
-            rest=ocp.args.StandardSave(rest),
             facts=ocp.args.JsonSave(facts),
+            **{name: ocp.args.StandardSave(tree) for name, tree in trees.items()},
         )
         metrics = None if error is None else {"top1_error": error, "step": step}
         with self._writing():
@@ -274,7 +281,8 @@ def parameters_sha256(parameters) -> str:
     digest = hashlib.sha256()
     leaves, _ = jax.tree_util.tree_flatten_with_path(parameters)
     for path, leaf in sorted(leaves, key=lambda item: jax.tree_util.keystr(item[0])):
-        array = np.ascontiguousarray(processes.to_host(leaf))
+        array = leaf if isinstance(leaf, np.ndarray) else processes.to_host(leaf)
+        array = np.ascontiguousarray(array)
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype.str} {array.shape}".encode())
         digest.update(array.data)
     return digest.hexdigest()

@@ -1,0 +1,65 @@
+"""Reads a mean of images: Caffe's binaryproto, NumPy's npy, cuda-convnet's batches.meta."""
+
+import io
+import math
+import pathlib
+
+import numpy as np
+
+from alexnet_jax.errors import UserError
+from alexnet_jax.weights import caffe_messages, python2
+
+CHANNELS = (1, 3)
+
+
+def read_mean(path: pathlib.Path, bgr: bool) -> np.ndarray:
+    """Red, green, blue in grey levels, float32 [size, size, channels] or [channels].
+
+    A NumPy file may be [size, size, channels], or channels first or flat as cuda-convnet and Caffe
+    have it: then it is blue, green, red if `bgr`. A binaryproto always is; a batches.meta never.
+    UserError where there is no such file, or it holds none.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"--mean={path} can't be read ({error.strerror}).") from error
+    if data.startswith(b"\x93NUMPY"):
+        try:
+            mean = np.load(io.BytesIO(data), allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            raise UserError(f"--mean={path} can't be read as NumPy's npy ({error}).") from error
+    elif data[:1] in (b"\x80", b"("):
+        meta = python2.load(data, str(path))
+        found = meta.get("data_mean") if isinstance(meta, dict) else None
+        if not isinstance(found, python2.Array):
+            raise UserError(f"--mean={path} holds no data_mean: expected cuda-convnet's meta file.")
+        mean, bgr = found.value, False
+    else:
+        blob = caffe_messages.parse("BlobProto", data)
+        if blob is None or not len(blob.data) + len(blob.double_data):
+            raise UserError(
+                f"--mean={path} is no mean of images: expected Caffe's binaryproto, NumPy's npy or "
+                "cuda-convnet's batches.meta."
+            )
+        mean, bgr = caffe_messages.array(blob), True
+    return _in_place(np.asarray(mean), bgr, path)
+
+
+def _in_place(mean: np.ndarray, bgr: bool, path: pathlib.Path) -> np.ndarray:
+    """Channels last and in the order red, green, blue."""
+    if mean.dtype.kind in "fiu" and np.isfinite(mean).all():
+        shape = [length for length in mean.shape if length != 1] or [1]
+        if len(shape) == 3 and shape[0] == shape[1] and shape[2] in CHANNELS:
+            return np.ascontiguousarray(mean.reshape(shape), np.float32)
+        channels = 3 if mean.size % 3 == 0 else 1
+        side = math.isqrt(mean.size // channels)
+        flat = mean.astype(np.float32).reshape(-1)
+        if side**2 * channels == mean.size and len(shape) in (1, 2, 3):
+            planes = flat.reshape(channels, side, side)
+            planes = planes[::-1] if bgr else planes
+            found = np.ascontiguousarray(np.moveaxis(planes, 0, -1))
+            return found[0, 0] if side == 1 else found
+    raise UserError(
+        f"--mean={path} has the shape {list(mean.shape)}: expected finite numbers, one a channel "
+        "or [size, size, channels] or [channels, size, size]."
+    )

@@ -1,0 +1,73 @@
+"""Reads weights from ONNX files: ours, bvlcalexnet and caffenet of the ONNX model zoo, PyTorch's.
+
+Those of Caffe's networks are taken to see blue, green and red, as in the zoo. Its files say 224
+pixels and pad the last pooling; they are read as the networks of 227 pixels that they were
+converted from, whose weights they have.
+"""
+
+import pathlib
+
+import numpy as np
+
+from alexnet_jax.errors import UserError
+from alexnet_jax.weights import caffe, conventions, header, onnx_model, standard
+from alexnet_jax.weights.optional import library
+from alexnet_jax.weights.trained import Trained
+from alexnet_jax.weights.wanted import Layers, Wanted, fitting, in_order
+
+
+def read(path: pathlib.Path, wanted: Wanted) -> Trained:
+    """The network of an ONNX file; UserError where it is none known here, or holds no weights."""
+    onnx = library("onnx", f"Reading {path}")
+    try:
+        model = onnx.load(path)
+    except Exception as error:  # of many kinds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{path} can't be read as ONNX ({reason[:100]}): it is cut short or damaged, or the "
+            "file with its weights is missing."
+        ) from error
+    if any(field.value == header.FORMAT for field in model.metadata_props):
+        return onnx_model.read(path)
+    layers = _layers(onnx, model.graph, str(path))
+    kinds = [node.op_type for node in model.graph.node]
+    if not layers:
+        raise UserError(f"{path} holds no convolution and no dense layer: it is no AlexNet.")
+    guesses = caffe.guesses(layers, kinds) if "LRN" in kinds else list(fitting(layers))
+    variant = wanted.network(str(path), guesses)
+    architecture, classes = variant.architecture(), len(layers[-1][2])
+    if conventions.norm_first(architecture) is not None:
+        return caffe.from_layers(layers, kinds, wanted, str(path))
+    given = in_order(layers, variant)
+    return Trained(
+        name=str(path),
+        variant=variant,
+        classes=wanted.names(classes, str(path)),
+        parameters=standard.from_standard(architecture, classes, given, str(path)),
+        pixels=conventions.pixels_of(architecture, wanted, str(path)),
+    )
+
+
+def _layers(onnx, graph, name: str) -> Layers:
+    """(name of the output, kernel, bias) of each Conv and Gemm, in order."""
+    stored = {array.name: array for array in graph.initializer}
+    layers = []
+    for node in graph.node:
+        if node.op_type not in ("Conv", "Gemm"):
+            continue
+        missing = [given for given in node.input[1:] if given and given not in stored]
+        if missing:
+            raise UserError(
+                f"{name} does not hold the weights {missing[0]}, but computes them or expects them "
+                "as an input: give a file with its weights as initializers."
+            )
+        kernel, *rest = (onnx.numpy_helper.to_array(stored[given]) for given in node.input[1:])
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type == "Gemm":
+            odd = [field for field in ("alpha", "beta") if attributes.get(field, 1) != 1]
+            if odd or attributes.get("transA", 0):
+                raise UserError(f"{name} is no AlexNet: a Gemm in it has {odd or ['transA']}.")
+            kernel = kernel if attributes.get("transB", 0) else kernel.T
+        bias = rest[0] if rest else np.zeros(len(kernel), np.float32)
+        layers.append((node.output[0], np.float32(kernel), np.float32(bias).reshape(-1)))
+    return layers

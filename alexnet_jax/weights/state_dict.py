@@ -1,0 +1,117 @@
+"""Reads weights by PyTorch's names: torchvision's AlexNet, or LAYER.weight of any network.
+
+They come as a file of torch.save (which needs the package torch) or as safetensors.
+"""
+
+import json
+import pathlib
+import pickle
+
+import numpy as np
+
+from alexnet_jax.errors import UserError
+from alexnet_jax.model.networks import NETWORKS
+from alexnet_jax.weights import conventions, header, standard, torch_state
+from alexnet_jax.weights import safetensors as ours
+from alexnet_jax.weights.optional import library
+from alexnet_jax.weights.trained import Pixels, Trained
+from alexnet_jax.weights.wanted import Layers, Wanted, fitting, in_order, weighted
+
+# Of torchvision.models.AlexNet, from the first layer with weights to the last.
+TORCHVISION = tuple(torch_state.TORCHVISION.values())
+State = dict[str, np.ndarray]
+
+
+def read_torch(path: pathlib.Path, wanted: Wanted) -> Trained:
+    """From a file of torch.save; UserError where torch is missing, or it holds anything else.
+
+    A training checkpoint with a `state_dict` counts too. Nothing but tensors is unpickled. If
+    nothing is in `wanted`, the FILE.json that weights/torch_state.py writes says it, where there is
+    one.
+    """
+    torch = library("torch", f"Reading {path}")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"{path} holds more than tensors, which would run as a program: only a state dict is "
+            "read, as of torch.save(model.state_dict(), FILE)."
+        ) from None
+    except Exception as error:  # of many kinds: its reader is written in C++
+        raise UserError(
+            f"{path} can't be read as a file of PyTorch ({_first_line(error)}): it is cut short or "
+            "damaged; fetch it again."
+        ) from error
+    found = found.get("state_dict", found) if isinstance(found, dict) else found
+    if not isinstance(found, dict) or not all(map(torch.is_tensor, found.values())):
+        raise UserError(f"{path} holds no state dict: expected {{name: tensor}}.")
+    state = {str(name): tensor.float().numpy() for name, tensor in found.items()}
+    beside = path.with_name(path.name + ".json")
+    if beside.is_file() and wanted == Wanted():
+        return _as_described(state, beside, str(path))
+    return from_state(state, wanted, str(path))
+
+
+def read_safetensors(path: pathlib.Path, wanted: Wanted) -> Trained:
+    """From a safetensors file of another program; UserError where it holds anything else."""
+    state = {name: np.float32(array) for name, array in ours.tensors_of(path).items()}
+    return from_state(state, wanted, str(path))
+
+
+def from_state(state: State, wanted: Wanted, name: str, pixels: Pixels | None = None) -> Trained:
+    """The network of {LAYER.weight, LAYER.bias}; UserError where it is none known here.
+
+    What DataParallel puts before the names is taken away. Without `pixels` they are those of
+    conventions.pixels_of.
+    """
+    state = {key.replace("module.", ""): value for key, value in state.items()}
+    own = list(dict.fromkeys(key.rpartition(".")[0] for key in state))
+    if set(own) == set(TORCHVISION):
+        own = list(TORCHVISION)
+    complete = [f"{layer}.{kind}" for layer in own for kind in ("weight", "bias")]
+    if not own or set(complete) != set(state):
+        odd = next(iter(set(state) - set(complete)), next(iter(set(complete) - set(state)), ""))
+        raise UserError(
+            f"{name} holds no AlexNet ({odd or 'it is empty'}): expected a weight and a bias for "
+            "each layer, named as by torchvision, features.0.weight to classifier.6.bias, or "
+            "conv1.weight to fc8.bias."
+        )
+    layers: Layers = [(layer, state[f"{layer}.weight"], state[f"{layer}.bias"]) for layer in own]
+    by_name = {names: net for names, net in NETWORKS.items() if set(weighted(net)) == set(own)}
+    if own != list(TORCHVISION):  # safetensors sorts by name
+        order = weighted(next(iter(by_name.values()))) if by_name else own
+        layers.sort(key=lambda layer: order.index(layer[0]))
+    guesses = list(fitting(layers))
+    if own == list(TORCHVISION):
+        guesses = [found for found in guesses if found == conventions.TORCHVISION]
+    variant = wanted.network(name, guesses)
+    architecture, classes = variant.architecture(), len(layers[-1][2])
+    given = in_order(layers, variant)
+    return Trained(
+        name=name,
+        variant=variant,
+        classes=wanted.names(classes, name),
+        parameters=standard.from_standard(architecture, classes, given, name),
+        pixels=pixels or conventions.pixels_of(architecture, wanted, name),
+    )
+
+
+def _as_described(state: State, beside: pathlib.Path, name: str) -> Trained:
+    """With network, classes and pixels from what torch_state.write has written beside the file."""
+    try:
+        about = json.loads(beside.read_text())
+        fields = {field: json.dumps(about[field]) for field in header.FIELDS}
+        mean, divisor = np.float32(about["mean"]), np.float32(about["divisor"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{beside} is not what was written beside {name}: take it away, and name the network "
+            "with --network."
+        ) from error
+    variant, classes, numbers = header.read_header(fields, str(beside))
+    found = from_state(state, Wanted(variant, classes=classes), name, Pixels(
+        mean=mean, divisor=divisor, **numbers))  # fmt: skip
+    return header.trained_from(name, variant, classes, found.parameters, numbers, mean, divisor)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
