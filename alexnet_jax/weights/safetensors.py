@@ -1,6 +1,6 @@
 """Our own files of weights: safetensors, with the network and its pixels in the header.
 
-The tensors are the parameters as LAYER.KIND, the tower axis first, and those of Pixels as
+The tensors are the parameters as LAYER.KIND, float32, the tower axis first, and those of Pixels as
 pixels.mean and pixels.divisor; weights/header.py says what the header holds.
 """
 
@@ -31,18 +31,13 @@ def write(path: pathlib.Path, trained: Trained) -> None:
         safetensors.numpy.save_file(tensors, partial, about)
 
 
-def is_ours(path: pathlib.Path) -> bool:
-    """Whether a safetensors file is one of `write`; UserError where it is none or is damaged."""
-    return _contents(path, with_tensors=False)[0].get("format") == header.FORMAT
-
-
 def read(path: pathlib.Path) -> Trained:
-    """What `write` wrote; UserError for anything else."""
+    """What `write` wrote, with the same bits; UserError for anything else."""
     about, tensors = _contents(path)
     variant, classes, numbers = header.read_header(about, str(path))
-    missing = [name for name in PIXELS if name not in tensors]
-    if missing:
-        raise UserError(f"{path} holds no {missing[0]}: convert the weights anew.")
+    for name in PIXELS:
+        if name not in tensors:
+            raise UserError(f"{path} holds no {name}: convert the weights anew.")
     mean, divisor = (tensors.pop(name) for name in PIXELS)
     parameters: dict = {}
     for name, value in tensors.items():
@@ -51,17 +46,11 @@ def read(path: pathlib.Path) -> Trained:
     return header.trained_from(str(path), variant, classes, parameters, numbers, mean, divisor)
 
 
-def tensors_of(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """All arrays of a safetensors file, of whatever origin; UserError where it is damaged."""
-    return _contents(path)[1]
-
-
-def _contents(path: pathlib.Path, with_tensors: bool = True) -> tuple[dict, dict]:
+def _contents(path: pathlib.Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """The header and all arrays."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            about = file.metadata() or {}
-            names = file.keys() if with_tensors else ()
-            return about, {name: file.get_tensor(name) for name in names}
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise UserError(
             f"{path} can't be read as safetensors ({error}): it is damaged or cut off; fetch or "

@@ -1,10 +1,8 @@
 """A state dict of PyTorch: tensors as LAYER.weight and LAYER.bias, or under torchvision's names."""
 
-import json
 import pathlib
 
-from alexnet_jax.weights import header, standard, writing
-from alexnet_jax.weights.optional import library
+from alexnet_jax.weights import header, optional, standard
 from alexnet_jax.weights.trained import Trained
 
 # torchvision.models.alexnet: the places of its layers with weights.
@@ -14,25 +12,22 @@ TORCHVISION = {
 }  # fmt: skip
 
 
-def write(path: pathlib.Path, trained: Trained) -> list[pathlib.Path]:
-    """Write the state dict, and beside it FILE.json with network, classes and pixels.
+def write(path: pathlib.Path, trained: Trained) -> pathlib.Path:
+    """Write the state dict, and FILE.json with network, classes and pixels; the path of the latter.
 
-    The network that is torchvision's gets torchvision's names. What was written is returned.
+    Tensors are float32 in the layout of weights/standard.py. The network that is torchvision's gets
+    torchvision's names: torchvision.models.alexnet().load_state_dict(torch.load(FILE)).
     UserError where the layout can't hold the network, or PyTorch is missing.
     """
-    torch = library("torch", f"Writing {path}")
+    try:
+        import torch
+    except ImportError as error:
+        raise optional.missing("torch", f"Writing {path}") from error
     names = TORCHVISION if trained.variant.network == "one_weird_trick" else {}
     state = {}
     for layer, parts in standard.to_standard(trained.architecture, trained.parameters).items():
         for kind, array in zip(("weight", "bias"), parts, strict=True):
-            state[f"{names.get(layer, layer)}.{kind}"] = torch.tensor(array)
-    with writing.whole(path) as partial:
+            state[f"{names.get(layer, layer)}.{kind}"] = torch.tensor(array, dtype=torch.float32)
+    with header.with_description(path, trained) as partial:
         torch.save(state, partial)
-    beside = path.with_name(path.name + ".json")
-    about = header.header_of(trained)
-    about |= {name: json.loads(about[name]) for name in header.FIELDS}
-    about["mean"] = trained.pixels.mean.tolist()
-    about["divisor"] = trained.pixels.divisor.tolist()
-    with writing.whole(beside) as partial:
-        partial.write_text(json.dumps(about, indent=1) + "\n")
-    return [path, beside]
+    return header.beside(path)
