@@ -26,9 +26,9 @@ def write(path: pathlib.Path, trained: Trained) -> None:
     }
     for name, value in zip(PIXELS, (trained.pixels.mean, trained.pixels.divisor), strict=True):
         tensors[name] = np.asarray(value, np.float32, order="C")
-    about = header.header_of(trained)
-    with writing.whole(path) as partial:
-        safetensors.numpy.save_file(tensors, partial, about)
+    data = safetensors.numpy.save(tensors, header.header_of(trained))
+    with writing.whole(path) as partial:  # save_file has errors of its own for a full disk
+        partial.write_bytes(data)
 
 
 def read(path: pathlib.Path) -> Trained:

@@ -1,5 +1,6 @@
 """A state dict of PyTorch: tensors as LAYER.weight and LAYER.bias, or under torchvision's names."""
 
+import io
 import pathlib
 
 from alexnet_jax.weights import header, optional, standard
@@ -28,6 +29,8 @@ def write(path: pathlib.Path, trained: Trained) -> pathlib.Path:
     for layer, parts in standard.to_standard(trained.architecture, trained.parameters).items():
         for kind, array in zip(("weight", "bias"), parts, strict=True):
             state[f"{names.get(layer, layer)}.{kind}"] = torch.tensor(array, dtype=torch.float32)
+    data = io.BytesIO()  # torch.save has errors of its own for a full disk
+    torch.save(state, data)
     with header.with_description(path, trained) as partial:
-        torch.save(state, partial)
+        partial.write_bytes(data.getbuffer())
     return header.beside(path)
