@@ -20,8 +20,8 @@ from alexnet_jax.weights.trained import Trained
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def write(path: pathlib.Path, trained: Trained) -> pathlib.Path:
-    """Write the program, weights and preprocessing inside, and FILE.json; the path of the latter.
+def write(path: pathlib.Path, trained: Trained) -> list[pathlib.Path]:
+    """Write the program, weights and preprocessing inside, and FILE.json; both paths.
 
     Any network can be written. Its view is the central one. FILE.json has network, classes and
     pixels.
@@ -38,4 +38,4 @@ def write(path: pathlib.Path, trained: Trained) -> pathlib.Path:
     program = export.export(jax.jit(probabilities), platforms=PLATFORMS)(images)
     with header.with_description(path, trained) as partial:
         partial.write_bytes(program.serialize())
-    return header.beside(path)
+    return [path, header.beside(path)]

@@ -36,8 +36,8 @@ OWNERS = {
     "array_record": {"data/prepared.py", "data/shards.py", "data/origins/shards.py"},
     "pyarrow": {"data/origins/parquet.py"},
     "simplejpeg": {"data/prepared.py"},
-    "torch": {"benchmark/host_input.py", "weights/torch_state.py"},
-    "onnx": {"weights/onnx_graph.py", "weights/onnx_model.py"},
+    "torch": {"benchmark/host_input.py"},
+    "onnx": {"weights/onnx_graph.py"},
 }
 
 

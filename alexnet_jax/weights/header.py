@@ -56,13 +56,17 @@ def beside(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(path.name + ".json")
 
 
-def read_header(header: dict[str, str], name: str) -> tuple[Variant, tuple[str, ...], dict]:
-    """Network, classes and the numbers of Pixels; UserError where they are not those of a file."""
+def check_format(header: dict[str, str], name: str) -> None:
+    """UserError where a header is not one of this program."""
     if header.get("format") != FORMAT:
         raise UserError(
             f"{name} is not a file of weights of this program, or one of a newer version: expected "
             f"the format {FORMAT} in its header, found {header.get('format', 'none')}."
         )
+
+
+def read_header(header: dict[str, str], name: str) -> tuple[Variant, tuple[str, ...], dict]:
+    """Network, classes and the numbers of Pixels; UserError where they are not those of a file."""
     try:
         fields = {field: json.loads(header[field]) for field in FIELDS}
         variant = Variant(**fields["network"])
@@ -75,7 +79,7 @@ def read_header(header: dict[str, str], name: str) -> tuple[Variant, tuple[str, 
     names = isinstance(classes, list) and all(isinstance(each, str) for each in classes)
     if not names or not classes:
         raise _damaged(name, "its classes are not a list of names")
-    kinds = {each: type(value) for each, value in dict(numbers).items()}
+    kinds = isinstance(numbers, dict) and {key: type(numbers[key]) for key in numbers}
     if kinds != KINDS or numbers["size"] < architecture.input_size:
         raise _damaged(name, f"its pixels are {numbers}")
     return variant, tuple(classes), numbers

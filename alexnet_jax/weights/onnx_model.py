@@ -10,7 +10,8 @@ import pathlib
 from collections.abc import Callable
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.weights import header, onnx_graph, optional, standard, writing
+from alexnet_jax.weights import header, onnx_graph, standard, writing
+from alexnet_jax.weights.optional import library
 from alexnet_jax.weights.trained import Trained
 
 OPSET, IR_VERSION = 13, 7  # ONNX 1.8 of 2020
@@ -23,10 +24,8 @@ def write(path: pathlib.Path, trained: Trained) -> None:
     UserError where the layout can't hold it, it is larger than an ONNX file can be, or the package
     onnx is missing.
     """
-    try:
-        from onnx import TensorProto, helper, numpy_helper
-    except ImportError as error:
-        raise optional.missing("onnx", f"Writing {path}") from error
+    onnx = library("onnx", f"Writing {path}")
+    helper, kinds = onnx.helper, onnx.TensorProto
     architecture, pixels = trained.architecture, trained.pixels
     weights = standard.to_standard(architecture, trained.parameters)
     graph = onnx_graph.build(architecture, weights, pixels)
@@ -43,14 +42,12 @@ def write(path: pathlib.Path, trained: Trained) -> None:
         helper.make_graph(
             graph.nodes,
             trained.variant.network,
-            [helper.make_tensor_value_info(onnx_graph.IMAGES, TensorProto.UINT8, images)],
+            [helper.make_tensor_value_info(onnx_graph.IMAGES, kinds.UINT8, images)],
             [
-                helper.make_tensor_value_info(
-                    name, TensorProto.FLOAT, ["rows", len(trained.classes)]
-                )
+                helper.make_tensor_value_info(name, kinds.FLOAT, ["rows", len(trained.classes)])
                 for name in outputs
             ],
-            [numpy_helper.from_array(array, name) for name, array in graph.arrays.items()],
+            [onnx.numpy_helper.from_array(array, name) for name, array in graph.arrays.items()],
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
@@ -64,11 +61,9 @@ def write(path: pathlib.Path, trained: Trained) -> None:
 
 def read(path: pathlib.Path) -> Trained:
     """What `write` wrote, with the same bits; UserError for anything else."""
-    try:
-        import onnx
-        from google.protobuf import message
-    except ImportError as error:
-        raise optional.missing("onnx", f"Reading {path}") from error
+    onnx = library("onnx", f"Reading {path}")
+    from google.protobuf import message
+
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except (OSError, message.DecodeError) as error:
@@ -76,6 +71,7 @@ def read(path: pathlib.Path) -> Trained:
             f"{path} can't be read as ONNX ({error}): it is damaged or cut off; convert it anew."
         ) from error
     fields = {field.key: field.value for field in model.metadata_props}
+    header.check_format(fields, str(path))
     variant, classes, numbers = header.read_header(fields, str(path))
     stored = {array.name: array for array in model.graph.initializer}
 

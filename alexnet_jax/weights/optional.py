@@ -1,10 +1,16 @@
-"""Packages that only some kinds of files need, and that may not be installed."""
+"""Libraries that only some kinds of files need."""
+
+import importlib
+import types
 
 from alexnet_jax.errors import UserError
 
 
-def missing(package: str, needed_for: str) -> UserError:
-    """The error to raise where the package can't be imported, with the command that installs it."""
-    return UserError(
-        f"{needed_for} needs the package {package}, which is not installed: pip install {package}."
-    )
+def library(name: str, needed_for: str) -> types.ModuleType:
+    """Import a library; UserError with the command that installs it where it is missing."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(
+            f"{needed_for} needs the library {name}, which is not installed: pip install {name}."
+        ) from error

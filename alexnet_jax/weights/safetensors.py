@@ -31,9 +31,15 @@ def write(path: pathlib.Path, trained: Trained) -> None:
         partial.write_bytes(data)
 
 
+def is_ours(path: pathlib.Path) -> bool:
+    """Whether a safetensors file is one of `write`; UserError where it is none or is damaged."""
+    return _contents(path, with_tensors=False)[0].get("format") == header.FORMAT
+
+
 def read(path: pathlib.Path) -> Trained:
     """What `write` wrote, with the same bits; UserError for anything else."""
     about, tensors = _contents(path)
+    header.check_format(about, str(path))
     variant, classes, numbers = header.read_header(about, str(path))
     for name in PIXELS:
         if name not in tensors:
@@ -46,11 +52,17 @@ def read(path: pathlib.Path) -> Trained:
     return header.trained_from(str(path), variant, classes, parameters, numbers, mean, divisor)
 
 
-def _contents(path: pathlib.Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+def tensors_of(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """All arrays of a safetensors file, of whatever origin; UserError where it is damaged."""
+    return _contents(path)[1]
+
+
+def _contents(path: pathlib.Path, with_tensors: bool = True) -> tuple[dict, dict]:
     """The header and all arrays."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys() if with_tensors else ()
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except (OSError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise UserError(
             f"{path} can't be read as safetensors ({error}): it is damaged or cut off; fetch or "

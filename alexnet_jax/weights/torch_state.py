@@ -3,7 +3,8 @@
 import io
 import pathlib
 
-from alexnet_jax.weights import header, optional, standard
+from alexnet_jax.weights import header, standard
+from alexnet_jax.weights.optional import library
 from alexnet_jax.weights.trained import Trained
 
 # torchvision.models.alexnet: the places of its layers with weights.
@@ -13,17 +14,14 @@ TORCHVISION = {
 }  # fmt: skip
 
 
-def write(path: pathlib.Path, trained: Trained) -> pathlib.Path:
-    """Write the state dict, and FILE.json with network, classes and pixels; the path of the latter.
+def write(path: pathlib.Path, trained: Trained) -> list[pathlib.Path]:
+    """Write the state dict, and FILE.json with network, classes and pixels; both paths.
 
     Tensors are float32 in the layout of weights/standard.py. The network that is torchvision's gets
     torchvision's names: torchvision.models.alexnet().load_state_dict(torch.load(FILE)).
     UserError where the layout can't hold the network, or PyTorch is missing.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise optional.missing("torch", f"Writing {path}") from error
+    torch = library("torch", f"Writing {path}")
     names = TORCHVISION if trained.variant.network == "one_weird_trick" else {}
     state = {}
     for layer, parts in standard.to_standard(trained.architecture, trained.parameters).items():
@@ -33,4 +31,4 @@ def write(path: pathlib.Path, trained: Trained) -> pathlib.Path:
     torch.save(state, data)
     with header.with_description(path, trained) as partial:
         partial.write_bytes(data.getbuffer())
-    return header.beside(path)
+    return [path, header.beside(path)]
