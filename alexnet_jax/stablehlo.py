@@ -3,7 +3,7 @@
 Any jax runs it without this project, on CPU, NVIDIA GPU or TPU:
 
     program = jax.export.deserialize(pathlib.Path("FILE.stablehlo").read_bytes())
-    probabilities = program.call(images)   # uint8 [n, size, size, channels], any n
+    probabilities = program.call(images)   # uint8 [rows, size, size, channels], any rows
 """
 
 import pathlib
@@ -13,22 +13,29 @@ import jax.numpy as jnp
 from jax import export
 
 from alexnet_jax import inference
-from alexnet_jax.weights import writing
+from alexnet_jax.model import network
+from alexnet_jax.weights import header
 from alexnet_jax.weights.trained import Trained
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def write(path: pathlib.Path, trained: Trained) -> None:
-    """Write the program with weights and preprocessing inside; its view is the central one."""
-    predict = inference.log_probabilities(trained)
+def write(path: pathlib.Path, trained: Trained) -> list[pathlib.Path]:
+    """Write the program, weights and preprocessing inside, and FILE.json; both paths.
+
+    Any network can be written. Its view is the central one. FILE.json has network, classes and
+    pixels.
+    """
+    graph = network.graph_of(trained.architecture, len(trained.classes))
     size, channels = trained.pixels.size, trained.architecture.channels
     (rows,) = export.symbolic_shape("rows")
     images = jax.ShapeDtypeStruct((rows, size, size, channels), jnp.uint8)
 
-    def program(images):
-        return jnp.exp(predict(trained.parameters, images))
+    def probabilities(images):
+        inputs = inference.central_inputs(trained, images)
+        return jax.nn.softmax(network.apply(graph, trained.parameters, inputs))
 
-    exported = export.export(jax.jit(program), platforms=PLATFORMS)(images)
-    with writing.whole(path) as partial:
-        partial.write_bytes(exported.serialize())
+    program = export.export(jax.jit(probabilities), platforms=PLATFORMS)(images)
+    with header.with_description(path, trained) as partial:
+        partial.write_bytes(program.serialize())
+    return [path, header.beside(path)]

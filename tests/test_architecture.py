@@ -38,6 +38,7 @@ OWNERS = {
     "pyarrow": {"data/origins/parquet.py"},
     "simplejpeg": {"data/prepared.py"},
     "torch": {"benchmark/host_input.py", "convert/proof.py"},
+    "onnx": {"convert/proof.py", "weights/onnx_graph.py"},
 }
 
 

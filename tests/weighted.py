@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 
-from alexnet_jax.model import network
 from alexnet_jax.model.networks import Variant
 from alexnet_jax.weights.trained import Pixels, Trained
 
@@ -12,7 +11,11 @@ def trained(name, classes=10, width=1 / 12, size=None, seed=0, **pixels):
     """A network with random weights, wide enough for every layer to matter, and random pixels."""
     variant = Variant(name, width=width)
     architecture = variant.architecture()
-    _, parameters = network.create(architecture, classes, jax.random.key(seed))
+    shapes = architecture.parameter_shapes(classes)
+    parameters = {
+        layer: {kind: jax.ShapeDtypeStruct(shape, np.float32) for kind, shape in kinds.items()}
+        for layer, kinds in shapes.items()
+    }
     random = np.random.default_rng(seed)
 
     def redraw(path, leaf):

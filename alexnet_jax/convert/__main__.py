@@ -134,7 +134,7 @@ def _write(path: pathlib.Path, trained) -> list[pathlib.Path]:
         case ".stablehlo":
             from alexnet_jax import stablehlo
 
-            stablehlo.write(path, trained)
+            return stablehlo.write(path, trained)
         case _:
             from alexnet_jax.convert import run_folder
 

@@ -1,6 +1,6 @@
 """Our own files of weights: safetensors, with the network and its pixels in the header.
 
-The tensors are the parameters as LAYER.KIND, the tower axis first, and those of Pixels as
+The tensors are the parameters as LAYER.KIND, float32, the tower axis first, and those of Pixels as
 pixels.mean and pixels.divisor; weights/header.py says what the header holds.
 """
 
@@ -26,12 +26,9 @@ def write(path: pathlib.Path, trained: Trained) -> None:
     }
     for name, value in zip(PIXELS, (trained.pixels.mean, trained.pixels.divisor), strict=True):
         tensors[name] = np.asarray(value, np.float32, order="C")
-    about = header.header_of(trained)
-    with writing.whole(path) as partial:
-        try:
-            safetensors.numpy.save_file(tensors, partial, about)
-        except safetensors.SafetensorError as error:
-            raise OSError(str(error)) from error
+    data = safetensors.numpy.save(tensors, header.header_of(trained))
+    with writing.whole(path) as partial:  # save_file has errors of its own for a full disk
+        partial.write_bytes(data)
 
 
 def is_ours(path: pathlib.Path) -> bool:
@@ -40,12 +37,13 @@ def is_ours(path: pathlib.Path) -> bool:
 
 
 def read(path: pathlib.Path) -> Trained:
-    """What `write` wrote; UserError for anything else."""
+    """What `write` wrote, with the same bits; UserError for anything else."""
     about, tensors = _contents(path)
+    header.check_format(about, str(path))
     variant, classes, numbers = header.read_header(about, str(path))
-    missing = [name for name in PIXELS if name not in tensors]
-    if missing:
-        raise UserError(f"{path} holds no {missing[0]}: convert the weights anew.")
+    for name in PIXELS:
+        if name not in tensors:
+            raise UserError(f"{path} holds no {name}: convert the weights anew.")
     mean, divisor = (tensors.pop(name) for name in PIXELS)
     parameters: dict = {}
     for name, value in tensors.items():
@@ -60,11 +58,11 @@ def tensors_of(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _contents(path: pathlib.Path, with_tensors: bool = True) -> tuple[dict, dict]:
+    """The header and all arrays."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            about = file.metadata() or {}
             names = file.keys() if with_tensors else ()
-            return about, {name: file.get_tensor(name) for name in names}
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except (OSError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise UserError(
             f"{path} can't be read as safetensors ({error}): it is damaged or cut off; fetch or "

@@ -34,7 +34,7 @@ def check_standard(architecture: Architecture) -> None:
         if reason:
             raise UserError(
                 f"The network {architecture.name} can't be written in the layout of Caffe, PyTorch "
-                f"and ONNX: its layer {layer.name} {reason}. Keep it as safetensors."
+                f"and ONNX: its layer {layer.name} {reason}. Keep it as safetensors or StableHLO."
             )
         if isinstance(layer, Exchange):
             joined = True

@@ -1,9 +1,9 @@
 """A state dict of PyTorch: tensors as LAYER.weight and LAYER.bias, or under torchvision's names."""
 
-import json
+import io
 import pathlib
 
-from alexnet_jax.weights import header, standard, writing
+from alexnet_jax.weights import header, standard
 from alexnet_jax.weights.optional import library
 from alexnet_jax.weights.trained import Trained
 
@@ -15,9 +15,10 @@ TORCHVISION = {
 
 
 def write(path: pathlib.Path, trained: Trained) -> list[pathlib.Path]:
-    """Write the state dict, and beside it FILE.json with network, classes and pixels.
+    """Write the state dict, and FILE.json with network, classes and pixels; both paths.
 
-    The network that is torchvision's gets torchvision's names. What was written is returned.
+    Tensors are float32 in the layout of weights/standard.py. The network that is torchvision's gets
+    torchvision's names: torchvision.models.alexnet().load_state_dict(torch.load(FILE)).
     UserError where the layout can't hold the network, or PyTorch is missing.
     """
     torch = library("torch", f"Writing {path}")
@@ -25,14 +26,9 @@ def write(path: pathlib.Path, trained: Trained) -> list[pathlib.Path]:
     state = {}
     for layer, parts in standard.to_standard(trained.architecture, trained.parameters).items():
         for kind, array in zip(("weight", "bias"), parts, strict=True):
-            state[f"{names.get(layer, layer)}.{kind}"] = torch.tensor(array)
-    with writing.whole(path) as partial:
-        torch.save(state, partial)
-    beside = path.with_name(path.name + ".json")
-    about = header.header_of(trained)
-    about |= {name: json.loads(about[name]) for name in header.FIELDS}
-    about["mean"] = trained.pixels.mean.tolist()
-    about["divisor"] = trained.pixels.divisor.tolist()
-    with writing.whole(beside) as partial:
-        partial.write_text(json.dumps(about, indent=1) + "\n")
-    return [path, beside]
+            state[f"{names.get(layer, layer)}.{kind}"] = torch.tensor(array, dtype=torch.float32)
+    data = io.BytesIO()  # torch.save has errors of its own for a full disk
+    torch.save(state, data)
+    with header.with_description(path, trained) as partial:
+        partial.write_bytes(data.getbuffer())
+    return [path, header.beside(path)]
