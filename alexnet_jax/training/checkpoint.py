@@ -92,7 +92,7 @@ class Checkpoints:
         self._save(step, {"parameters": parameters, "rest": rest}, facts, error)
 
     def save_parameters(self, step: int, parameters: dict, facts: dict) -> None:
-        """As `save` for parameters alone, which may be NumPy arrays; no training goes on from it."""
+        """As `save` for parameters alone, NumPy arrays too; no training goes on from it."""
         self._save(step, {"parameters": parameters}, facts, None)
 
     def _save(self, step: int, trees: dict, facts: dict, error: float | None) -> None:
