@@ -78,7 +78,11 @@ def _run(files: list[str]) -> None:
     names = trained.classes
     print(f"Classes    {len(names):,}: {', '.join(names[:3])}{', ...' if names[3:] else ''}")
     print(f"SHA-256    {parameters_sha256(trained.parameters)}")
-    assumed = " (by convention: the file does not say)" if kind not in (None, Kind.OURS) else ""
+    assumed = (
+        " (what the file does not say is its program's convention)"
+        if kind not in (None, Kind.OURS)
+        else ""
+    )
     print(f"Images     {run_folder.as_seen(trained.pixels)}{assumed}", flush=True)
     if kind and given.prove:
         found = proof.differences(reading.file_of(pathlib.Path(files[0])), kind, trained)

@@ -65,6 +65,7 @@ def config_of(trained: Trained) -> ConfigDict:
 
     config, pixels = default.get_config(), trained.pixels
     config.name = trained.variant.network
+    config.steps = 1  # how many there were is not known, and none would be no run
     for field, value in vars(trained.variant).items():
         config.model[field] = value
     config.model.classes = len(trained.classes)
