@@ -36,8 +36,17 @@ def checkpoint(architecture, classes=10, seed=0):
             inputs = list(here)
             rows = [int(np.prod(shape))] * towers
             weights = [np.asfortranarray(matrix(r, classes)) for r in rows]
-            add(layers, f"fc{classes}", "fc", inputs, weights=weights, biases=biases(1, classes))
-            add(layers, "probs", "softmax", [f"fc{classes}"])
+            bias, last = biases(1, classes), [f"fc{classes}"]
+            if architecture.name == "net146_2011":  # half of the classes on each GPU
+                halves = slice(classes // 2), slice(classes // 2, None)
+                last = ["concat"]
+                for letter, half in zip(letters, halves, strict=True):
+                    own = [np.asfortranarray(w[:, half]) for w in weights]
+                    add(layers, f"fc1000{letter}", "fc", inputs, weights=own, biases=bias[:, half])
+                add(layers, "concat", "concat", ["fc1000a", "fc1000b"])
+            else:
+                add(layers, *last, "fc", inputs, weights=weights, biases=bias)
+            add(layers, "probs", "softmax", last)
             add(layers, "logprob", "cost.logreg", ["labels", "probs"])
             break
         before = list(here)
@@ -184,6 +193,8 @@ def logits(layers, image):
                 y = x.relu()
             case "hs":
                 y = x * layer["keep"]
+            case "concat":
+                y = torch.cat([x, *rest], dim=1)
             case "blur":
                 taps = np.exp(-(np.arange(-4, 5) ** 2) / 32.0)
                 kernel = tensor(np.outer(taps, taps) / taps.sum() ** 2).expand(3, 1, 9, 9)

@@ -209,7 +209,6 @@ def test_a_stablehlo_program_runs_without_this_project(name, tmp_path):
     [
         ("net137", "conv2 also sees a low-resolution copy of the image"),
         ("net150", "fc6 is dense within each tower"),
-        ("net146_2011", "fc8 divides its classes over the towers"),
         ("cifar_13pct", "local3 has weights of its own at every position"),
     ],
 )

@@ -61,7 +61,8 @@ def test_a_checkpoint_says_what_pytorch_makes_of_it(tmp_path):
 @pytest.mark.parametrize(
     ("name", "width"),
     [("net145", 1 / 24), ("net145_half", 1 / 24), ("net120_2012", 1 / 16), ("net137", 1 / 16),
-     ("net146", 1 / 24), ("net147", 1 / 24), ("net148", 1 / 24), ("net150", 1 / 24),
+     ("net146", 1 / 24), ("net146_2011", 1 / 24), ("net147", 1 / 24), ("net148", 1 / 24),
+     ("net150", 1 / 24),
      ("cifar_18pct", 1.0), ("cifar_80sec", 1.0), ("cifar_13pct", 0.5), ("cifar_11pct", 1.0),
      ("figure1_relu", 1.0)],
 )  # fmt: skip

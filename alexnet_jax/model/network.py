@@ -109,7 +109,7 @@ class Architecture:
                     own = layer.parameters(shape, towers)
                     found[layer.name] = {kind: (towers, *own[kind]) for kind in own}
                 case Output():
-                    kernel = (towers, math.prod(shape), layer.tower_units(classes, towers))
+                    kernel = (towers, math.prod(shape), classes)
                     found[layer.name] = {"kernel": kernel, "bias": (classes,)}
         return found
 
@@ -185,10 +185,7 @@ class TowerNetwork(nnx.Module):
                     ]
                 case Output():
                     own = self._weights(layer, dtype)
-                    partial = sum(
-                        layer(x, own["kernel"][tower], first + tower, self.classes)
-                        for tower, x in enumerate(maps)
-                    )
+                    partial = sum(layer(x, own["kernel"][tower]) for tower, x in enumerate(maps))
                     if held is Held.UNITS:
                         partial = meeting.sum_to_rows(partial)
                     logits = jax.lax.psum(partial, MODEL_AXIS) if here < towers else partial

@@ -38,8 +38,7 @@ def summarize(architecture: Architecture, classes: int) -> list[Row]:
         match layer:
             case Output():
                 output, activations, kernel = (classes,), classes, own["kernel"][1:]
-                # With split classes each is in one tower; units beyond the last are not used.
-                products = (1 if layer.split else towers) * math.prod(shape) * classes
+                products = towers * math.prod(shape) * classes
                 parameters = products + classes
             case Convolution() | LocallyConnected() | Dense():
                 output = layer.output(shape, towers)
@@ -66,7 +65,7 @@ def describe(layer: Layer) -> str:
         case Dense():
             return f"dense, {layer.units} units"
         case Output():
-            return "softmax" + ", classes split over the towers" * layer.split
+            return "softmax"
         case kinds.Exchange():
             return "<- towers meet ->"
         case kinds.Dropout():

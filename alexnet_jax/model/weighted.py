@@ -141,29 +141,16 @@ class Output:
     """The softmax layer, one unit a class, with one bias for all towers.
 
     Each tower gives partial logits from its own inputs; the network sums them and adds the bias.
-    With `split`, as in the pre-training on 21,843 classes, each tower has the units of its share of
-    the classes alone.
     """
 
     name: str
     deviation: float = 0.01
     bias: float = 0.0
-    split: bool = False
 
-    def tower_units(self, classes: int, towers: int) -> int:
-        """Units of one tower; those beyond the last class, in the last tower, are not used."""
-        return -(-classes // towers) if self.split else classes
-
-    def __call__(self, x: jax.Array, kernel: jax.Array, tower, classes: int) -> jax.Array:
+    def __call__(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         """Partial logits of one tower, [rows, classes], float32 or wider."""
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        logits = jnp.matmul(x.reshape(x.shape[0], -1), kernel, preferred_element_type=wide)
-        if not self.split:
-            return logits
-        towers = -(-classes // logits.shape[1])
-        row = jnp.zeros((len(x), towers * logits.shape[1]), logits.dtype)
-        start = tower * logits.shape[1]
-        return jax.lax.dynamic_update_slice_in_dim(row, logits, start, axis=1)[:, :classes]
+        return jnp.matmul(x.reshape(x.shape[0], -1), kernel, preferred_element_type=wide)
 
 
 Weighted = Convolution | LocallyConnected | Dense

@@ -45,11 +45,11 @@ def read(name: str, data: bytes, wanted: Wanted) -> Trained:
             f"{name} holds another network than {architecture.name}: {reason}. Name the one that "
             "it was made for with --network, or leave that out."
         )
-    (last,) = graph.groups[-1]
+    classes = sum(node.biases.size for node in graph.groups[-1])
     return Trained(
         name=name,
         variant=variant,
-        classes=wanted.names(last.biases.size, name, ilsvrc=False),
+        classes=wanted.names(classes, name, ilsvrc=False),
         parameters=parameters(graph, architecture),
         pixels=conventions.cuda_convnet(architecture, wanted, name),
     )
@@ -71,10 +71,13 @@ def parameters(graph: Graph, architecture: Architecture) -> dict[str, dict[str, 
                     for node in next(groups)
                 ]  # fmt: skip
             case Output():
-                (node,) = next(groups)
-                parts = _by_positions(node, shape)
-                kernel = np.stack([part.reshape(math.prod(shape), -1) for part in parts])
-                found[layer.name] = {"kernel": kernel, "bias": node.biases.reshape(-1)}
+                nodes = next(groups)
+                kernels = [
+                    [part.reshape(math.prod(shape), -1) for part in _by_positions(node, shape)]
+                    for node in nodes
+                ]
+                bias = np.concatenate([node.biases.reshape(-1) for node in nodes])
+                found[layer.name] = {"kernel": np.concatenate(kernels, axis=-1), "bias": bias}
                 continue
             case _:
                 continue

@@ -29,8 +29,6 @@ def check_standard(architecture: Architecture) -> None:
                 reason = "also sees a low-resolution copy of the image"
             case Dense() if architecture.towers > 1 and not joined:
                 reason = "is dense within each tower"
-            case Output() if layer.split:
-                reason = "divides its classes over the towers"
         if reason:
             raise UserError(
                 f"The network {architecture.name} can't be written in the layout of Caffe, PyTorch "

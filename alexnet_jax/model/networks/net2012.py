@@ -292,10 +292,10 @@ NET146_2011 = Architecture(
         Dropout(0.5),
         Exchange(),
         Dense("fc1024", 2048),
-        Output("fc8", split=True),
+        Output("fc8"),
     ),
     classes=21_843,
-    source="comments of the 2012 release on net 146",
+    source="layers-146-2011.cfg",
 )
 
 NETWORKS = (NET120, NET131, NET135, NET137, NET145, NET146, NET146_2011)
