@@ -4,6 +4,8 @@ Any jax runs it without this project, on CPU, NVIDIA GPU or TPU:
 
     program = jax.export.deserialize(pathlib.Path("FILE.stablehlo").read_bytes())
     probabilities = program.call(images)   # uint8 [rows, size, size, channels], any rows
+
+The weights are constants in it: 244 MB for net 145, as much as its weights alone.
 """
 
 import pathlib

@@ -51,6 +51,20 @@ def test_onnx_runtime_agrees_and_the_file_reads_back(name, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", HELD)
+def test_opencv_agrees(name, tmp_path):
+    """It reads an image at a time, with rules of its own for windows and means."""
+    pytest.importorskip("onnx")
+    cv2 = pytest.importorskip("cv2")
+    trained, path = network(name), tmp_path / "network.onnx"
+    onnx_model.write(path, trained)
+    images = images_for(trained, rows=1)
+    reader = cv2.dnn.readNetFromONNX(str(path))
+    reader.setInput(images, "images")
+    test_peers.assert_close(logits_of(trained, images), reader.forward("logits"), 1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "pixels",
     [

@@ -85,9 +85,9 @@ def build(architecture: Architecture, weights: Standard, pixels: Pixels) -> Grap
             case AcrossMapNorm():
                 x = _across_map_norm(graph, x, layer, apart, name)
             case ContrastNorm():
-                x = _contrast_norm(graph, x, layer, name)
+                x = _contrast_norm(graph, x, layer, apart * shape[-1], name)
             case SpatialNorm():
-                x = _divided(graph, x, layer, x, name)
+                x = _divided(graph, x, layer, x, apart * shape[-1], name)
             case MaxPool() | AveragePool():
                 x = _pool(graph, x, layer, shape, name)
             case layers.Dropout():
@@ -174,26 +174,34 @@ def _across_map_norm(graph: Graph, x: str, layer: AcrossMapNorm, towers: int, na
     return graph.node("Concat", *parts, name=name, axis=1)
 
 
-def _window_mean(graph: Graph, x: str, n: int, count_zeros: bool) -> str:
-    """Mean over n x n pixels around each one; beyond the edge are zeros, counted or not."""
-    low, high = n // 2, n - 1 - n // 2
-    pads = [low, low, high, high]
-    shape = {"kernel_shape": [n, n], "strides": [1, 1], "pads": pads}
-    return graph.node("AveragePool", x, count_include_pad=int(count_zeros), **shape)
+def _divided(graph: Graph, x: str, layer: SpatialNorm, summed: str, maps: int, name: str) -> str:
+    """x / (k + alpha * sum of squares of `summed` over the window) ** beta.
 
-
-def _divided(graph: Graph, x: str, layer: SpatialNorm, summed: str, name: str) -> str:
-    """x / (k + alpha * sum of squares of `summed` over the window) ** beta."""
-    mean = _window_mean(graph, graph.node("Mul", summed, summed), layer.n, count_zeros=True)
-    scaled = graph.times(mean, layer.alpha * layer.n**2)
-    denominator = graph.node("Add", scaled, graph.number(layer.k))
+    The sum is a convolution of each map with alpha: not every reader of ONNX counts the zeros
+    beyond the edge in a mean.
+    """
+    window = np.full((maps, 1, layer.n, layer.n), layer.alpha, np.float32)
+    sums = graph.node(
+        "Conv",
+        graph.node("Mul", summed, summed),
+        graph.array(f"{name}.window", window),
+        group=maps,
+        **_around(layer.n),
+    )
+    denominator = graph.node("Add", sums, graph.number(layer.k))
     power = graph.node("Pow", denominator, graph.number(layer.beta))
     return graph.node("Div", x, power, name=name)
 
 
-def _contrast_norm(graph: Graph, x: str, layer: ContrastNorm, name: str) -> str:
-    mean = _window_mean(graph, x, layer.n, count_zeros=False)
-    return _divided(graph, x, layer, graph.node("Sub", x, mean), name)
+def _contrast_norm(graph: Graph, x: str, layer: ContrastNorm, maps: int, name: str) -> str:
+    mean = graph.node("AveragePool", x, **_around(layer.n))  # of the pixels inside the image
+    return _divided(graph, x, layer, graph.node("Sub", x, mean), maps, name)
+
+
+def _around(n: int) -> dict[str, list[int]]:
+    """Attributes of a window of n x n pixels around each one."""
+    low, high = n // 2, n - 1 - n // 2
+    return {"kernel_shape": [n, n], "strides": [1, 1], "pads": [low, low, high, high]}
 
 
 def _pool(graph: Graph, x: str, layer: MaxPool | AveragePool, shape, name: str) -> str:
