@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 from alexnet_jax import inference, opening
+from alexnet_jax.convert import run_folder
 from alexnet_jax.data import sources
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate import follow as following
@@ -19,7 +20,7 @@ from alexnet_jax.evaluate import member
 from alexnet_jax.evaluate.member import Choice
 from alexnet_jax.terminal import Terminal
 from alexnet_jax.training import checkpoint, manifest
-from tests import evaluated
+from tests import evaluated, weighted
 from tests.test_main import assert_one_sentence
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -227,3 +228,46 @@ def test_what_cannot_be_followed_is_refused(trained_runs, tmp_path):
         file.write_text(content)
         with pytest.raises(UserError, match="something else than the list of an earlier --follow"):
             following.follow(trained_runs / "lenet5", Choice(), file, QUIET)
+
+
+def test_labels_follow_the_names_of_classes(tmp_path, capsys):
+    for name in ("cat", "emu"):
+        weighted.photographs(tmp_path / "val" / name, 2)
+    source = sources.Folder(tmp_path, "val", 32, 3)
+    loud = Terminal()
+    one = member._with_labels_of(source, ["ant", "cat", "dog", "emu"], tmp_path, loud)
+    assert list(one.labels) == [1, 1, 3, 3]
+    pixels, labels = one.load([3, 0])
+    assert list(labels) == [3, 1]
+    assert np.array_equal(pixels, source.load([3, 0])[0])
+    assert (len(one), one.name(2), one.size) == (4, source.name(2), 32)
+    assert member._with_labels_of(source, None, tmp_path, loud) is source
+    assert member._with_labels_of(source, ["cat", "emu"], tmp_path, loud) is source
+    assert capsys.readouterr().out == ""
+    assert member._with_labels_of(source, ["0", "1"], tmp_path, loud) is source
+    assert "has no class 'cat'; its 2 classes are taken to be" in capsys.readouterr().out
+    with pytest.raises(UserError, match="has a class 'emu', which .* does not know"):
+        member._with_labels_of(source, ["ant", "bee", "cat"], tmp_path, loud)
+
+
+@pytest.mark.slow
+def test_some_classes_of_an_imported_network_are_evaluated(tmp_path):
+    """The network has ten classes, the folder three of them; predict counts by folder names."""
+    run_folder.write(tmp_path / "run", weighted.trained("quickstart", width=1 / 4, size=32))
+    for seed, name in enumerate(("class 2", "class 5", "class 6")):
+        for split in ("train", "val"):
+            weighted.photographs(tmp_path / "set" / split / name, 8, seed=seed)
+    done = run(f"--workdir={tmp_path / 'run'}", f"--path={tmp_path / 'set'}", "--views=ten",
+               f"--json={tmp_path / 'one.json'}")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    predicted = subprocess.run(
+        [sys.executable, "-m", "alexnet_jax.predict", f"--workdir={tmp_path / 'run'}",
+         "--views=ten", f"--json={tmp_path / 'other.json'}", str(tmp_path / "set/val")],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    one, other = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("one", "other"))
+    assert "of 24 in a class folder" in predicted.stdout
+    for error in ("top1_error", "top5_error"):
+        assert one["scores"][error] == pytest.approx(other[error])
+    assert 0 < other["top5_error"] < 1
+    assert [each["class"] for each in one["classes"]] == ["class 2", "class 5", "class 6"]

@@ -9,6 +9,7 @@ import numpy as np
 from alexnet_jax import config as configuration
 from alexnet_jax import opening
 from alexnet_jax import run as runs
+from alexnet_jax.data.relabelled import Relabelled
 from alexnet_jax.data.sources import Source
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.split import Evaluator
@@ -81,6 +82,7 @@ def prepare(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Termin
             f"The data has {len(source.classes)} classes, but the network of {workdir} knows "
             f"{classes}: give the folder with the classes of its training by --path=DIR."
         )
+    source = _with_labels_of(source, facts.get("classes"), workdir, terminal)
     plan = configuration.plan(config, architecture, training["images"], len(source.classes))
     config.batch = choice.batch or _shared(config.batch, split)
     configuration.check(config, architecture, jax.device_count())
@@ -122,6 +124,28 @@ def predict(member: Member, step: int, facts: dict, terminal: Terminal) -> Predi
     progress = ProgressLine(f"{member.workdir} at step {step:,}", terminal)
     digest = checkpoint.parameters_sha256(parameters)
     return Prediction(member, step, facts, digest, *member.evaluator.predict(parameters, progress))
+
+
+def _with_labels_of(
+    source: Source, known: list[str] | None, workdir: pathlib.Path, terminal: Terminal
+) -> Source:
+    """The source with the labels that the run gave classes of these names, if it kept its names."""
+    if known is None or tuple(known) == source.classes:
+        return source
+    try:
+        return Relabelled(source, known)
+    except ValueError as strange:
+        if len(known) != len(source.classes):
+            raise UserError(
+                f"The data has a class '{strange}', which {workdir} does not know: its classes are "
+                f"{', '.join(known[:3])}{', ...' if known[3:] else ''}. Give images of those by "
+                "--path=DIR."
+            ) from None
+        terminal.say(
+            f"warning: {workdir} has no class '{strange}'; its {len(known):,} classes are taken to "
+            "be those of the data in the same order."
+        )
+        return source
 
 
 def _shared(batch: int, model: int) -> int:
