@@ -192,7 +192,7 @@ def _saliency(rest: list[str]):
 
     given, file, trained = flags.FLAGS, _one_image(rest), _trained()
     crop = trained.architecture.input_size
-    square, stride = given.square or max(1, crop // 7), given.stride or max(1, crop // 28)
+    square, stride = given.square or max(1, crop // 5), given.stride or max(1, crop // 28)
     if max(square, stride) > crop:
         raise UserError(
             f"--square={square} and --stride={stride} must be at most the {crop} pixels that "

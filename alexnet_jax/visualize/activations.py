@@ -14,6 +14,8 @@ from alexnet_jax.weights.trained import Trained
 
 TOWER_COLOURS = ("#c0504d", "#1f6fb2")  # as in model/drawing.py
 OTHER = "#4b4b4b"
+WIDTH, HEIGHT = 13.3, 7.5  # inches
+LEAST_SIDE = 28  # to which small maps are enlarged, so that the gaps are narrow
 WHITE_SHARE = 99.5  # per cent of a layer's values lie within the scale
 LIKELIEST = 5
 
@@ -60,13 +62,15 @@ def grid(maps: np.ndarray, wide: float) -> np.ndarray:
 
     The number of columns is the one at which the whole is nearest to `wide` times as wide as high.
     """
+    times = -(-LEAST_SIDE // maps.shape[0])
+    maps = maps.repeat(times, axis=0).repeat(times, axis=1)
     height, width, count = maps.shape
-    gap = max(1, height // 14)
+    gap = max(2, height // 14)
     rows_of = {columns: -(-count // columns) for columns in range(1, count + 1)}
 
     def unlike(columns: int) -> float:
         shape = columns * (width + gap) / (rows_of[columns] * (height + gap))
-        return abs(np.log(shape / wide)) + 0.5 * (rows_of[columns] * columns - count) / count
+        return abs(np.log(shape / wide)) + (rows_of[columns] * columns - count) / count
 
     columns = min(rows_of, key=unlike)
     rows = rows_of[columns]
@@ -79,7 +83,7 @@ def grid(maps: np.ndarray, wide: float) -> np.ndarray:
 
 def draw_all(trained: Trained, image: np.ndarray, seen: Sequence[Seen], logits: np.ndarray):
     """The figure of all layers: maps above, dense units and the likeliest classes below."""
-    drawn = figure.blank(13.3, 7.5)
+    drawn = figure.blank(WIDTH, HEIGHT)
     maps = [one for one in seen if one.values.ndim == 4]
     dense = [one for one in seen if one.values.ndim == 2]
     above, below = drawn.subfigures(2, 1, height_ratios=(4.6, 2.2) if dense else (4.6, 1.8))
@@ -88,8 +92,10 @@ def draw_all(trained: Trained, image: np.ndarray, seen: Sequence[Seen], logits: 
     )[0]
     crop = trained.architecture.input_size
     figure.show(image_axes, augment.central_crop(image, crop), f"{crop} x {crop} pixels")
+    # A column's width against its height, titles and margins apart.
+    wide = 1.1 * WIDTH / (1 + 1.15 * len(maps)) / (0.58 * HEIGHT)
     for axes, one in zip(map_columns, maps, strict=True):
-        _draw_column(axes, one)
+        _draw_column(axes, one, wide, labelled=axes is map_columns[0])
     parts = below.subplots(1, len(dense) + 1, width_ratios=[1.5] * len(dense) + [1], squeeze=False)
     for axes, one in zip(parts[0], dense, strict=False):
         _draw_units(axes, one)
@@ -99,7 +105,7 @@ def draw_all(trained: Trained, image: np.ndarray, seen: Sequence[Seen], logits: 
 
 def draw_one(one: Seen, subject: str):
     """The figure of one layer, large: each tower's maps or units, with the scale of values."""
-    drawn = figure.blank(13.3, 7.5)
+    drawn = figure.blank(WIDTH, HEIGHT)
     drawn.suptitle(f"{_told(one)}  ({subject})", fontsize=14)
     towers = len(one.values)
     if one.values.ndim == 2:
@@ -107,7 +113,11 @@ def draw_one(one: Seen, subject: str):
         return drawn
     columns = drawn.subplots(1, towers, squeeze=False)[0]
     for tower, axes in enumerate(columns):
-        shown = _draw_maps(axes, grid(one.values[tower], 12 / 6.2 / towers), _scale(one.values))
+        shown = _draw_maps(
+            axes,
+            grid(one.values[tower], 0.9 * WIDTH / (0.82 * HEIGHT) / towers),
+            _scale(one.values),
+        )
         if towers > 1:
             axes.set_title(f"tower {tower + 1}", fontsize=12, color=TOWER_COLOURS[tower])
     drawn.colorbar(shown, ax=list(columns), shrink=0.8, pad=0.01, extend="max")
@@ -121,7 +131,7 @@ def _told(one: Seen) -> str:
     return f"{one.name}: {towers * maps} maps of {height} x {width}"
 
 
-def _draw_column(axes, one: Seen) -> None:
+def _draw_column(axes, one: Seen, wide: float, labelled: bool) -> None:
     """The maps of a layer, tower 1 above tower 2, in the place of `axes`."""
     axes.set_axis_off()
     name, shape = _told(one).split(": ")
@@ -130,10 +140,12 @@ def _draw_column(axes, one: Seen) -> None:
     for tower, own in enumerate(one.values):
         high = 1 / towers
         part = axes.inset_axes((0, 1 - (tower + 1) * high + 0.01, 1, high - 0.02))
-        _draw_maps(part, grid(own, 0.46 * towers), _scale(one.values))
+        _draw_maps(part, grid(own, wide * towers), _scale(one.values))
         if towers > 1:
             for spine in part.spines.values():
                 spine.set(color=TOWER_COLOURS[tower], linewidth=1.5)
+            if labelled:
+                part.set_ylabel(f"tower {tower + 1}", color=TOWER_COLOURS[tower], fontsize=11)
 
 
 def _scale(values: np.ndarray) -> tuple[float, float, str]:

@@ -128,12 +128,12 @@ def draw(recipe: Recipe, image: np.ndarray, views: Views):
     zero = pictures.GREY if recipe.mean.any() else 0
     seen = np.clip(np.round(views.inputs * recipe.divisor + zero), 0, 255).astype(np.uint8)
     tinted = np.clip(np.round(views.tinted), 0, 255).astype(np.uint8)
-    rows = (
-        ("a random crop" if recipe.random_crop else "the central crop", views.cropped),
-        ("mirrored or not" if recipe.flip else "not mirrored\nin this run", views.flipped),
-        (f"colours shifted\n(strength {recipe.noise:g})", tinted),
-        ("minus the mean:\nthe network's view", seen),
-    )
+    rows = [("a random crop" if recipe.random_crop else "the central crop", views.cropped)]
+    if recipe.flip:
+        rows.append(("mirrored or not", views.flipped))
+    if recipe.noise:
+        rows.append((f"colours shifted\n(strength {recipe.noise:g})", tinted))
+    rows.append(("minus the mean:\nthe network's view", seen))
     grid = right.subplots(len(rows), len(views.places), squeeze=False)
     for own, (label, shown) in zip(grid, rows, strict=True):
         for axes, view, colour in zip(own, shown, COLOURS, strict=False):

@@ -8,7 +8,8 @@ from alexnet_jax.training import pictures
 from alexnet_jax.visualize import figure
 from alexnet_jax.weights.trained import Trained
 
-LEFT, TOP, EDGE = 130, 70, 14  # pixels around the picture, the first two for labels
+LEFT, TOP, EDGE = 130, 100, 14  # pixels around the picture, the first two for labels
+LEAST_WIDTH = 800  # of the whole, for the title
 
 
 def first_kernel(trained: Trained) -> tuple[str, np.ndarray]:
@@ -41,7 +42,9 @@ def draw(name: str, kernel: np.ndarray, tile: int, grey: bool, network: str):
     height, width = pixels.shape[:2]
     towers, size = len(kernel), " x ".join(map(str, kernel.shape[1:4]))
     left = LEFT if towers > 1 else EDGE
-    whole = np.array([left + width + EDGE, TOP + height + EDGE])
+    across = max(LEAST_WIDTH, left + width + EDGE)
+    left += (across - left - width - EDGE) // 2
+    whole = np.array([across, TOP + height + EDGE])
     drawn = Figure(figsize=tuple(whole / figure.DOTS_PER_INCH))
     place = np.array([left, EDGE, width, height]) / np.tile(whole, 2)
     axes = drawn.add_axes(tuple(place))
@@ -52,6 +55,6 @@ def draw(name: str, kernel: np.ndarray, tile: int, grey: bool, network: str):
         middle = tower * (own + pictures.TOWER_GAP) + own / 2
         axes.text(-14, middle, f"tower {tower + 1}", ha="right", va="center", fontsize=12)
     how = ", summed over the colours" if grey and kernel.shape[3] > 1 else ""
-    title = f"{towers * kernel.shape[-1]} kernels of {size} in {name} of {network}{how}"
+    title = f"{name} of {network}:\n{towers * kernel.shape[-1]} kernels of {size}{how}"
     drawn.text(0.5, 1 - TOP / 2 / whole[1], title, ha="center", va="center", fontsize=13)
     return drawn

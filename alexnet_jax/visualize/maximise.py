@@ -2,7 +2,8 @@
 
 Simonyan et al. 2013 (section 2): the logit of a class minus a decay of the image. Yosinski et al.
 2015: also blurred now and then. The image is moved at random by a few pixels in each step, so that
-no pixel matters by its place alone.
+no pixel matters by its place alone, and its grey levels stay within those of an image: the decay
+is towards the mean that is subtracted.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alexnet_jax.data import augment
 from alexnet_jax.errors import UserError
 from alexnet_jax.model import activations, network, receptive
 from alexnet_jax.model.layers import Shape
@@ -22,7 +24,6 @@ from alexnet_jax.weights.trained import Trained
 CHUNK = 10  # steps between two lines of progress
 START = 5.0  # grey levels of the noise at the start
 COLUMNS = 5
-SHOWN_SHARE = 99.5  # per cent of the pixels lie within the scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +46,9 @@ class Ascent:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """Images float32 [units, height, width, channels] in grey levels around 0.
+    """Images uint8 [units, height, width, channels], cut to what the unit can see.
 
-    They are cut to what the unit can see; `before` and `after` [units] are its activations.
+    `before` and `after` [units] are its activations at the start and at the end.
     """
 
     images: np.ndarray
@@ -96,14 +97,9 @@ def ascend(
                 f"{layer} has no unit {unit}: it has {shape[-1]:,}, numbered from 0 on."
             )
     score = _score(trained, name, shape, units)
-    side, channels = trained.architecture.input_size, trained.architecture.channels
-    divisor = np.float32(trained.pixels.divisor)
     key = jax.random.key(seed, impl="threefry2x32")
-    start = jax.random.normal(jax.random.fold_in(key, how.steps), (len(units), side, side,
-                              1 if how.grey else channels))  # fmt: skip
-    images = START * jnp.broadcast_to(start, (*start.shape[:3], channels)) / divisor
+    images, climb = _start(trained, len(units), how, key), _climbing(trained, score, how, key)
     parameters = jax.device_put(trained.parameters)
-    climb = _climbing(score, how, divisor, side, key)
     before = np.asarray(jax.jit(score)(images, parameters))
     for done in range(0, how.steps, CHUNK):
         end = min(done + CHUNK, how.steps)
@@ -111,7 +107,8 @@ def ascend(
         images.block_until_ready()
         progress(end, how.steps)
     after = np.asarray(jax.jit(score)(images, parameters))
-    pixels = np.asarray(images) * divisor
+    pixels = np.asarray(images) * trained.pixels.divisor + _mean(trained)
+    pixels = np.clip(np.round(pixels), 0, augment.LARGEST_GREY_LEVEL).astype(np.uint8)
     if len(shape) == 3:
         rows, columns = (
             receptive.receptive_field(trained.architecture, index, length // 2)
@@ -119,6 +116,20 @@ def ascend(
         )
         pixels = pixels[:, rows[0] : rows[1] + 1, columns[0] : columns[1] + 1]
     return Found(pixels, before, after)
+
+
+def _mean(trained: Trained) -> np.ndarray:
+    """What is subtracted from a central view."""
+    mean = trained.pixels.mean
+    return augment.central_crop(mean, trained.architecture.input_size) if mean.ndim == 3 else mean
+
+
+def _start(trained: Trained, count: int, how: Ascent, key: jax.Array) -> jax.Array:
+    """Faint noise around the mean, as inputs float32 [count, crop, crop, channels]."""
+    side, channels = trained.architecture.input_size, trained.architecture.channels
+    shape = (count, side, side, 1 if how.grey else channels)
+    noise = START * jax.random.normal(jax.random.fold_in(key, how.steps), shape)
+    return jnp.broadcast_to(noise, (*shape[:3], channels)) / trained.pixels.divisor
 
 
 def _score(trained: Trained, name: str, shape: Shape, units: Sequence[int]) -> Callable:
@@ -134,9 +145,10 @@ def _score(trained: Trained, name: str, shape: Shape, units: Sequence[int]) -> C
     return score
 
 
-def _climbing(score: Callable, how: Ascent, divisor, side: int, key: jax.Array) -> Callable:
+def _climbing(trained: Trained, score: Callable, how: Ascent, key: jax.Array) -> Callable:
     """jitted (images, parameters, first step, end) -> images."""
-    blur = jnp.asarray(blur_matrix(side, how.blur))
+    blur = jnp.asarray(blur_matrix(trained.architecture.input_size, how.blur))
+    mean, divisor = jnp.float32(_mean(trained)), jnp.float32(trained.pixels.divisor)
     gradient = jax.grad(lambda images, parameters: score(images, parameters).sum())
 
     def step(number, images, parameters):
@@ -150,7 +162,8 @@ def _climbing(score: Callable, how: Ascent, divisor, side: int, key: jax.Array) 
         size = jnp.sqrt(jnp.mean(change**2, axis=(1, 2, 3), keepdims=True))
         images = (1 - how.decay) * images + how.rate * change / (size + 1e-12) / divisor
         blurred = jnp.einsum("ij,njkc,lk->nilc", blur, images, blur)
-        return jnp.where((number + 1) % how.blur_every == 0, blurred, images)
+        images = jnp.where((number + 1) % how.blur_every == 0, blurred, images)
+        return (jnp.clip(images * divisor + mean, 0, augment.LARGEST_GREY_LEVEL) - mean) / divisor
 
     @jax.jit
     def climb(images, parameters, first, end):
@@ -173,12 +186,6 @@ def blur_matrix(side: int, deviation: float) -> np.ndarray:
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def shown(image: np.ndarray) -> np.ndarray:
-    """uint8 of an image around 0, scaled by itself: 0 is grey."""
-    largest = max(float(np.percentile(np.abs(image), SHOWN_SHARE)), 1e-12)
-    return np.clip(np.round(128 + 127 * image / largest), 0, 255).astype(np.uint8)
-
-
 def draw(found: Found, names: Sequence[str]):
     """The figure: each image, with the name of its unit and how far its activation rose."""
     count = len(names)
@@ -189,7 +196,7 @@ def draw(found: Found, names: Sequence[str]):
     for axes in grid[count:]:
         axes.set_axis_off()
     for index, axes in enumerate(grid[:count]):
-        figure.show(axes, shown(found.images[index]), figure.shortened(names[index], 24),
+        figure.show(axes, found.images[index], figure.shortened(names[index], 24),
                     fontsize=13)  # fmt: skip
         axes.set_xlabel(f"{found.before[index]:.1f} → {found.after[index]:.1f}", fontsize=11)
     return drawn

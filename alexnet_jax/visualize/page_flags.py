@@ -94,7 +94,7 @@ def saliency() -> None:
     command.define_trained_flags()
     flags.DEFINE_string("label", None, "Name of the class; unset: the likeliest.")
     flags.DEFINE_integer(
-        "square", None, "Side of the square in pixels; unset: a seventh of the view.", lower_bound=1
+        "square", None, "Side of the square in pixels; unset: a fifth of the view.", lower_bound=1
     )
     flags.DEFINE_integer(
         "stride", None, "Pixels between places; unset: 28 places a side.", lower_bound=1
@@ -107,8 +107,8 @@ def maximise() -> None:
 
     Images that classes or units respond to most, by gradient ascent from noise, with decay, jitter
     and blur (Simonyan et al. 2013, Yosinski et al. 2015). Of a map the unit in its middle is taken,
-    and the picture shows what that can see. Zero, the mean of training, is grey; below each picture
-    stands its activation (a class's logit) before and after. The same seed gives the same picture.
+    and the picture shows what that can see. Below each stands its activation (a class's logit)
+    before and after. The same seed gives the same pictures.
     """
     _output()
     command.define_trained_flags()
@@ -119,7 +119,7 @@ def maximise() -> None:
     flags.DEFINE_integer("steps", 200, "Steps of the ascent.", lower_bound=1)
     flags.DEFINE_float("rate", 4.0, "Change of a step, in grey levels.", lower_bound=0)
     flags.DEFINE_float(
-        "decay", 0.01, "Share taken off the image in a step.", lower_bound=0, upper_bound=1
+        "decay", 0.01, "Share of the way back to the mean in a step.", lower_bound=0, upper_bound=1
     )
     flags.DEFINE_integer("jitter", 2, "Most pixels that it is moved by.", lower_bound=0)
     flags.DEFINE_float("blur", 0.5, "Deviation of the blur in pixels.", lower_bound=0)

@@ -90,7 +90,7 @@ def draw(
     from matplotlib.patches import Rectangle
 
     crop = len(view)
-    drawn = figure.blank(13.3, 5.2)
+    drawn = figure.blank(13.3, 4.6)
     left, middle, right = drawn.subplots(1, 3)
     figure.show(left, view, title, fontsize=13)
     shown = middle.imshow(
@@ -101,12 +101,12 @@ def draw(
     drawn.colorbar(shown, ax=middle, shrink=0.7, extend="max")
     reach = -0.5, len(hidden) * stride - 0.5
     heat = right.imshow(
-        hidden, cmap="viridis", vmin=0, vmax=max(hidden.max(), 1e-9), interpolation="nearest",
+        hidden, cmap="viridis", interpolation="nearest",
         extent=(*reach, *reach[::-1]),
     )  # fmt: skip
     right.set(xlim=(-0.5, crop - 0.5), ylim=(crop - 0.5, -0.5))
     right.set_title(f"its probability, {square} x {square} pixels hidden", fontsize=13)
-    drawn.colorbar(heat, ax=right, shrink=0.7)
+    drawn.colorbar(heat, ax=right, shrink=0.7).formatter.set_useOffset(False)
     left.add_patch(Rectangle((-0.5, -0.5), square, square, facecolor="#808080", edgecolor="white"))
     for axes in (middle, right):
         axes.set(xticks=[], yticks=[])
