@@ -120,7 +120,7 @@ def views_of(recipe: Recipe, image: np.ndarray, count: int, seed: int) -> Views:
 
 def draw(recipe: Recipe, image: np.ndarray, views: Views):
     """The figure: where the views lie on the left, what becomes of each on the right."""
-    drawn = figure.blank(13.3, 7.2)
+    drawn = figure.blank(13.3, 7.2 if recipe.flip and recipe.noise else 5.8)
     left, right = drawn.subfigures(1, 2, width_ratios=(1, 2.7))
     above, below = left.subplots(2, 1, height_ratios=(1.25, 1))
     _draw_crops(above, image, views, recipe)
@@ -166,6 +166,7 @@ def _draw_places(axes, views: Views, recipe: Recipe) -> None:
     if recipe.flip:
         text = f"({side})² x 2 = {2 * places:,} views\n(its corner; ◁ mirrored)"
     axes.set_title(text, fontsize=11)
+    axes.locator_params(integer=True)
     axes.set_xlabel("pixels from the left", fontsize=10)
     axes.set_ylabel("from the top", fontsize=10)
     axes.grid(alpha=0.3)

@@ -125,7 +125,8 @@ def draw(runs: Sequence[Curves], error: str):
     for axes in (left, right):
         _furnish(axes)
     _mark_drops((left, right), runs)
-    drawn.legend(loc="outside lower center", ncols=2, fontsize=11)
+    columns = 2 if len(runs) == 1 else len(runs) if len(runs) <= 5 else -(-len(runs) // 2)
+    drawn.legend(loc="outside lower center", ncols=columns, fontsize=11)
     return drawn
 
 

@@ -86,7 +86,10 @@ def occlusion(
 def draw(
     view: np.ndarray, title: str, salient: np.ndarray, hidden: np.ndarray, square: int, stride: int
 ):
-    """The figure: the view, its saliency, and the probability for each place of the square."""
+    """The figure: the view, its saliency, and the probability for each place of the square.
+
+    A frame in the view's corner shows how large the square is.
+    """
     from matplotlib.patches import Rectangle
 
     crop = len(view)
@@ -105,9 +108,13 @@ def draw(
         extent=(*reach, *reach[::-1]),
     )  # fmt: skip
     right.set(xlim=(-0.5, crop - 0.5), ylim=(crop - 0.5, -0.5))
-    right.set_title(f"its probability, {square} x {square} pixels hidden", fontsize=13)
+    lowest, highest = (f"{100 * value:.2f}%" for value in (hidden.min(), hidden.max()))
+    right.set_title(
+        f"its probability, {square} x {square} pixels hidden:\n{lowest} to {highest}", fontsize=13
+    )
     drawn.colorbar(heat, ax=right, shrink=0.7).formatter.set_useOffset(False)
-    left.add_patch(Rectangle((-0.5, -0.5), square, square, facecolor="#808080", edgecolor="white"))
+    frame = {"fill": False, "edgecolor": "#ff8c1a", "lw": 3, "clip_on": False}
+    left.add_patch(Rectangle((-0.5, -0.5), square, square, **frame))
     for axes in (middle, right):
         axes.set(xticks=[], yticks=[])
     return drawn
