@@ -108,16 +108,16 @@ def test_views_without_any_chance_are_the_centre():
 
 
 def test_maximising_raises_each_unit_and_repeats_itself():
-    trained = weighted.trained("quickstart", width=1 / 8, size=32)
-    how = maximise.Ascent(steps=12, rate=8.0, jitter=1, blur=0.3, grey=True)
+    trained = weighted.trained("lenet5_relu", width=1, size=36)
+    how = maximise.Ascent(steps=12, rate=8.0)
     told = []
     found = maximise.ascend(
-        trained, "fc8", [7, 2], how, 0, lambda done, total: told.append((done, total))
+        trained, "fc5", [7, 2], how, 0, lambda done, total: told.append((done, total))
     )
     assert told == [(10, 12), (12, 12)]
     assert np.all(found.after > found.before + 0.5)
-    assert found.images.shape == (2, 28, 28, 3)
-    again = maximise.ascend(trained, "fc8", [7, 2], how, 0, quiet)
+    assert found.images.shape == (2, 32, 32, 1)
+    again = maximise.ascend(trained, "fc5", [7, 2], how, 0, quiet)
     assert np.array_equal(found.images, again.images)
     assert np.array_equal(found.after, again.after)
     # The picture itself, as anyone would show it to the network, has that logit.
@@ -125,20 +125,22 @@ def test_maximising_raises_each_unit_and_repeats_itself():
     graph, _ = network.create(trained.architecture, 10, jax.random.key(0))
     logits = np.asarray(jax.jit(network.apply, static_argnums=0)(graph, trained.parameters, view))
     np.testing.assert_allclose(logits[[0, 1], [7, 2]], found.after, atol=0.05)
-    with pytest.raises(UserError, match="fc8 has no unit 10: it has 10, numbered from 0 on"):
-        maximise.ascend(trained, "fc8", [10], how, 0, quiet)
+    with pytest.raises(UserError, match="fc5 has no unit 10: it has 10, numbered from 0 on"):
+        maximise.ascend(trained, "fc5", [10], how, 0, quiet)
     with pytest.raises(UserError, match="has no activations 'conv7'"):
         maximise.ascend(trained, "conv7", [0], how, 0, quiet)
 
 
 @pytest.mark.slow
 def test_a_unit_of_a_map_is_raised_in_the_middle_and_another_seed_gives_another_image():
-    trained = weighted.trained("quickstart", width=1 / 4, size=32)
+    trained = weighted.trained("quickstart", width=1 / 4, size=32, mean=110)
     how = maximise.Ascent(steps=20, rate=8.0)
     found = maximise.ascend(trained, "conv1", [0, 3], how, 0, quiet)
     assert np.all(found.after > found.before)
     assert found.images.shape[1:3] == (5, 5)
-    other = maximise.ascend(trained, "conv1", [0, 3], how, 1, quiet)
+    other = maximise.ascend(trained, "conv1", [0, 3], dataclasses.replace(how, grey=True), 1, quiet)
+    assert np.ptp(found.images.astype(int), axis=-1).max() > 20
+    assert np.ptp(other.images.astype(int), axis=-1).max() == 0
     assert not np.array_equal(found.images, other.images)
     # A unit of the first layer before its function: its kernel's sign says which pixels are white.
     kernel = trained.parameters["conv1"]["kernel"][0, ..., 3]
@@ -160,18 +162,16 @@ def test_blurring_is_scipys():
     assert np.array_equal(maximise.blur_matrix(5, 0), np.eye(5))
 
 
-def test_receptive_fields_are_alexnets_and_what_gradients_reach():
-    net145 = NETWORKS["net145"]
-    places, shapes = names.activation_places(net145), list(net145.shapes())
+def test_receptive_fields_are_those_known_of_alexnet():
+    plain = NETWORKS["one_weird_trick"]  # without norms over windows of pixels
+    places, shapes = names.activation_places(plain), list(plain.shapes())
     for name, side in (("conv1", 11), ("conv2", 51), ("conv3", 99), ("conv4", 131),
                        ("conv5", 163), ("conv5.pool", 195)):  # fmt: skip
         layer, shape = shapes[places[name]]
-        first, last = receptive.receptive_field(
-            net145, places[name], layer.output(shape, 2)[0] // 2
-        )
+        first, last = receptive.receptive_field(plain, places[name], layer.output(shape, 1)[0] // 2)
         assert last - first + 1 == side, name
-    assert receptive.receptive_field(net145, places["fc6"], 0) == (0, 223)
-    assert receptive.receptive_field(net145, places["conv1"], 54)[1] == 223
+    assert receptive.receptive_field(plain, places["fc6"], 0) == (0, 223)
+    assert receptive.receptive_field(plain, places["conv1"], 0) == (0, 8)  # padded by two
 
 
 @pytest.mark.slow
