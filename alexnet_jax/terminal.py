@@ -71,15 +71,15 @@ class Terminal:
 class ProgressLine:
     """Says how far something long is; plainly at most every ten seconds, and at its end."""
 
-    def __init__(self, what: str, terminal: Terminal):
-        self._what, self._terminal = what, terminal
+    def __init__(self, what: str, terminal: Terminal, unit: str = "images"):
+        self._what, self._terminal, self._unit = what, terminal, unit
         self._began = self._said = time.perf_counter()
 
     def __call__(self, done: int, total: int) -> None:
-        """`done` of `total` images are through."""
+        """`done` of `total` images, or of another unit, are through."""
         now = time.perf_counter()
         speed = done / max(now - self._began, 1e-9)
-        line = f"{self._what}: {done:,} of {total:,} images, {speed:,.0f} images/s"
+        line = f"{self._what}: {done:,} of {total:,} {self._unit}, {speed:,.0f} {self._unit}/s"
         if done == total:
             self._terminal.end_live(line)
         elif now - self._said > (REDRAW_SECONDS if self._terminal.rewrites else SAY_SECONDS):

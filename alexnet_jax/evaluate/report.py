@@ -15,6 +15,8 @@ from alexnet_jax.training import scores
 
 CHUNK = 4096  # images scored at a time
 PAIRS = 100  # of confused classes in the JSON
+MOST_CLASSES = 100  # up to which the JSON has the whole confusion matrix
+MOST_CONFUSED = 20  # classes that it has instead where there are more
 SHOWN = 5  # classes and pairs at the terminal
 
 
@@ -35,6 +37,7 @@ def content(
         means = predictions[0].means
     names = class_names(source.classes, log_probabilities.shape[1])
     shares = [weight / sum(weights) for weight in weights]
+    confused = confused_pairs(log_probabilities, ranks, labels, names)
     return {
         "split": choice.split,
         "views": choice.views,
@@ -58,7 +61,8 @@ def content(
             for one, share in zip(predictions, shares, strict=True)
         ],
         "classes": class_errors(ranks, labels, names),
-        "confused": confused_pairs(log_probabilities, ranks, labels, names)[:PAIRS],
+        "confused": confused[:PAIRS],
+        "confusion": confusion(confused, ranks, labels, names),
         **provenance(),
     }
 
@@ -109,6 +113,43 @@ def confused_pairs(
         {"class": names[true], "taken_for": names[taken], "images": count}
         for (true, taken), count in counts
     ]
+
+
+def confusion(
+    pairs: Sequence[dict], ranks: np.ndarray, labels: np.ndarray, names: Sequence[str]
+) -> dict:
+    """The matrix of all classes, or of those confused most often; unreadable images not.
+
+    `pairs` are those of `confused_pairs`. `counts` has a row for each true class and a column for
+    each that it was taken for, `taken_for_others` what was taken for a class that is left out.
+    """
+    chosen = range(len(names)) if len(names) <= MOST_CLASSES else _confused_most(pairs, names)
+    place = {names[label]: index for index, label in enumerate(chosen)}
+    right = np.bincount(labels[(ranks < 1) & (labels >= 0)], minlength=len(names))
+    counts, others = np.diag(right[list(chosen)]), np.zeros(len(place), np.int64)
+    for pair in pairs:
+        true, taken = place.get(pair["class"]), place.get(pair["taken_for"])
+        if true is not None and taken is not None:
+            counts[true, taken] += pair["images"]
+        elif true is not None:
+            others[true] += pair["images"]
+    return {
+        "classes": list(place),
+        "counts": counts.tolist(),
+        "taken_for_others": others.tolist(),
+    }
+
+
+def _confused_most(pairs: Sequence[dict], names: Sequence[str]) -> list[int]:
+    """Labels of the MOST_CONFUSED classes in the most confused pairs, in the order of labels."""
+    both: collections.Counter = collections.Counter()
+    for pair in pairs:
+        both[frozenset((pair["class"], pair["taken_for"]))] += pair["images"]
+    chosen: set[str] = set()
+    for pair, _ in both.most_common():
+        if len(chosen | pair) <= MOST_CONFUSED:
+            chosen |= pair
+    return [label for label, name in enumerate(names) if name in chosen]
 
 
 def table(found: dict) -> str:
