@@ -79,9 +79,7 @@ def _run(arguments: list[str]) -> None:
         Terminal() as terminal,
         parts.opened(output, plan, len(collection), part_images, about["shape"]) as own,
     ):
-        extract.fill(
-            own, trained, given.layer, collection, given.batch, workers, stop, terminal
-        )
+        extract.fill(own, trained, given.layer, collection, given.batch, workers, stop, terminal)
         terminal.say(_finish(output, about, trained.name, collection, own))
 
 
@@ -105,12 +103,7 @@ def _finish(output: pathlib.Path, about: dict, weights: str, collection, own) ->
     used, left_out = own.used()
     if not len(used):
         raise UserError(f"None of the {len(collection):,} images can be read: name others.")
-    about = about | {
-        "weights": weights,
-        "classes": list(collection.classes),
-        "images": {"fingerprint": collection.fingerprint, **collection.where},
-        "left_out": [collection.names[number] for number in left_out],
-    }
+    about = about | {"weights": weights} | collection.about(left_out.tolist())
     names = [collection.names[number] for number in used]
     files.write(output, about, names, collection.labels[used], own.shape, own.features())
     shape = " x ".join(f"{number:,}" for number in (len(used), *own.shape))

@@ -31,8 +31,8 @@ class Stored:
 class Collection:
     """Images by number: `load` gives uint8 [size, size, channels] or raises images.BadImage.
 
-    `labels` int32, NO_LABEL where the class is not known; their names are `classes`. `where` can be
-    written as JSON, and `open_again` knows the images by it; `fingerprint` tells lists apart.
+    `labels` int32, NO_LABEL where the class is not known; their names are `classes`. `where` the
+    images are is flat JSON for `open_again`; `fingerprint` tells lists apart.
     """
 
     names: Sequence[str]
@@ -44,6 +44,14 @@ class Collection:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def about(self, left_out: Sequence[int]) -> dict:
+        """The images for JSON, with the numbers of those that can't be read as names."""
+        return {
+            "classes": list(self.classes),
+            "images": {"fingerprint": self.fingerprint, **self.where},
+            "left_out": [self.names[number] for number in left_out],
+        }
 
 
 def of_files(files: Sequence[str], classes: tuple[str, ...], stored: Stored) -> Collection:
@@ -76,7 +84,7 @@ def of_run(workdir: str, split: str) -> Collection:
 
 
 def open_again(where: dict, names: Sequence[str], stored: Stored) -> pictures.Load:
-    """The pixels of images by their number, after Collection.where and their names."""
+    """The pixels of images by their number; `where` as in Collection.about."""
     if "files_named_from" in where:
         files = full_names(where, names)
         return pictures.loader(files, stored.size, stored.channels, stored.warp)
@@ -86,12 +94,11 @@ def open_again(where: dict, names: Sequence[str], stored: Stored) -> pictures.Lo
 
 
 def full_names(where: dict, names: Sequence[str]) -> list[str]:
-    """Names by which an image is known wherever it was named from."""
+    """Names that an image has in no other collection; `where` as in Collection.about."""
     if "files_named_from" in where:
         folder = where["files_named_from"]
         return [os.path.normpath(os.path.join(folder, name)) for name in names]
-    set_name = " ".join(where[key] for key in sorted(where))
-    return [f"{set_name} {name}" for name in names]
+    return [f"{where['fingerprint']} {name}" for name in names]
 
 
 def _set_at(path: str, split: str, stored: Stored) -> sources.Source:

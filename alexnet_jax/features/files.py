@@ -151,7 +151,7 @@ def read(path: pathlib.Path) -> Features:
         known = found.labels[found.labels != NO_LABEL]
         if len(known) and not 0 <= known.min() <= known.max() < len(about["classes"]):
             raise ValueError("it has labels of no class")
-        for name in ("layer", "network", "parameters_sha256", "pixels", "images"):
+        for name in ("layer", "network", "weights", "parameters_sha256", "pixels", "images"):
             about[name]
     return found
 
