@@ -15,8 +15,8 @@ STOREYS = [
     {"train"},
     {"milestone"},
     {"evaluate", "progress"},
-    {"predict"},
-    {"visualize"},
+    {"neighbours", "predict"},
+    {"features", "visualize"},
     {"opening"},
     {"run"},
     {"config"},
@@ -34,7 +34,7 @@ OWNERS = {
     "tensorflow": {"data/stream.py"},
     "tensorflow_datasets": {"data/metadata.py", "data/examples.py", "data/origins/tfds.py"},
     "array_record": {"data/prepared.py", "data/shards.py", "data/origins/shards.py"},
-    "pyarrow": {"data/origins/parquet.py"},
+    "pyarrow": {"data/origins/parquet.py", "features/files.py"},
     "simplejpeg": {"data/prepared.py"},
     "torch": {"benchmark/host_input.py"},
 }
@@ -114,7 +114,10 @@ def test_the_step_runs_where_tensorflow_is_not_installed():
     assert 0 < float(done.stdout) < 100
 
 
-@pytest.mark.parametrize("command", ["main", "evaluate.__main__", "predict"])
+@pytest.mark.parametrize(
+    "command",
+    ["main", "evaluate.__main__", "features.__main__", "neighbours.__main__", "predict"],
+)
 def test_help_does_not_import_jax(command):
     code = (
         f"import sys, alexnet_jax.{command}; "

@@ -173,16 +173,19 @@ def _read_npz(path: pathlib.Path) -> Features:
         raise ValueError("its parts do not fit together")
 
     def blocks(rows: int) -> Iterator[np.ndarray]:
-        with _reading(path), zipfile.ZipFile(path) as archive:
-            with archive.open("features.npy") as entry:
-                _header(entry)
-                for start in range(0, shape[0], rows):
-                    count = min(rows, shape[0] - start)
-                    data = entry.read(4 * count * width)
-                    yield np.frombuffer(data, "<f4").reshape(count, width)
-                # At the very end zipfile compares its checksum.
-                if entry.read(1):
-                    raise ValueError("it is longer than it says")
+        with (
+            _reading(path),
+            zipfile.ZipFile(path) as archive,
+            archive.open("features.npy") as entry,
+        ):
+            _header(entry)
+            for start in range(0, shape[0], rows):
+                count = min(rows, shape[0] - start)
+                data = entry.read(4 * count * width)
+                yield np.frombuffer(data, "<f4").reshape(count, width)
+            # At the very end zipfile compares its checksum.
+            if entry.read(1):
+                raise ValueError("it is longer than it says")
 
     width = math.prod(shape[1:])
     return Features(str(path), about, names, labels, width, blocks)

@@ -37,7 +37,10 @@ def draw(path: pathlib.Path, rows: Sequence[tuple[Image, Sequence[Image]]], laye
             known = None not in (query.kind, neighbour.kind)
             colour = "black" if not known else SAME if query.kind == neighbour.kind else OTHER
             _show(axes, neighbour, colour)
-    plots.suptitle(f"Query, and nearest in {layer}", fontsize=11, x=0.01, ha="left")
+    title = f"Images (left) and those nearest to them in {layer}"
+    if any(query.kind is not None for query, _ in rows):
+        title += "; green: of the same class, red: of another"
+    plots.suptitle(title, fontsize=11, x=0.01, ha="left")
     figure.write(plots, path)
 
 
