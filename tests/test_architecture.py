@@ -15,8 +15,8 @@ STOREYS = [
     {"train"},
     {"milestone"},
     {"evaluate", "progress"},
-    {"convert", "predict"},
-    {"visualize"},
+    {"convert", "neighbours", "predict"},
+    {"features", "visualize"},
     {"run"},
     {"inheritance"},
     {"opening"},
@@ -35,7 +35,7 @@ OWNERS = {
     "tensorflow": {"data/stream.py"},
     "tensorflow_datasets": {"data/metadata.py", "data/examples.py", "data/origins/tfds.py"},
     "array_record": {"data/prepared.py", "data/shards.py", "data/origins/shards.py"},
-    "pyarrow": {"data/origins/parquet.py"},
+    "pyarrow": {"data/origins/parquet.py", "features/files.py"},
     "simplejpeg": {"data/prepared.py"},
     "torch": {"benchmark/host_input.py", "convert/proof.py"},
     "onnx": {"convert/proof.py", "weights/onnx_graph.py"},
@@ -116,7 +116,18 @@ def test_the_step_runs_where_tensorflow_is_not_installed():
     assert 0 < float(done.stdout) < 100
 
 
-@pytest.mark.parametrize("command", ["main", "convert.__main__", "evaluate.__main__", "predict"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "main",
+        "convert.__main__",
+        "evaluate.__main__",
+        "features.__main__",
+        "neighbours.__main__",
+        "predict",
+        "visualize.__main__",
+    ],
+)
 def test_help_does_not_import_jax(command):
     code = (
         f"import sys, alexnet_jax.{command}; "

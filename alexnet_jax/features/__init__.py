@@ -1,0 +1,1 @@
+"""Activations of any layer of a trained network, for many images."""

@@ -1,0 +1,1 @@
+"""Which images lie next to each other in what a layer says of them."""
