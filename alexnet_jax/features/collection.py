@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from alexnet_jax import config as configuration
 from alexnet_jax import opening
 from alexnet_jax import run as runs
 from alexnet_jax.data import pictures, sources, synsets
@@ -120,7 +121,7 @@ def _set_of(workdir: str, split: str) -> sources.Source:
     folder = pathlib.Path(workdir)
     step, _ = opening.find(folder, "latest")
     config = opening.config_of(checkpoint.facts_at(folder / "checkpoints", step))
-    architecture = runs.configuration.variant_of(config).architecture()
+    architecture = configuration.variant_of(config).architecture()
     return runs.open_data(config, architecture)[SPLITS.index(split)]
 
 

@@ -211,14 +211,16 @@ def _read_parquet(path: pathlib.Path) -> Features:
 
     with pq.ParquetFile(path) as file:
         about = json.loads((file.schema_arrow.metadata or {})[ABOUT.encode()])
-        width = file.schema_arrow.field("features").type.list_size
+        groups, width = file.num_row_groups, file.schema_arrow.field("features").type.list_size
         names = file.read(["name"])["name"].to_pylist()
         labels = file.read(["label"])["label"].fill_null(NO_LABEL).to_numpy()
 
     def blocks(rows: int) -> Iterator[np.ndarray]:
-        with _reading(path), pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(rows, columns=["features"]):
-                yield batch["features"].flatten().to_numpy().reshape(len(batch), width)
+        # Group by group: pyarrow reads ahead all that it is asked for.
+        for group in range(groups):
+            with _reading(path), pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(rows, [group], ["features"]):
+                    yield batch["features"].flatten().to_numpy().reshape(len(batch), width)
 
     return Features(str(path), about, names, labels.astype(np.int32), width, blocks)
 

@@ -128,7 +128,7 @@ def _draw(path: pathlib.Path, features, queries, numbers, chosen: list[int]) -> 
 
     def shown(of, load, classes, number):
         kind = classes[number]
-        name = pathlib.PurePath(of.names[number]).name if kind is None else kind
+        name = pathlib.PurePath(of.names[number]).stem if kind is None else kind
         return neighbours.Image(load(number), name, kind)
 
     theirs, ours = (

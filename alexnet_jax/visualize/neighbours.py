@@ -9,7 +9,7 @@ import numpy as np
 from alexnet_jax.visualize import figure
 
 SAME, OTHER = "#2e7d32", "#c62828"  # a neighbour of the query's class and of another
-TITLE = 15  # characters
+TITLE = 14  # characters
 
 
 @dataclasses.dataclass(frozen=True)
