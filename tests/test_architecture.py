@@ -114,7 +114,7 @@ def test_the_step_runs_where_tensorflow_is_not_installed():
     assert 0 < float(done.stdout) < 100
 
 
-@pytest.mark.parametrize("command", ["main", "evaluate.__main__", "predict"])
+@pytest.mark.parametrize("command", ["main", "evaluate.__main__", "predict", "visualize.__main__"])
 def test_help_does_not_import_jax(command):
     code = (
         f"import sys, alexnet_jax.{command}; "
