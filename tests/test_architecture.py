@@ -116,7 +116,6 @@ def test_the_step_runs_where_tensorflow_is_not_installed():
     assert 0 < float(done.stdout) < 100
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize(
     "command",
     [
@@ -129,9 +128,6 @@ def test_the_step_runs_where_tensorflow_is_not_installed():
         "visualize.__main__",
     ],
 )
-=======
-@pytest.mark.parametrize("command", ["main", "evaluate.__main__", "predict", "visualize.__main__"])
->>>>>>> vis
 def test_help_does_not_import_jax(command):
     code = (
         f"import sys, alexnet_jax.{command}; "
