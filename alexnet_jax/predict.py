@@ -47,6 +47,7 @@ def _define_flags() -> None:
     flags.DEFINE_string(
         "plot", None, f"PNG or SVG of up to {MOST_DRAWN} images with bars, as in Figure 4."
     )
+    flags.adopt_module_key_flags(command)
 
 
 def _run(arguments: list[str]) -> None:
