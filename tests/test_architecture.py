@@ -37,8 +37,18 @@ OWNERS = {
     "array_record": {"data/prepared.py", "data/shards.py", "data/origins/shards.py"},
     "pyarrow": {"data/origins/parquet.py", "features/files.py"},
     "simplejpeg": {"data/prepared.py"},
-    "torch": {"benchmark/host_input.py", "convert/proof.py"},
-    "onnx": {"convert/proof.py", "weights/onnx_graph.py"},
+    "torch": {
+        "benchmark/host_input.py",
+        "convert/proof.py",
+        "weights/state_dict.py",
+        "weights/torch_state.py",
+    },
+    "onnx": {
+        "convert/proof.py",
+        "weights/onnx_graph.py",
+        "weights/onnx_model.py",
+        "weights/onnx_reader.py",
+    },
 }
 
 

@@ -52,10 +52,22 @@ def dangers(text):
                 yield called
 
 
+# A reader of pickles that builds arrays alone (tests/test_weights_cuda_convnet.py has it refuse the
+# rest), the error by which PyTorch's own refuses, and archives whose members are read into memory,
+# never unpacked.
+ON_PURPOSE = {
+    "weights/python2.py": {"pickle"},
+    "weights/state_dict.py": {"pickle"},
+    "weights/files.py": {"zipfile"},
+    "features/files.py": {"zipfile"},
+}
+
+
 def test_the_source_neither_unpickles_nor_unpacks():
     for folder in ("alexnet_jax", "configs", "launch"):
         for path in sorted((ROOT / folder).rglob("*.py")):
-            assert not list(dangers(path.read_text())), path
+            allowed = ON_PURPOSE.get(path.relative_to(ROOT / folder).as_posix(), set())
+            assert set(dangers(path.read_text())) == allowed, path
 
 
 @pytest.mark.parametrize(

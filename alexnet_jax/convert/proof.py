@@ -112,7 +112,7 @@ def _torch(path: pathlib.Path, planes: np.ndarray) -> np.ndarray:
         else:
             layer = nn.Dropout() if index in (0, 3) else nn.ReLU()
         classifier.append(layer)
-    model = nn.ModuleDict({"features": features, "classifier": classifier}).eval()
+    model = nn.ModuleDict({"features": features, "classifier": classifier}).train(False)
     model.load_state_dict(state)
     with torch.no_grad():
         return classifier(features(torch.from_numpy(planes)).flatten(1)).numpy()

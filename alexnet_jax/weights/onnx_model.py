@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.weights import header, onnx_graph, standard, writing
-from alexnet_jax.weights.optional import library
+from alexnet_jax.weights.optional import needed
 from alexnet_jax.weights.trained import Trained
 
 OPSET, IR_VERSION = 13, 7  # ONNX 1.8 of 2020
@@ -24,7 +24,8 @@ def write(path: pathlib.Path, trained: Trained) -> None:
     UserError where the layout can't hold it, it is larger than an ONNX file can be, or the package
     onnx is missing.
     """
-    onnx = library("onnx", f"Writing {path}")
+    with needed("onnx", f"Writing {path}"):
+        import onnx
     helper, kinds = onnx.helper, onnx.TensorProto
     architecture, pixels = trained.architecture, trained.pixels
     weights = standard.to_standard(architecture, trained.parameters)
@@ -61,7 +62,8 @@ def write(path: pathlib.Path, trained: Trained) -> None:
 
 def read(path: pathlib.Path) -> Trained:
     """What `write` wrote, with the same bits; UserError for anything else."""
-    onnx = library("onnx", f"Reading {path}")
+    with needed("onnx", f"Reading {path}"):
+        import onnx
     from google.protobuf import message
 
     try:

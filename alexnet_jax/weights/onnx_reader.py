@@ -11,14 +11,15 @@ import numpy as np
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.weights import caffe, conventions, header, onnx_model, standard
-from alexnet_jax.weights.optional import library
+from alexnet_jax.weights.optional import needed
 from alexnet_jax.weights.trained import Trained
 from alexnet_jax.weights.wanted import Layers, Wanted, fitting, in_order
 
 
 def read(path: pathlib.Path, wanted: Wanted) -> Trained:
     """The network of an ONNX file; UserError where it is none known here, or holds no weights."""
-    onnx = library("onnx", f"Reading {path}")
+    with needed("onnx", f"Reading {path}"):
+        import onnx
     try:
         model = onnx.load(path)
     except Exception as error:  # of many kinds

@@ -1,16 +1,17 @@
 """Libraries that only some kinds of files need."""
 
-import importlib
-import types
+import contextlib
+from collections.abc import Iterator
 
 from alexnet_jax.errors import UserError
 
 
-def library(name: str, needed_for: str) -> types.ModuleType:
-    """Import a library; UserError with the command that installs it where it is missing."""
+@contextlib.contextmanager
+def needed(name: str, what_for: str) -> Iterator[None]:
+    """Around the import of a library: UserError with its remedy where that is missing."""
     try:
-        return importlib.import_module(name)
+        yield
     except ImportError as error:
         raise UserError(
-            f"{needed_for} needs the library {name}, which is not installed: pip install {name}."
+            f"{what_for} needs the library {name}, which is not installed: pip install {name}."
         ) from error

@@ -13,7 +13,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.weights import conventions, header, standard, torch_state
 from alexnet_jax.weights import safetensors as ours
-from alexnet_jax.weights.optional import library
+from alexnet_jax.weights.optional import needed
 from alexnet_jax.weights.trained import Pixels, Trained
 from alexnet_jax.weights.wanted import Layers, Wanted, fitting, in_order, weighted
 
@@ -29,7 +29,8 @@ def read_torch(path: pathlib.Path, wanted: Wanted) -> Trained:
     nothing is in `wanted`, the FILE.json that weights/torch_state.py writes says it, where there is
     one.
     """
-    torch = library("torch", f"Reading {path}")
+    with needed("torch", f"Reading {path}"):
+        import torch
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:

@@ -4,7 +4,7 @@ import io
 import pathlib
 
 from alexnet_jax.weights import header, standard
-from alexnet_jax.weights.optional import library
+from alexnet_jax.weights.optional import needed
 from alexnet_jax.weights.trained import Trained
 
 # torchvision.models.alexnet: the places of its layers with weights.
@@ -21,7 +21,8 @@ def write(path: pathlib.Path, trained: Trained) -> list[pathlib.Path]:
     torchvision's names: torchvision.models.alexnet().load_state_dict(torch.load(FILE)).
     UserError where the layout can't hold the network, or PyTorch is missing.
     """
-    torch = library("torch", f"Writing {path}")
+    with needed("torch", f"Writing {path}"):
+        import torch
     names = TORCHVISION if trained.variant.network == "one_weird_trick" else {}
     state = {}
     for layer, parts in standard.to_standard(trained.architecture, trained.parameters).items():
