@@ -14,7 +14,13 @@ from tests.preparing import make
 from tests.test_config import NAMES, load
 
 # finetune.py needs a run to start from: test_finetune.py.
-CASES = [(name, "smoke") for name in NAMES if name != "finetune"] + [
+# Full-size networks beside imagenet.py's are slow; test_networks.py has each narrow.
+LARGE = ("caffe", "memorise", "net146", "net2012", "one_weird_trick", "zfnet")
+CASES = [
+    pytest.param(name, "smoke", marks=[pytest.mark.slow] * (name in LARGE))
+    for name in NAMES
+    if name != "finetune"
+] + [
     pytest.param("imagenet", "paper,smoke", marks=pytest.mark.slow),
     pytest.param("imagenet", "2013,smoke", marks=pytest.mark.slow),
     ("cifar10", "short,smoke"),
