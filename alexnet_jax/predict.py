@@ -102,6 +102,8 @@ def _predictions(trained, files: list[str], bad: list[str]) -> Iterator[tuple[di
     names = [synsets.words(name) for name in trained.classes]
     channels = trained.architecture.channels
     workers = os.cpu_count() or 1
+    folders = [pathlib.Path(file).parent.name for file in files]
+    known = {name: synsets.find_class(trained.classes, name) for name in set(folders)}
     load = pictures.loader(files, trained.pixels.size, channels, trained.pixels.warp)
     for ids, images, unusable in pictures.batches(load, range(len(files)), batch, workers):
         for _, error in unusable:
@@ -114,7 +116,7 @@ def _predictions(trained, files: list[str], bad: list[str]) -> Iterator[tuple[di
         probabilities = np.exp(np.asarray(predict(parameters, padded))[: len(images)])
         for record, image, row in zip(ids, images, probabilities, strict=True):
             order = np.argsort(-row, kind="stable")[:top]
-            label = synsets.find_class(trained.classes, pathlib.Path(files[record]).parent.name)
+            label = known[folders[record]]
             yield (
                 {
                     "image": files[record],

@@ -12,7 +12,7 @@ from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Out
 
 def checkpoint(architecture, classes=10, seed=0):
     """{"model_state": {"layers": {name: layer}}, "op": ...} as layer.py makes it."""
-    random, layers, towers = np.random.default_rng(seed), {}, architecture.towers
+    draw, layers, towers = Draw(seed), {}, architecture.towers
     letters = "ab"[:towers] if towers > 1 else [""]
     here, joined, count = ["data"] * towers, False, {}
     layers["data"] = {"name": "data", "type": "data", "dataIdx": 0, "outputs": 0}
@@ -20,91 +20,26 @@ def checkpoint(architecture, classes=10, seed=0):
     if any(getattr(layer, "low_resolution", None) for layer in architecture.layers):
         add(layers, "blur0", "blur", ["data"], filterSize=9, stdev=4.0)
         add(layers, "nails0", "nailbed", ["blur0"], stride=4, start=2)
-
-    def matrix(rows, units):
-        return np.float32(random.normal(scale=(2 / rows) ** 0.5, size=(rows, units)))
-
-    def biases(*shape):
-        return np.float32(random.normal(scale=0.3, size=shape))
-
     for layer, shape in architecture.shapes():
         if isinstance(layer, kinds.Exchange):
             joined = True
             continue
         number = count[type(layer)] = count.get(type(layer), 0) + 1
         if isinstance(layer, Output):
-            inputs = list(here)
-            rows = [int(np.prod(shape))] * towers
-            weights = [np.asfortranarray(matrix(r, classes)) for r in rows]
-            bias, last = biases(1, classes), [f"fc{classes}"]
-            if architecture.name == "net146_2011":  # half of the classes on each GPU
-                halves = slice(classes // 2), slice(classes // 2, None)
-                last = ["concat"]
-                for letter, half in zip(letters, halves, strict=True):
-                    own = [np.asfortranarray(w[:, half]) for w in weights]
-                    add(layers, f"fc1000{letter}", "fc", inputs, weights=own, biases=bias[:, half])
-                add(layers, "concat", "concat", ["fc1000a", "fc1000b"])
-            else:
-                add(layers, *last, "fc", inputs, weights=weights, biases=bias)
-            add(layers, "probs", "softmax", last)
-            add(layers, "logprob", "cost.logreg", ["labels", "probs"])
-            break
+            halved = architecture.name == "net146_2011"
+            add_softmax(layers, draw, here, int(np.prod(shape)), classes, halved)
+            continue
         before = list(here)
         for tower, letter in enumerate(letters):
             own = [before[tower]]
             if joined and towers > 1:
                 own = before if tower == 0 or number == 1 else before[::-1]  # as hs1b, hs1a
-            maps = shape[-1] // len(own)
-            fields = {}
-            match layer:
-                case Convolution():
-                    name, kind, filters = f"conv{number}", "conv", layer.filters // towers
-                    sides, strides, pads = [layer.size], [layer.stride], [layer.padding]
-                    sides, strides, pads = (value * len(own) for value in (sides, strides, pads))
-                    weights = [matrix(maps * layer.size**2, filters) for _ in own]
-                    if layer.low_resolution:
-                        own = ["nails0", *own]
-                        sides, strides, pads = [5, *sides], [2, *strides], [0, *pads]
-                        weights = [matrix(3 * 25, filters), *weights]
-                    fields = {"filterSize": sides, "stride": strides,
-                              "padding": [-pad for pad in pads], "filters": filters,
-                              "weights": weights, "weightsInc": [0 * w for w in weights],
-                              "biases": biases(filters, 1)}  # fmt: skip
-                case LocallyConnected():
-                    name, kind, filters = f"local{number}", "local", layer.filters // towers
-                    modules = int(np.prod(layer.output(shape, towers)[:2]))
-                    weights = [matrix(maps * layer.size**2, modules * filters)]
-                    weights = [
-                        np.ascontiguousarray(
-                            w.reshape(-1, modules, filters).swapaxes(0, 1).reshape(-1, filters)
-                        )
-                        for w in weights
-                    ]
-                    fields = {"filterSize": [layer.size], "stride": [1], "filters": filters,
-                              "padding": [-layer.padding], "weights": weights,
-                              "biases": biases(modules * filters, 1)}  # fmt: skip
-                case Dense():
-                    units = layer.units // towers
-                    name, kind = f"fc{units}" + ("b" if number > 1 else ""), "fc"
-                    rows = [int(np.prod(shape)) // len(own)] * len(own)
-                    weights = [np.asfortranarray(matrix(r, units)) for r in rows]
-                    fields = {"weights": weights, "biases": biases(1, units)}
-                case kinds.AcrossMapNorm():
-                    name, kind = f"rnorm{number}", "cmrnorm"
-                    fields = norm(layer) | {"minDiv": float(layer.k)}
-                case kinds.ContrastNorm():
-                    name, kind, fields = f"cnorm{number}", "cnorm", norm(layer)
-                case kinds.SpatialNorm():
-                    name, kind, fields = f"norm{number}", "rnorm", norm(layer)
-                case kinds.MaxPool() | kinds.AveragePool():
-                    name, kind = f"pool{type(layer).__name__}{number}", "pool"
-                    fields = {"pool": "max" if isinstance(layer, kinds.MaxPool) else "avg",
-                              "sizeX": layer.size, "stride": layer.stride, "start": 0}  # fmt: skip
-                case kinds.ReLU():
-                    name, kind = f"{before[0].rstrip('ab')}_neuron{number}", "neuron"
-                    fields = {"neuron": {"type": "relu", "params": {}}}
-                case kinds.Dropout():
-                    name, kind, fields = f"hs{number}", "hs", {"keep": layer.keep, "enable": True}
+            if isinstance(layer, Convolution | LocallyConnected | Dense):
+                name, kind, fields = weighted(layer, shape, towers, len(own), number, draw)
+            else:
+                name, kind, fields = unweighted(layer, number, before[0])
+            if getattr(layer, "low_resolution", None):
+                own = ["nails0", *own]
             add(layers, name + letter, kind, own, **fields)
             here[tower] = name + letter
         if isinstance(layer, Convolution | LocallyConnected | Dense):
@@ -112,6 +47,90 @@ def checkpoint(architecture, classes=10, seed=0):
     return {
         "model_state": {"epoch": 91, "layers": layers, "train_outputs": [({"logprob": [1.5]}, 128)]}
     }
+
+
+class Draw:
+    """Random weights, in the order in which they are asked for."""
+
+    def __init__(self, seed):
+        self._random = np.random.default_rng(seed)
+
+    def matrix(self, rows, units):
+        return np.float32(self._random.normal(scale=(2 / rows) ** 0.5, size=(rows, units)))
+
+    def biases(self, *shape):
+        return np.float32(self._random.normal(scale=0.3, size=shape))
+
+
+def weighted(layer, shape, towers, inputs, number, draw):
+    """(name, type, fields) of a layer with weights in one tower that sees `inputs` layers."""
+    maps = shape[-1] // inputs
+    match layer:
+        case Convolution():
+            filters = layer.filters // towers
+            sides, strides, pads = [layer.size], [layer.stride], [layer.padding]
+            sides, strides, pads = (value * inputs for value in (sides, strides, pads))
+            weights = [draw.matrix(maps * layer.size**2, filters) for _ in range(inputs)]
+            if layer.low_resolution:
+                sides, strides, pads = [5, *sides], [2, *strides], [0, *pads]
+                weights = [draw.matrix(3 * 25, filters), *weights]
+            return f"conv{number}", "conv", {
+                "filterSize": sides, "stride": strides, "padding": [-pad for pad in pads],
+                "filters": filters, "weights": weights,
+                "weightsInc": [0 * w for w in weights], "biases": draw.biases(filters, 1),
+            }  # fmt: skip
+        case LocallyConnected():
+            filters = layer.filters // towers
+            modules = int(np.prod(layer.output(shape, towers)[:2]))
+            w = draw.matrix(maps * layer.size**2, modules * filters)
+            w = w.reshape(-1, modules, filters).swapaxes(0, 1).reshape(-1, filters)
+            return f"local{number}", "local", {
+                "filterSize": [layer.size], "stride": [1], "filters": filters,
+                "padding": [-layer.padding], "weights": [np.ascontiguousarray(w)],
+                "biases": draw.biases(modules * filters, 1),
+            }  # fmt: skip
+        case Dense():
+            units, rows = layer.units // towers, int(np.prod(shape)) // inputs
+            weights = [np.asfortranarray(draw.matrix(rows, units)) for _ in range(inputs)]
+            fields = {"weights": weights, "biases": draw.biases(1, units)}
+            return f"fc{units}" + ("b" if number > 1 else ""), "fc", fields
+
+
+def unweighted(layer, number, before):
+    """(name, type, fields) of a layer without weights after tower 1's layer `before`."""
+    match layer:
+        case kinds.AcrossMapNorm():
+            return f"rnorm{number}", "cmrnorm", norm(layer) | {"minDiv": float(layer.k)}
+        case kinds.ContrastNorm():
+            return f"cnorm{number}", "cnorm", norm(layer)
+        case kinds.SpatialNorm():
+            return f"norm{number}", "rnorm", norm(layer)
+        case kinds.MaxPool() | kinds.AveragePool():
+            pool = "max" if isinstance(layer, kinds.MaxPool) else "avg"
+            fields = {"pool": pool, "sizeX": layer.size, "stride": layer.stride, "start": 0}
+            return f"pool{type(layer).__name__}{number}", "pool", fields
+        case kinds.ReLU():
+            neuron = {"neuron": {"type": "relu", "params": {}}}
+            return f"{before.rstrip('ab')}_neuron{number}", "neuron", neuron
+        case kinds.Dropout():
+            return f"hs{number}", "hs", {"keep": layer.keep, "enable": True}
+
+
+def add_softmax(layers, draw, inputs, rows, classes, halved):
+    """The last layer and the cost; `halved` has half of the classes on each GPU."""
+    inputs = list(inputs)
+    weights = [np.asfortranarray(draw.matrix(rows, classes)) for _ in inputs]
+    bias, last = draw.biases(1, classes), [f"fc{classes}"]
+    if halved:
+        halves, last = (slice(classes // 2), slice(classes // 2, None)), ["concat"]
+        for letter, half in zip("ab", halves, strict=True):
+            own = [np.asfortranarray(w[:, half]) for w in weights]
+            add(layers, f"fc1000{letter}", "fc", inputs, weights=own, biases=bias[:, half])
+        add(layers, "concat", "concat", ["fc1000a", "fc1000b"])
+    else:
+        add(layers, *last, "fc", inputs, weights=weights, biases=bias)
+    add(layers, "probs", "softmax", last)
+    add(layers, "logprob", "cost.logreg", ["labels", "probs"])
 
 
 def norm(layer):

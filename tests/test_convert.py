@@ -1,9 +1,7 @@
 """python -m alexnet_jax.convert: what it prints, writes and refuses; folders like a run's."""
 
-import os
+import functools
 import pathlib
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -18,7 +16,7 @@ from alexnet_jax.model.networks import Variant
 from alexnet_jax.terminal import Terminal
 from alexnet_jax.training import checkpoint, transfer
 from alexnet_jax.weights import files, safetensors
-from tests import caffemodel, convnet2012, drawing, weighted
+from tests import caffemodel, commands, convnet2012, drawing, weighted
 from tests import python2 as writing
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -38,15 +36,7 @@ def narrow(**pixels):
     return weighted.trained("quickstart", width=1 / 8, size=36, **pixels)
 
 
-def convert(*arguments, code=0):
-    """(standard output, standard error) of the command."""
-    done = subprocess.run(
-        [sys.executable, "-m", "alexnet_jax.convert", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout, done.stderr
+convert = functools.partial(commands.run, "convert")
 
 
 def same(one, other):

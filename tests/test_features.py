@@ -1,5 +1,6 @@
 """python -m alexnet_jax.features: against NumPy and PyTorch, killed, damaged, in little memory."""
 
+import functools
 import json
 import os
 import pathlib
@@ -18,24 +19,10 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.features import collection, extract, files, parts
 from alexnet_jax.terminal import Terminal
 from alexnet_jax.weights import safetensors
-from tests import weighted
+from tests import commands, weighted
+from tests.commands import ENVIRONMENT, ROOT
 
-ROOT = pathlib.Path(__file__).parent.parent
-ENVIRONMENT = os.environ | {"JAX_PLATFORMS": "cpu"}
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "alexnet_jax.features", *map(str, arguments)]
-
-
-def run(*arguments, code=0):
-    """(standard output, standard error) of the command."""
-    done = subprocess.run(
-        command(*arguments), cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout, done.stderr
+run = functools.partial(commands.run, "features")
 
 
 @pytest.fixture(scope="module")
@@ -325,7 +312,8 @@ def test_sets_are_read_without_tensorflow(prepared_sets, tmp_path):
     safetensors.write(tmp_path / "weights.safetensors", trained)
     found = []
     for form in ("jpeg", "raw"):
-        arguments = command(
+        arguments = commands.words(
+            "features",
             f"--path={prepared_sets / form}", "--split=train", "--layer=fc6",
             f"--weights={tmp_path / 'weights.safetensors'}", f"--output={tmp_path / form}.parquet",
         )[3:]  # fmt: skip
@@ -372,7 +360,7 @@ def test_killed_again_and_again_it_ends_with_the_same_file(tmp_path):
     for aim, has_come in aims.items():
         output.unlink(missing_ok=True)
         process = subprocess.Popen(
-            command(*common, f"--output={output}"), cwd=ROOT, env=ENVIRONMENT,
+            commands.words("features", *common, f"--output={output}"), cwd=ROOT, env=ENVIRONMENT,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         while process.poll() is None and not has_come():

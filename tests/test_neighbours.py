@@ -4,8 +4,6 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,7 +15,8 @@ from alexnet_jax.features import files
 from alexnet_jax.neighbours import queries as asked
 from alexnet_jax.neighbours import report, search
 from tests import weighted
-from tests.test_features import ABOUT, ENVIRONMENT, ROOT
+from tests.commands import ROOT, run
+from tests.test_features import ABOUT
 
 
 def blocks_of(rows):
@@ -129,17 +128,6 @@ def test_features_of_another_layer_or_network_are_refused(tmp_path):
     ):
         with pytest.raises(UserError, match=said):
             asked.check_comparable(rows, rows.about | change, "other.npz")
-
-
-def run(room, *arguments, code=0):
-    """(standard output, standard error) of a command."""
-    done = subprocess.run(
-        [sys.executable, "-m", f"alexnet_jax.{room}", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout, done.stderr
 
 
 def test_mistakes_are_answered_before_jax_starts(tmp_path):

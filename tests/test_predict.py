@@ -1,9 +1,8 @@
 """python -m alexnet_jax.predict: what images show, against PyTorch and by hand."""
 
+import functools
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,18 +12,9 @@ from alexnet_jax import inference
 from alexnet_jax.data import images, pictures, synsets
 from alexnet_jax.errors import UserError
 from alexnet_jax.weights import safetensors
-from tests import weighted
+from tests import commands, weighted
 
-
-def predict(*arguments, code=0):
-    """(standard output, standard error) of the command."""
-    done = subprocess.run(
-        [sys.executable, "-m", "alexnet_jax.predict", *map(str, arguments)],
-        capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout, done.stderr
+predict = functools.partial(commands.run, "predict")
 
 
 def test_images_are_found_and_read_in_order(tmp_path):

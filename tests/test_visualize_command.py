@@ -1,6 +1,6 @@
 """python -m alexnet_jax.visualize: every page from a run to a picture, and what is said instead."""
 
-import os
+import functools
 import subprocess
 import sys
 
@@ -8,18 +8,9 @@ import pytest
 from PIL import Image
 
 from alexnet_jax.weights import safetensors
-from tests import weighted
+from tests import commands, weighted
 
-
-def visualize(*words, code=0):
-    """(standard output, standard error) of the command."""
-    done = subprocess.run(
-        [sys.executable, "-m", "alexnet_jax.visualize", *map(str, words)],
-        capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout, done.stderr
+visualize = functools.partial(commands.run, "visualize")
 
 
 def test_help_lists_the_pages_and_each_its_flags():
