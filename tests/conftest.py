@@ -2,7 +2,7 @@
 
 XLA optimises less here than it does for users, since most of a test's time is compilation; the
 tests that start `alexnet_jax.main` as a process run what users run. What was compiled once is kept
-for the rest of the session, in those processes too.
+for the rest of the session, in those processes and in pytest-xdist's other workers too.
 """
 
 import atexit
@@ -14,9 +14,10 @@ import tempfile
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
-atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker inherits the folder
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 from alexnet_jax.parallel import platform
 

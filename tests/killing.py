@@ -45,6 +45,8 @@ class Command:
         self.workdir, self.lines, self.began = workdir, [], time.monotonic()
         self.times = {}  # when each kind of line came first
         clean = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
+        # Programs of its own, so that kills come while they are compiled and written too.
+        clean["XDG_CACHE_HOME"] = str(workdir.parent / f"cache-of-{workdir.name}")
         command = [sys.executable, "-m", "alexnet_jax.main", *OPTIONS, f"--workdir={workdir}"]
         address = f"127.0.0.1:{free_ports()}" if processes > 1 else ""
         self.processes = []

@@ -3,6 +3,8 @@
 import importlib.metadata
 import os
 
+from alexnet_jax.parallel import compiled
+
 # The default CPU fusion of these versions is slow for this network and known to be wrong in places
 # (jax#39103, jax#39257); an empty value switches it off. Other versions may not know the flag, and
 # an unknown flag stops the program.
@@ -11,7 +13,11 @@ _YNN_VERSIONS = ((0, 10, 1), (0, 11, 99))
 
 
 def configure() -> None:
-    """Set XLA's flags and quiet TensorFlow, where the user has not; call before importing jax."""
+    """Set XLA's flags, keep its programs and quiet TensorFlow, where the user has not decided.
+
+    Call before importing jax. JAX_COMPILATION_CACHE_DIR names another folder for programs; empty,
+    none are kept.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it announces itself, and is not used
     flags = os.environ.get("XLA_FLAGS", "")
@@ -20,3 +26,6 @@ def configure() -> None:
     known = _YNN_VERSIONS[0] <= version <= _YNN_VERSIONS[1]
     if may_use_cpu and known and _YNN_FLAG not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_YNN_FLAG}=".strip()
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and (kept := compiled.folder(os.environ)):
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(kept)
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
