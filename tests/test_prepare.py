@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -266,3 +267,24 @@ def test_memory_stays_flat_over_ten_thousand_batches(tmp_path, data, form):
 def resident_megabytes():
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+READING = f"""
+import pathlib, sys, threading
+from alexnet_jax.data.prepared import Prepared
+source = Prepared(pathlib.Path(sys.argv[1]), "train", {SIZE}, 3)
+before = set(sys.modules)
+reader = threading.Thread(target=source.load, args=([0, 1],))
+reader.start()
+reader.join()
+print({{name.split(".")[0] for name in set(sys.modules) - before}})
+"""
+
+
+def test_threads_that_read_a_set_import_no_library_with_lazy_modules(prepared_sets):
+    """Two threads that did so at a time waited for each other for ever, now and then."""
+    said = subprocess.check_output(
+        [sys.executable, "-c", READING, prepared_sets / "jpeg"], cwd=ROOT
+    )
+    assert b"simplejpeg" in said  # it did read
+    assert not {b"etils", b"tensorflow_datasets"} & set(re.findall(rb"\w+", said))

@@ -1,6 +1,18 @@
 """tf.train.Example, the record of tensorflow-datasets, without TensorFlow."""
 
+import contextlib
 import os
+
+
+def load_library() -> None:
+    """Import what `parse` and `serialize` need, before threads call them.
+
+    Two threads that import tensorflow-datasets at a time can wait for each other for ever: its lazy
+    modules hold a lock while they import others. Where it is not installed, sets of raw pixels can
+    be read all the same.
+    """
+    with contextlib.suppress(ImportError):
+        import tensorflow_datasets.proto.tf_example_pb2  # noqa: F401
 
 
 def serialize(image: bytes, label: int, file_name: str) -> bytes:

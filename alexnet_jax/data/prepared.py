@@ -149,6 +149,7 @@ class Prepared:
             self._pixels = [_pixels(*pair) for pair in zip(files, shapes, strict=True)]
         self._readers = {}
         self._folder, self._split = folder, split
+        examples.load_library()
 
     def __len__(self) -> int:
         return len(self.labels)
