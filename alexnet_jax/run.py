@@ -106,10 +106,12 @@ def make_steps(
 ) -> Steps:
     """The network with its update rule on the mesh."""
     frozen = optimizer.frozen_layers(plan.groups, architecture.parameter_shapes(plan.classes))
+    rules = config.optimizer
+    trust = rules.trust_coefficient if rules.rule == "lars" else None
     return Steps(
         architecture=architecture,
         classes=plan.classes,
-        optimizer=optimizer.momentum_sgd(plan.groups, config.optimizer.momentum, plan.schedule),
+        optimizer=optimizer.momentum_sgd(plan.groups, rules.momentum, plan.schedule, trust),
         augmentation=plan.augmentation,
         mesh=mesh,
         seed=config.seed,
@@ -119,6 +121,9 @@ def make_steps(
         split_dense=config.parallel.layout == "hybrid",
         skip_bad=plan.skip_bad,
         frozen=frozen,
+        label_smoothing=rules.label_smoothing,
+        average=rules.average,
+        accumulate=config.accumulate,
     )
 
 

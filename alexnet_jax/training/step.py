@@ -24,27 +24,12 @@ from alexnet_jax.parallel.mesh import (
     replicated,
     rows_sharding,
 )
+from alexnet_jax.training import accumulation, parts, scores
 from alexnet_jax.training import optimizer as optimizers
-from alexnet_jax.training import parts, scores
 from alexnet_jax.training.randomness import RowKeys, root_key
+from alexnet_jax.training.state import TrainState, averaged
 
 ROWS, WHOLE = PartitionSpec(DATA_AXIS), PartitionSpec()
-
-
-class TrainState(NamedTuple):
-    """Everything a run carries from step to step, and all that a checkpoint holds of arrays.
-
-    `rate_factor` multiplies all learning rates (the plateau rule, a return after divergence).
-    `scores` are sums over the training images since they were last reset, and `bad_step` is the
-    first step since then, counted from 1, whose loss or gradient was not finite; 0 if none was.
-    """
-
-    step: jax.Array
-    parameters: network.Parameters
-    optimizer_state: optax.OptState
-    rate_factor: jax.Array
-    scores: scores.Sums
-    bad_step: jax.Array
 
 
 class Preprocessing(NamedTuple):
@@ -89,7 +74,9 @@ class Steps:
     `split_dense` the dense layers are split over "data"; see network.partition_specs. With
     `skip_bad` a step whose loss or gradient is not finite changes no parameter and no velocity. The
     gradient of `frozen` layers is not computed and counts as 0; if they are the lowest ones, the
-    backward pass ends above them.
+    backward pass ends above them. `label_smoothing` is for training alone; with `average` the state
+    has an average of the parameters with this decay. `accumulate` is the number of parts in which
+    each device works through its rows: dropout, loss and gradient are those of one part.
     """
 
     architecture: network.Architecture
@@ -104,6 +91,9 @@ class Steps:
     split_dense: bool = False
     skip_bad: bool = False
     frozen: frozenset[str] = frozenset()
+    label_smoothing: float = 0.0
+    average: float = 0.0
+    accumulate: int = 1
 
     def initial_state(self) -> TrainState:
         """Parameters drawn from the seed; each device draws only what it holds."""
@@ -207,17 +197,17 @@ class Steps:
         updates, optimizer_state = self.optimizer.update(
             gradients, state.optimizer_state, state.parameters, rate_factor=state.rate_factor
         )
-        parameters = optax.apply_updates(state.parameters, updates)
+        parameters, step = optax.apply_updates(state.parameters, updates), state.step + 1
+        after = parameters, optimizer_state, self._averaged(state.average, parameters, step)
         if self.skip_bad:
-            before = state.parameters, state.optimizer_state
-            parameters, optimizer_state = optimizers.unless(
-                bad, before, (parameters, optimizer_state)
-            )
-        step = state.step + 1
+            before = state.parameters, state.optimizer_state, state.average
+            after = optimizers.unless(bad, before, after)
+        parameters, optimizer_state, average = after
         state = state._replace(
             step=step,
             parameters=parameters,
             optimizer_state=optimizer_state,
+            average=average,
             scores=jax.tree.map(jnp.add, state.scores, step_scores),
             bad_step=jnp.where(bad & (state.bad_step == 0), step, state.bad_step),
         )
@@ -225,19 +215,33 @@ class Steps:
 
     def _gradients(self, state: TrainState, images, labels, preprocessing: Preprocessing):
         """Gradients of the mean loss of the global batch, and the sums of its scores."""
-        keys = RowKeys(self.seed, state.step, len(images), self.augmentation.shared_by)
-        inputs = self._training_view(images, keys, state.step, preprocessing)
         batch = len(images) * self.mesh.shape[DATA_AXIS]
 
-        def mean_loss(parameters):
-            frozen = {name: jax.lax.stop_gradient(parameters[name]) for name in self.frozen}
-            logits = self._logits(parameters | frozen, inputs, keys.dropout(self.split_dense))
-            losses, sums = scores.score(logits, labels)
-            return losses.sum() / batch, sums
+        def of_part(parameters, part, images, labels):
+            shared_by = self.augmentation.shared_by
+            keys = RowKeys(self.seed, state.step, len(images), shared_by, part, self.accumulate)
+            inputs = self._training_view(images, keys, state.step, preprocessing)
 
-        # shard_map sums the gradients of parameters that are equal along "data" over it.
-        gradients, sums = jax.grad(mean_loss, has_aux=True)(state.parameters)
+            def mean_loss(parameters):
+                frozen = {name: jax.lax.stop_gradient(parameters[name]) for name in self.frozen}
+                logits = self._logits(parameters | frozen, inputs, keys.dropout(self.split_dense))
+                losses, sums = scores.score(logits, labels, self.label_smoothing)
+                return losses.sum() / batch, sums
+
+            # shard_map sums the gradients of parameters that are equal along "data" over it.
+            return jax.grad(mean_loss, has_aux=True)(parameters)
+
+        gradients, sums = accumulation.summed(
+            of_part, state.parameters, self._parameter_specs(), (images, labels), self.accumulate
+        )
         return gradients, jax.lax.psum(sums, DATA_AXIS)
+
+    def _averaged(self, before, parameters, step):
+        if not self.average:
+            return None
+        moved = averaged(before, parameters, self.average, step)
+        # What stands still does so to the bit; the average of equal numbers may be off by one.
+        return moved | {name: parameters[name] for name in self.frozen}
 
     def _views(self, step, images, preprocessing: Preprocessing):
         keys = RowKeys(self.seed, step, len(images), self.augmentation.shared_by)
@@ -302,6 +306,7 @@ class Steps:
             rate_factor=jnp.ones((), self.dtype),
             scores=scores.no_scores(self.dtype),
             bad_step=jnp.zeros((), jnp.int32),
+            average=parameters if self.average else None,
         )
 
     def _parameter_specs(self) -> dict:
