@@ -236,8 +236,15 @@ def identity(config: ConfigDict, classes: int, fingerprint: str) -> dict:
 
 
 def check_same_run(ours: dict, theirs: dict, workdir: pathlib.Path) -> None:
-    """UserError naming the first field in which `ours` differs from the run in `workdir`."""
-    for name, value in theirs.items():
+    """UserError naming the first field in which `ours` differs from the run in `workdir`.
+
+    A field of the optimiser that did not exist yet when that run began had its default.
+    """
+    from configs import default
+
+    defaults = identity(default.get_config(), 0, "").items()
+    optimizer = {name: value for name, value in defaults if name.startswith("optimizer.")}
+    for name, value in (optimizer | theirs).items():
         if name in ours and ours[name] != value:
             raise UserError(
                 f"{workdir} holds a run with other settings: {name} is {value} there and "
@@ -257,6 +264,8 @@ def _check_rule(rules: ConfigDict, layout: str) -> None:
             "optimizer.rule=lars measures a tower's whole weight matrices, but parallel.layout="
             "hybrid splits those of dense layers: use 'data' or 'towers'."
         )
+    if rules.trust_coefficient <= 0:
+        raise UserError(f"optimizer.trust_coefficient={rules.trust_coefficient} must be above 0.")
     for name in ("label_smoothing", "average"):
         if not 0 <= rules[name] < 1:
             raise UserError(f"optimizer.{name}={rules[name]} must be at least 0 and below 1.")

@@ -182,6 +182,8 @@ def smoke(config: ConfigDict) -> ConfigDict:
     if config.data.source == "folder":
         config.data.source = "synthetic"
     config.data.records = 16
+    if config.optimizer.warmup_epochs:
+        config.optimizer.warmup_steps = 2
     config.log.every_steps = 1
     return config
 

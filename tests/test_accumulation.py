@@ -23,6 +23,16 @@ def history(data, model, split_dense, lars, parts):
     )  # fmt: skip
 
 
+def check_average(steps):
+    """Against a NumPy loop over the parameters, divided by the sum of all shares."""
+    total, shares, decay = 0.0, 0.0, CHOICES["average"]
+    for step in steps:
+        total = decay * total + (1 - decay) * step["parameters"]["fc7"]["kernel"]
+        shares = decay * shares + 1 - decay
+        error = np.linalg.norm(step["average"]["fc7"]["kernel"] - total / shares)
+        assert error < 1e-13 * np.linalg.norm(total)
+
+
 @pytest.mark.parametrize(
     ("data", "model", "split_dense", "lars", "parts"),
     [
@@ -40,5 +50,6 @@ def test_parts_on_any_mesh_are_the_whole_batch_on_one_device(
     expected = history(1, 1, False, lars, 1)
     for ours, theirs in zip(history(data, model, split_dense, lars, parts), expected, strict=True):
         assert_same(ours, theirs, 1e-12)
+    check_average(expected)
     kernels = [step["parameters"]["conv2"]["kernel"] for step in expected]
     assert np.linalg.norm(kernels[2] - kernels[1]) > 1e-3 * np.linalg.norm(kernels[1])
