@@ -17,7 +17,7 @@ from alexnet_jax.model.weighted import Dense
 from alexnet_jax.training import transfer
 from alexnet_jax.training.guards import LEAST_FLAT_STEPS
 from alexnet_jax.training.optimizer import Group, Plateau, Schedule
-from alexnet_jax.training.step import Augmentation
+from alexnet_jax.training.views import Augmentation
 
 VIEWS = ("center", "ten", "all")
 LAYOUTS = ("data", "towers", "hybrid")

@@ -12,9 +12,7 @@ def get_config() -> ConfigDict:
     config.name = "default"  # the run lives in runs/NAME unless --workdir is given
     config.seed = 0  # of parameters, order of images, augmentation and dropout
     config.batch = 128  # images a step, over all devices (section 5)
-    # Parts of a batch that each device works through one after another, in less memory; the step is
-    # the same
-    config.accumulate = 1
+    config.accumulate = 1  # parts of a device's images, one after another: less memory, same step
 
     config.epochs = 90.0  # length of the run (section 5: "roughly 90 cycles")
     config.steps = config_dict.placeholder(int)
@@ -182,8 +180,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
     if config.data.source == "folder":
         config.data.source = "synthetic"
     config.data.records = 16
-    if config.optimizer.warmup_epochs:
-        config.optimizer.warmup_steps = 2
+    config.optimizer.warmup_epochs = None  # longer than this run
     config.log.every_steps = 1
     return config
 

@@ -9,7 +9,8 @@ import numpy as np
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.training import optimizer
-from alexnet_jax.training.step import Augmentation, Preprocessing, Steps
+from alexnet_jax.training.step import Steps
+from alexnet_jax.training.views import Augmentation, Preprocessing
 
 CLASSES, BATCH = 10, 4
 NARROW = {

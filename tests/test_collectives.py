@@ -12,7 +12,8 @@ import pytest
 from alexnet_jax.model.network import graph_of
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.parallel import mesh as meshes
-from alexnet_jax.training.step import Augmentation, Preprocessing, Steps
+from alexnet_jax.training.step import Steps
+from alexnet_jax.training.views import Augmentation, Preprocessing
 from tests import miniature
 
 BATCH, CLASSES = 8, 1000
