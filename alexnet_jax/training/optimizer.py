@@ -138,10 +138,11 @@ def momentum_sgd(
             return optax.set_to_zero()
         own = stepped(group.rates)
         decay = group.weight_decay
-        layerwise = trust_coefficient is not None and name.endswith("weights")
+        direction = optax.add_decayed_weights(decay) if decay else optax.identity()
+        if trust_coefficient is not None and name.endswith("weights"):
+            direction = optax.chain(direction, _scale_by_trust_ratios(trust_coefficient))
         return optax.chain(
-            optax.add_decayed_weights(decay) if decay else optax.identity(),
-            _scale_by_trust_ratios(trust_coefficient) if layerwise else optax.identity(),
+            direction,
             optax.scale_by_learning_rate(lambda step: own(step) * schedule.factor(step)),
             _scale_by_rate_factor(),
             # A rate of 0 alone would let the old velocity go on moving the weights.
