@@ -17,11 +17,11 @@ from alexnet_jax.model.weighted import Dense
 from alexnet_jax.training import transfer
 from alexnet_jax.training.guards import LEAST_FLAT_STEPS
 from alexnet_jax.training.optimizer import Group, Plateau, Schedule
-from alexnet_jax.training.step import Augmentation
+from alexnet_jax.training.views import Augmentation
 
 VIEWS = ("center", "ten", "all")
 LAYOUTS = ("data", "towers", "hybrid")
-LEAST = {"batch": 1, "data.ahead": 1, "data.shared_by": 1, "log.every_steps": 1,
+LEAST = {"batch": 1, "accumulate": 1, "data.ahead": 1, "data.shared_by": 1, "log.every_steps": 1,
          "checkpoint.keep": 1, "checkpoint.keep_best": 0, "guards.rollback_factor": 1,
          "guards.rollback_times": 0, "guards.watchdog_minutes": 0}  # fmt: skip
 
@@ -90,9 +90,7 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
     check_choice("guards.on_divergence", config.guards.on_divergence, divergence)
     _check_pixels(config.data, model.network, architecture.channels)
     check_choice("evaluate.views", config.evaluate.views, VIEWS)
-    check_choice("optimizer.unit", config.optimizer.unit, ("epochs", "steps"))
-    schedules = ("stepped", "plateau", "cosine", "exponential")
-    check_choice("optimizer.schedule", config.optimizer.schedule, schedules)
+    _check_rule(config.optimizer, config.parallel.layout)
     if "float64" in (model.dtype, model.compute_dtype) and not jax.config.jax_enable_x64:
         raise UserError("float64 needs JAX_ENABLE_X64=1 in the environment: set it or use float32.")
     check_choice("parallel.layout", config.parallel.layout, LAYOUTS)
@@ -108,9 +106,10 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
         if _field(config, name) < least:
             raise UserError(f"{name}={_field(config, name)} must be at least {least}.")
     groups = devices // towers_apart(config.parallel.layout, architecture)
-    if config.batch % groups:
+    if config.batch % (groups * config.accumulate):
+        parts = f", times accumulate={config.accumulate} parts," if config.accumulate > 1 else ""
         raise UserError(
-            f"batch={config.batch} is not divisible by the {groups} groups of devices "
+            f"batch={config.batch} is not divisible by the {groups} groups of devices{parts} "
             "that share it: choose a multiple."
         )
     if config.data.size < architecture.input_size:
@@ -237,14 +236,39 @@ def identity(config: ConfigDict, classes: int, fingerprint: str) -> dict:
 
 
 def check_same_run(ours: dict, theirs: dict, workdir: pathlib.Path) -> None:
-    """UserError naming the first field in which `ours` differs from the run in `workdir`."""
-    for name, value in theirs.items():
+    """UserError naming the first field in which `ours` differs from the run in `workdir`.
+
+    A field of the optimiser that did not exist yet when that run began had its default.
+    """
+    from configs import default
+
+    defaults = identity(default.get_config(), 0, "").items()
+    optimizer = {name: value for name, value in defaults if name.startswith("optimizer.")}
+    for name, value in (optimizer | theirs).items():
         if name in ours and ours[name] != value:
             raise UserError(
                 f"{workdir} holds a run with other settings: {name} is {value} there and "
                 f"{ours[name]} here. Choose another --workdir, or set it as it was; to start from "
                 f"that run's parameters alone, add --config.init.from_run={workdir}."
             )
+
+
+def _check_rule(rules: ConfigDict, layout: str) -> None:
+    """Refuse update rules that do not exist, or not in this layout."""
+    check_choice("optimizer.rule", rules.rule, ("momentum", "lars"))
+    check_choice("optimizer.unit", rules.unit, ("epochs", "steps"))
+    schedules = ("stepped", "plateau", "cosine", "exponential")
+    check_choice("optimizer.schedule", rules.schedule, schedules)
+    if rules.rule == "lars" and layout == "hybrid":
+        raise UserError(
+            "optimizer.rule=lars measures a tower's whole weight matrices, but parallel.layout="
+            "hybrid splits those of dense layers: use 'data' or 'towers'."
+        )
+    if rules.trust_coefficient <= 0:
+        raise UserError(f"optimizer.trust_coefficient={rules.trust_coefficient} must be above 0.")
+    for name in ("label_smoothing", "average"):
+        if not 0 <= rules[name] < 1:
+            raise UserError(f"optimizer.{name}={rules[name]} must be at least 0 and below 1.")
 
 
 def _check_pixels(data: ConfigDict, network: str, channels: int) -> None:

@@ -11,7 +11,7 @@ from alexnet_jax.run import Run
 from alexnet_jax.terminal import Terminal
 from alexnet_jax.training import metrics, optimizer, report
 from alexnet_jax.training.checkpoint import Checkpoints
-from alexnet_jax.training.step import TrainState
+from alexnet_jax.training.state import TrainState
 from alexnet_jax.training.watchdog import Watchdog
 
 
@@ -74,7 +74,7 @@ def evaluate_split(
         telling.terminal.warn,
         run.plan.replace_bad,
     )
-    means = evaluator.measure(state.parameters, stopping)
+    means = evaluator.measure(state.for_use, stopping)
     if means is None:
         return state, None
     progress.validation, error = means, means["top1_error"]

@@ -8,7 +8,7 @@ from alexnet_jax.errors import Diverged
 from alexnet_jax.parallel import processes
 from alexnet_jax.run import Run
 from alexnet_jax.training import guards, optimizer, report
-from alexnet_jax.training.step import TrainState
+from alexnet_jax.training.state import TrainState
 
 
 @dataclasses.dataclass

@@ -25,7 +25,8 @@ from alexnet_jax.parallel import processes
 from alexnet_jax.provenance import provenance
 from alexnet_jax.terminal import ProgressLine, Terminal
 from alexnet_jax.training import checkpoint, manifest, optimizer, transfer
-from alexnet_jax.training.step import Preprocessing, Steps
+from alexnet_jax.training.step import Steps
+from alexnet_jax.training.views import Preprocessing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,10 +107,12 @@ def make_steps(
 ) -> Steps:
     """The network with its update rule on the mesh."""
     frozen = optimizer.frozen_layers(plan.groups, architecture.parameter_shapes(plan.classes))
+    rules = config.optimizer
+    trust = rules.trust_coefficient if rules.rule == "lars" else None
     return Steps(
         architecture=architecture,
         classes=plan.classes,
-        optimizer=optimizer.momentum_sgd(plan.groups, config.optimizer.momentum, plan.schedule),
+        optimizer=optimizer.momentum_sgd(plan.groups, rules.momentum, plan.schedule, trust),
         augmentation=plan.augmentation,
         mesh=mesh,
         seed=config.seed,
@@ -119,6 +122,9 @@ def make_steps(
         split_dense=config.parallel.layout == "hybrid",
         skip_bad=plan.skip_bad,
         frozen=frozen,
+        label_smoothing=rules.label_smoothing,
+        average=rules.average,
+        accumulate=config.accumulate,
     )
 
 
@@ -278,8 +284,10 @@ def compile_steps(
     evaluation_step = compile_evaluation(steps, config.evaluate.views, batch, size, preprocessing)
     memory = train_step.memory_analysis()
     needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    # XLA counts what it repeats once: here the update too often, which costs next to nothing.
+    work = train_step.cost_analysis()["flops"] * config.accumulate
     terminal.say(
         f"Compiled in {time.perf_counter() - began:.1f} s; on each device a training step costs "
-        f"{train_step.cost_analysis()['flops'] / 1e9:,.1f} GFLOP and {needed / 2**30:.2f} GiB."
+        f"{work / 1e9:,.1f} GFLOP and {needed / 2**30:.2f} GiB."
     )
     return train_step, evaluation_step

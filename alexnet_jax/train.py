@@ -20,7 +20,7 @@ from alexnet_jax.run import Run, claimed, prepare
 from alexnet_jax.terminal import Terminal
 from alexnet_jax.training import guards, metrics, pictures, report, scores
 from alexnet_jax.training.checkpoint import Checkpoints, parameters_sha256
-from alexnet_jax.training.step import TrainState
+from alexnet_jax.training.state import TrainState
 from alexnet_jax.training.stopwatch import Stopwatch
 from alexnet_jax.training.transfer import load_parameters
 from alexnet_jax.training.watchdog import Watchdog
@@ -92,7 +92,7 @@ def begin(run: Run, checkpoints: Checkpoints, terminal: Terminal) -> tuple[Train
             pathlib.Path(source), shapes, run.plan.init_layers, run.plan.init_skip
         )
         terminal.say(f"Starting with {', '.join(parameters)} from {where}.")
-        state = state._replace(parameters=state.parameters | parameters)
+        state = state.starting_with(parameters)
     return state, Progress()
 
 
@@ -231,7 +231,7 @@ def conclude(
         "best": progress.best,
         "rollbacks": progress.rollbacks,
         "training": progress.training,
-        "parameters_sha256": parameters_sha256(state.parameters),
+        "parameters_sha256": parameters_sha256(state.for_use),
         **{name: value for name, value in run.facts.items() if name != "identity"},
     }
     if processes.is_lead():

@@ -12,6 +12,7 @@ def get_config() -> ConfigDict:
     config.name = "default"  # the run lives in runs/NAME unless --workdir is given
     config.seed = 0  # of parameters, order of images, augmentation and dropout
     config.batch = 128  # images a step, over all devices (section 5)
+    config.accumulate = 1  # parts of a device's images, one after another: less memory, same step
 
     config.epochs = 90.0  # length of the run (section 5: "roughly 90 cycles")
     config.steps = config_dict.placeholder(int)
@@ -59,7 +60,6 @@ def get_config() -> ConfigDict:
     checkpoint.keep_every_epochs = config_dict.placeholder(float)  # and these, saved for good
     checkpoint.keep_every_steps = config_dict.placeholder(int)
 
-    config.guards = _guards()
     log = config.log = ConfigDict()
     log.every_steps = 50  # one line of progress and of metrics.jsonl
     log.pictures_every_epochs = 1.0  # conv1's filters and training images as the network sees them
@@ -112,8 +112,17 @@ def _data() -> ConfigDict:
 def _optimizer() -> ConfigDict:
     """The update rule and its rates."""
     optimizer = ConfigDict()
+    # "momentum" as in section 5, or "lars" for large batches: each weight matrix of a tower moves
+    # by a fraction of its own length, which is trust_coefficient times the rate
+    optimizer.rule = "momentum"
+    optimizer.trust_coefficient = 0.001
     optimizer.momentum = 0.9  # section 5
     optimizer.weight_decay = 0.0005  # section 5; weights only
+    # This part of each label is spread over all classes, in training alone, whose "loss" has it too
+    optimizer.label_smoothing = 0.0
+    # Decay of a moving average of the parameters over steps, such as 0.999, which then is what is
+    # evaluated, saved as the best and used afterwards; 0: none
+    optimizer.average = 0.0
     optimizer.schedule = "stepped"  # stepped as given below, plateau, cosine or exponential
     optimizer.unit = "epochs"  # of the first number of each pair below: epochs or steps
     optimizer.weights = ((0, 0.01),)  # pairs (from when, learning rate)
@@ -171,6 +180,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
     if config.data.source == "folder":
         config.data.source = "synthetic"
     config.data.records = 16
+    config.optimizer.warmup_epochs = None  # longer than this run
     config.log.every_steps = 1
     return config
 

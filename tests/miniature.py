@@ -1,5 +1,7 @@
 """Narrow networks with everything on, for tests of the step on many meshes."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,8 @@ import numpy as np
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.training import optimizer
-from alexnet_jax.training.step import Augmentation, Preprocessing, Steps
+from alexnet_jax.training.step import Steps
+from alexnet_jax.training.views import Augmentation, Preprocessing
 
 CLASSES, BATCH = 10, 4
 NARROW = {
@@ -68,9 +71,13 @@ def put(steps, *arrays):
     return tuple(meshes.put_rows(steps.mesh, BATCH, rows, array) for array in arrays)
 
 
-def run(name, data, model, count, dtype, split_dense=False):
-    """Loss, gradients and parameters (on the host) of each of `count` steps."""
-    steps = make_steps(name, data, model, dtype, split_dense=split_dense)
+def run(name, data, model, count, dtype, split_dense=False, shared_by=1, **changed):
+    """Loss, gradients and what the state has (on the host) of each of `count` steps.
+
+    `changed` are fields of Steps.
+    """
+    steps = make_steps(name, data, model, dtype, split_dense=split_dense, shared_by=shared_by)
+    steps = dataclasses.replace(steps, **changed)
     preprocessing = meshes.put_replicated(steps.mesh, preprocessing_of(name))
     state, train, gradients = steps.initial_state(), steps.training(), steps.gradients()
     history = []
@@ -78,8 +85,9 @@ def run(name, data, model, count, dtype, split_dense=False):
         batch = put(steps, *batch_of(name, step))
         gradient, _ = gradients(state, *batch, preprocessing)
         state, loss = train(state, *batch, preprocessing)
-        history.append(jax.device_get({"loss": loss, "gradients": gradient,
-                                       "parameters": state.parameters}))  # fmt: skip
+        history.append(jax.device_get({"loss": loss, "gradients": gradient, "scores": state.scores,
+                                       "parameters": state.parameters,
+                                       "average": state.average}))  # fmt: skip
     return history
 
 

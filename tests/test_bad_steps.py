@@ -25,7 +25,7 @@ def skipping(data, model, split_dense):
     steps = miniature.make_steps(
         "quickstart", data, model, architecture=architecture, split_dense=split_dense
     )
-    steps = dataclasses.replace(steps, skip_bad=True)
+    steps = dataclasses.replace(steps, skip_bad=True, average=0.5)
     preprocessing, train = miniature.plain_preprocessing(steps), steps.training()
 
     def step_on(state, labels):
@@ -94,6 +94,7 @@ def test_a_batch_with_an_infinite_loss_changes_nothing_but_the_counts(layout):
     assert everywhere(state.bad_step) == 5
     assert steps.ruined_at(state) == 0
     assert_equal(state.parameters, kept.parameters)
+    assert_equal(state.average, kept.average)
     assert_equal(state.optimizer_state, counted_on(kept, 1).optimizer_state)
     sums = jax.device_get(state.scores)
     assert sums.pop("skipped_steps") == 1
@@ -101,6 +102,7 @@ def test_a_batch_with_an_infinite_loss_changes_nothing_but_the_counts(layout):
     assert np.isfinite(sums["loss"])
     state = step_on(state, last)
     assert_equal(state.parameters, expected.parameters)
+    assert_equal(state.average, expected.average)
     assert_equal(state.optimizer_state, expected.optimizer_state)
     assert everywhere(state.bad_step) == 5
     assert everywhere(steps.with_scores_reset(state).bad_step) == 0

@@ -1,6 +1,7 @@
 """What the compiled training step sends between devices, read from XLA's own text."""
 
 import collections
+import dataclasses
 import math
 import re
 
@@ -11,7 +12,8 @@ import pytest
 from alexnet_jax.model.network import graph_of
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.parallel import mesh as meshes
-from alexnet_jax.training.step import Augmentation, Preprocessing, Steps
+from alexnet_jax.training.step import Steps
+from alexnet_jax.training.views import Augmentation, Preprocessing
 from tests import miniature
 
 BATCH, CLASSES = 8, 1000
@@ -29,8 +31,8 @@ def net145_steps(data, model, split_dense=False):
                  split_dense=split_dense)  # fmt: skip
 
 
-def collectives(steps, size):
-    """[(kind, group of device 0, array sizes of the result)] of the compiled training step."""
+def operations(steps, size):
+    """Matches of OPERATION in the text of the compiled training step."""
     values = Preprocessing(np.zeros(3, np.float32), np.eye(3, dtype=np.float32), np.float32(1))
     preprocessing = meshes.put_replicated(steps.mesh, values)
     text = (
@@ -39,9 +41,15 @@ def collectives(steps, size):
         .compile()
         .as_text()
     )
-    assert text.count("channel_id=") == len(OPERATION.findall(text)), "an operation was overlooked"
+    found = list(OPERATION.finditer(text))
+    assert text.count("channel_id=") == len(found), "an operation was overlooked"
+    return found
+
+
+def collectives(steps, size):
+    """[(kind, group of device 0, array sizes of the result)] of the compiled training step."""
     found = []
-    for match in OPERATION.finditer(text):
+    for match in operations(steps, size):
         arrays = [
             math.prod(int(n) for n in filter(None, dims.split(",")))
             for dims in ARRAY.findall(match[1])
@@ -137,6 +145,15 @@ def test_data_parallel_meshes_send_gradients_and_scores_alone(name):
     assert set(axes["data"]) == {"all-reduce"}
     # XLA may sum a parameter's two towers apart, so values are counted and not arrays.
     assert values(axes["data"]["all-reduce"]) == values(own_sizes(steps, 1) + SCORES)
+
+
+def test_a_step_in_parts_sends_gradients_once():
+    """Between towers every part meets, but only the last one's sums go over data."""
+    steps = dataclasses.replace(miniature.make_steps("quickstart", 2, 2), accumulate=2)
+    found = operations(steps, miniature.STORED["quickstart"])
+    in_every_part = {first_group(GROUPS.search(m[0])[1]) for m in found if "/while/body/" in m[0]}
+    assert in_every_part == {(0, 1)}
+    assert (0, 2) in {first_group(GROUPS.search(m[0])[1]) for m in found}
 
 
 def test_one_device_sends_nothing():

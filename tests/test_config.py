@@ -91,6 +91,20 @@ def test_cifar10_has_the_rates_and_decays_of_18pct():
     assert (plan.groups["weights"].weight_decay, plan.groups["biases"].weight_decay) == (0.004, 0)
 
 
+def test_large_batches_have_net_145s_schedule_with_rates_in_proportion():
+    """Counted in epochs; after a warm-up of five."""
+    reference, plan = plan_of(load("imagenet")), plan_of(load("imagenet_fast"))
+    assert set(plan.groups) == set(reference.groups)
+    for name, group in plan.groups.items():
+        expected = [(-(-start // 8), 8 * rate) for start, rate in reference.groups[name].rates]
+        assert group.rates == tuple(expected)
+    assert plan.schedule.warmup == -(-5 * IMAGENET_IMAGES // 1024)
+    assert plan.steps == -(-91 * IMAGENET_IMAGES // 1024)
+    lars = load("imagenet_fast", "4096,lars,average")
+    assert (lars.batch, lars.optimizer.rule, lars.optimizer.average) == (4096, "lars", 0.9984)
+    assert set(plan_of(lars).groups) == {"weights", "biases"}
+
+
 def test_something_is_due_at_the_first_step_after_each_multiple():
     every = configuration.Every(2.5)
     assert [step for step in range(1, 11) if every.due(step)] == [3, 5, 8, 10]
@@ -115,6 +129,9 @@ def identity_of(config, fingerprint="abc"):
         ("optimizer.momentum", 0.8),
         ("optimizer.weights", ((0, 0.02),)),
         ("optimizer.schedule", "cosine"),
+        ("optimizer.rule", "lars"),
+        ("optimizer.label_smoothing", 0.1),
+        ("optimizer.average", 0.999),
     ],
 )
 def test_another_run_is_refused_by_the_name_of_the_field(field, value):
@@ -124,6 +141,16 @@ def test_another_run_is_refused_by_the_name_of_the_field(field, value):
     with pytest.raises(UserError, match=f"{field} is ") as caught:
         configuration.check_same_run(identity_of(config), before, pathlib.Path("runs/x"))
     assert "--config.init.from_run=runs/x" in str(caught.value)
+
+
+def test_a_run_of_before_a_rule_existed_does_not_go_on_with_it():
+    config = default.get_config()
+    before = {name: value for name, value in identity_of(config).items()
+              if name not in ("optimizer.rule", "optimizer.average")}  # fmt: skip
+    configuration.check_same_run(identity_of(config), before, pathlib.Path("x"))
+    config.optimizer.rule = "lars"
+    with pytest.raises(UserError, match="optimizer.rule is momentum there and lars here"):
+        configuration.check_same_run(identity_of(config), before, pathlib.Path("x"))
 
 
 def test_other_data_is_refused():
@@ -138,6 +165,7 @@ def test_other_data_is_refused():
     ("field", "value"),
     [
         ("epochs", 120.0),
+        ("accumulate", 4),
         ("parallel.layout", "hybrid"),
         ("data.path", "/elsewhere"),
         ("data.workers", 8),
@@ -172,7 +200,9 @@ def test_every_config_has_a_smoke_version_and_a_command(name):
 def test_every_variant_of_a_config_is_sound():
     variants = {"imagenet": ("paper", "paper,smoke", "2013"), "lenet5": ("relu",),
                 "cifar10": ("short", "80sec", "13pct", "11pct"), "caffe": ("caffenet",),
-                "figure1": ("tanh",), "net146": ("2009",)}  # fmt: skip
+                "figure1": ("tanh",), "net146": ("2009",),
+                "imagenet_fast": ("2048", "lars", "smoothing", "average",
+                                  "8192,lars,smoothing,average,smoke")}  # fmt: skip
     for name, argument in ((n, a) for n, arguments in variants.items() for a in arguments):
         plan_of(load(name, argument), records=10_000, classes=10)
 
@@ -233,6 +263,12 @@ def set_field(config, dotted, value):
         ("parallel.layout", "towers", "can't be shared by 2 towers: use 'data'"),
         ("batch", 0, "must be at least 1"),
         ("steps", 0, "steps=0"),
+        ("accumulate", 0, "must be at least 1"),
+        ("accumulate", 3, "batch=128 is not divisible by the 1 groups .* times accumulate=3 parts"),
+        ("optimizer.rule", "adam", "expected momentum or lars"),
+        ("optimizer.trust_coefficient", 0.0, "must be above 0"),
+        ("optimizer.label_smoothing", 1.0, "must be at least 0 and below 1"),
+        ("optimizer.average", -0.1, "must be at least 0 and below 1"),
         ("optimizer.unit", "hours", "expected epochs or steps"),
         ("optimizer.weights", ((5, 0.1),), "the first from 0"),
         ("optimizer.weights", ((0, 0.1), (9, 0.01), (3, 0.1)), "ascending order"),
@@ -295,6 +331,13 @@ def test_impossible_schedules_are_refused_with_a_sentence(schedule, field, value
     config.optimizer.schedule = schedule
     set_field(config, field, value)
     with pytest.raises(UserError, match=sentence):
+        plan_of(config)
+
+
+def test_lars_is_refused_where_weight_matrices_are_split():
+    config = default.get_config()
+    config.optimizer.rule, config.parallel.layout = "lars", "hybrid"
+    with pytest.raises(UserError, match="hybrid splits those of dense layers"):
         plan_of(config)
 
 

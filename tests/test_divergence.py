@@ -157,7 +157,8 @@ def test_rollbacks_and_the_plateau_rule_lower_the_rates_together():
 
 def start_with_an_unlikely_class(workdir, config):
     """A run of no steps whose parameters have `unlikely`; its config's `init` has to name it."""
-    from alexnet_jax.training.step import Augmentation, Steps
+    from alexnet_jax.training.step import Steps
+    from alexnet_jax.training.views import Augmentation
 
     architecture = architecture_of(config)
     steps = Steps(architecture, 10, optimizer.momentum_sgd(miniature.GROUPS, 0.9),

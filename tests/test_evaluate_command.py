@@ -168,11 +168,12 @@ def test_what_a_run_needs_and_lacks_is_said(trained_runs, tmp_path):
         member.prepare(workdir, fewer, Choice(), QUIET)
 
 
-def test_other_data_and_unknown_fields_are_no_obstacle(trained_runs, capsys):
+def test_other_data_unknown_fields_and_steps_in_parts_are_no_obstacle(trained_runs, capsys):
     workdir = trained_runs / "lenet5"
     facts = facts_of(workdir)
     facts["data"]["validation"]["fingerprint"] = "another"
     del facts["config"]["evaluate"]["views"], facts["config"]["data"]["units"]
+    facts["config"]["accumulate"] = 3  # which do not divide the batch here
     member.prepare(workdir, facts, Choice(), Terminal())
     said = capsys.readouterr().out
     assert "warning: these are not the validation images" in said

@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from alexnet_jax.training import optimizer
@@ -74,6 +75,40 @@ def test_the_rule_equals_a_numpy_loop_over_net_145s_schedule(float64):
     # Frozen means frozen: conv1 ended where it was at step 144, while conv2's biases went on.
     np.testing.assert_array_equal(expected[143]["conv1"]["kernel"], expected[-1]["conv1"]["kernel"])
     assert not np.array_equal(expected[143]["conv2"]["bias"], expected[-1]["conv2"]["bias"])
+
+
+def test_lars_equals_optaxs_own_with_each_tower_as_a_layer(float64):
+    """Equal rates of weights and biases, which optax.lars leaves out by its masks."""
+    groups = {"weights": optimizer.Group(((0, 0.3),), 0.01), "biases": optimizer.Group(((0, 0.3),))}
+    rule = optimizer.momentum_sgd(groups, 0.9, trust_coefficient=0.02)
+    random = np.random.default_rng(1)
+
+    def draw(scale):
+        shapes = {"conv1": {"kernel": (2, 5, 3), "bias": (2, 3)},
+                  "fc8": {"kernel": (2, 4, 7), "bias": (7,)}}  # fmt: skip
+        # The second tower has other lengths than the first, so one ratio for both would be seen.
+        return {layer: {kind: scale * random.normal(size=shape) * (1 + 3 * np.arange(shape[0]))
+                        .reshape(-1, *[1] * (len(shape) - 1)) for kind, shape in kinds.items()}
+                for layer, kinds in shapes.items()}  # fmt: skip
+
+    def apart(parameters):
+        return {layer: {"kernel": list(kinds["kernel"]), "bias": kinds["bias"]}
+                for layer, kinds in parameters.items()}  # fmt: skip
+
+    ours = jax.tree.map(jnp.asarray, draw(1.0))
+    theirs = apart(ours)
+    weights = {layer: {"kernel": True, "bias": False} for layer in ours}
+    reference = optax.lars(0.3, 0.01, weights, trust_coefficient=0.02, trust_ratio_mask=weights)
+    state, their_state = rule.init(ours), reference.init(theirs)
+    update, their_update = jax.jit(rule.update), jax.jit(reference.update)
+    for _ in range(20):
+        gradients = draw(100.0)
+        updates, state = update(gradients, state, ours)
+        ours = optax.apply_updates(ours, updates)
+        updates, their_state = their_update(apart(gradients), their_state, theirs)
+        theirs = optax.apply_updates(theirs, updates)
+    for a, b in zip(jax.tree.leaves(apart(ours)), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
 @pytest.mark.parametrize("step", [0, 49, 50, 133, 134, 143, 144, 10_000])

@@ -143,6 +143,19 @@ def test_scores_equal_scikit_learns(float64, labels_missing):
         np.testing.assert_allclose(means[error], 1 - accuracy, rtol=1e-12)
 
 
+def test_smoothed_labels_cost_what_numpy_says(float64):
+    """Per row; images that are padding or could not be read cost as before."""
+    random = np.random.default_rng(1)
+    logits, labels = random.normal(size=(6, 5)), np.array([0, 4, 2, 2, -1, -2])
+    losses, sums = scores.score(jnp.asarray(logits), jnp.asarray(labels), label_smoothing=0.2)
+    wanted = np.full((4, 5), 0.2 / 5)
+    wanted[np.arange(4), labels[:4]] += 0.8
+    likely = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = [*-(wanted * np.log(likely[:4])).sum(axis=1), 0, np.log(5)]
+    np.testing.assert_allclose(losses, expected, rtol=1e-12)
+    np.testing.assert_allclose(sums["loss"], np.sum(expected), rtol=1e-12)
+
+
 def test_a_logit_that_is_no_number_or_a_tie_is_an_error():
     logits = jnp.array([[jnp.nan, 1.0], [1.0, jnp.nan], [2.0, 2.0], [3.0, 2.0]])
     _, sums = scores.score(logits, jnp.zeros(4, jnp.int32))

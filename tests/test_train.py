@@ -15,7 +15,7 @@ from tests.test_config import NAMES, load
 
 # finetune.py needs a run to start from: test_finetune.py.
 # Full-size networks beside imagenet.py's are slow; test_networks.py has each narrow.
-LARGE = ("caffe", "memorise", "net146", "net2012", "one_weird_trick", "zfnet")
+LARGE = ("caffe", "imagenet_fast", "memorise", "net146", "net2012", "one_weird_trick", "zfnet")
 CASES = [
     pytest.param(name, "smoke", marks=[pytest.mark.slow] * (name in LARGE))
     for name in NAMES
@@ -23,6 +23,7 @@ CASES = [
 ] + [
     pytest.param("imagenet", "paper,smoke", marks=pytest.mark.slow),
     pytest.param("imagenet", "2013,smoke", marks=pytest.mark.slow),
+    pytest.param("imagenet_fast", "4096,lars,smoothing,average,smoke", marks=pytest.mark.slow),
     ("cifar10", "short,smoke"),
     ("lenet5", "relu,smoke"),
 ]
@@ -47,6 +48,13 @@ def test_every_config_takes_a_step(tmp_path, name, argument):
         {"parallel.layout": "hybrid"},
         {"model.towers": 1},
         {"model.compute_dtype": "bfloat16"},
+        {
+            "optimizer.rule": "lars",
+            "optimizer.label_smoothing": 0.1,
+            "optimizer.average": 0.9,
+            "accumulate": 2,
+            "parallel.layout": "towers",
+        },
         {"data.mean": "channel"},
         {"data.units": "min_max", "data.mean": "none", "data.scale": 1.0},
         {"data.units": "standardise", "data.mean": "channel", "data.scale": 1.0},

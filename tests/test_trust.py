@@ -18,7 +18,7 @@ from alexnet_jax.data import images, prepared, shards, sources, statistics
 from alexnet_jax.data.origins import open_origin
 from alexnet_jax.errors import UserError
 from alexnet_jax.training.checkpoint import Checkpoints
-from alexnet_jax.training.step import TrainState
+from alexnet_jax.training.state import TrainState
 from tests import layouts, preparing
 from tests.layouts import small_set
 from tests.odd_images import jpeg

@@ -11,7 +11,8 @@ from alexnet_jax.model.network import Architecture
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.terminal import ProgressLine, Terminal
 from alexnet_jax.training import optimizer
-from alexnet_jax.training.step import Augmentation, Preprocessing, Steps
+from alexnet_jax.training.step import Steps
+from alexnet_jax.training.views import Augmentation, Preprocessing
 
 # The rates of 2012; others cost the same.
 GROUPS = {

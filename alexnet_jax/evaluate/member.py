@@ -84,7 +84,7 @@ def prepare(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Termin
         )
     source = _with_labels_of(source, facts.get("classes"), workdir, terminal)
     plan = configuration.plan(config, architecture, training["images"], len(source.classes))
-    config.batch = choice.batch or _shared(config.batch, split)
+    config.batch, config.accumulate = choice.batch or _shared(config.batch, split), 1
     configuration.check(config, architecture, jax.device_count())
     trained_on = facts["data"][SPLITS[choice.split]]["fingerprint"]
     if source.fingerprint != trained_on:

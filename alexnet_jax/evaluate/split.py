@@ -13,8 +13,8 @@ from alexnet_jax.data.sources import Source
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel import processes
 from alexnet_jax.training import scores
-from alexnet_jax.training.step import Preprocessing
 from alexnet_jax.training.stopwatch import IN_FLIGHT
+from alexnet_jax.training.views import Preprocessing
 
 Batch = tuple[scores.Sums, jax.Array, jax.Array]
 

@@ -21,7 +21,7 @@ from orbax.checkpoint import checkpoint_managers
 from alexnet_jax.errors import UserError
 from alexnet_jax.parallel import processes
 from alexnet_jax.training import manifest
-from alexnet_jax.training.step import TrainState
+from alexnet_jax.training.state import TrainState, joined
 
 # Orbax changes or adds these after the manifest is written; nothing is read from them.
 LATER = ("_CHECKPOINT_METADATA", "commit_success.txt")
@@ -85,10 +85,10 @@ class Checkpoints:
         """Start saving `state`; it may be donated as soon as this returns.
 
         `error` is the validation error of these parameters, if they were evaluated. A checkpoint of
-        this step that is there already stays until this one is whole.
+        this step that is there already stays until this one is whole. Its item "parameters", which
+        is all that anything but training reads, are those for use.
         """
-        rest = state._asdict()
-        parameters = rest.pop("parameters")
+        parameters, rest = state.parted()
         self._save(step, {"parameters": parameters, "rest": rest}, facts, error)
 
     def save_parameters(self, step: int, parameters: dict, facts: dict) -> None:
@@ -131,14 +131,14 @@ class Checkpoints:
         """
         with self._writing():
             self._manager.wait_until_finished()
-        rest = shapes._asdict()
+        parameters, rest = shapes.parted()
         items = ocp.args.Composite(
-            parameters=ocp.args.StandardRestore(rest.pop("parameters")),
+            parameters=ocp.args.StandardRestore(parameters),
             rest=ocp.args.StandardRestore(rest),
             facts=ocp.args.JsonRestore(),
         )
         restored = _restored(self._manager, self._folder, step, items)
-        return TrainState(parameters=restored.parameters, **restored.rest), restored.facts
+        return joined(restored.parameters, restored.rest), restored.facts
 
     def _check_space(self, needed: int) -> None:
         """A full disk is known before anything is written to it, by all processes alike."""

@@ -4,6 +4,9 @@ Paper section 5 and Weights::update of the 2012 source (weights.cu):
     v <- momentum * v - decay * rate * w - rate * gradient;    w <- w + v
 Biases are not decayed, and a rate of 0 freezes a group completely, its velocity included.
 
+For large batches, LARS (You, Gitman, Ginsburg 2017, arXiv 1708.03888) scales decay and gradient of
+a weight matrix first, so that they are as long as a fraction of the weights.
+
 The rate of a group at a step is that of its own steps, times the schedule's factor that all groups
 share (warm-up, cosine), times the factor of the plateau rule, which the training state carries.
 """
@@ -112,13 +115,16 @@ def frozen_layers(groups: Mapping[str, Group], layers: Iterable[str]) -> frozens
 
 
 def momentum_sgd(
-    groups: Mapping[str, Group], momentum: float, schedule: Schedule = Schedule()
+    groups: Mapping[str, Group],
+    momentum: float,
+    schedule: Schedule = Schedule(),
+    trust_coefficient: float | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The rule above over parameters {layer: {"kernel", "bias"}}.
 
     `groups` has "weights" and "biases" and may have "LAYER.weights" and "LAYER.biases". `update`
     takes the plateau rule's factor as `rate_factor`. What stands still over the whole run has no
-    velocity.
+    velocity. With a `trust_coefficient`, LARS's fraction, the rule for weights is LARS.
     """
 
     def labels(parameters):
@@ -127,20 +133,37 @@ def momentum_sgd(
             for layer, kinds in parameters.items()
         }
 
-    def rule(group: Group) -> optax.GradientTransformation:
+    def rule(name: str, group: Group) -> optax.GradientTransformation:
         if group.stands_still:
             return optax.set_to_zero()
         own = stepped(group.rates)
         decay = group.weight_decay
+        direction = optax.add_decayed_weights(decay) if decay else optax.identity()
+        if trust_coefficient is not None and name.endswith("weights"):
+            direction = optax.chain(direction, _scale_by_trust_ratios(trust_coefficient))
         return optax.chain(
-            optax.add_decayed_weights(decay) if decay else optax.identity(),
+            direction,
             optax.scale_by_learning_rate(lambda step: own(step) * schedule.factor(step)),
             _scale_by_rate_factor(),
             # A rate of 0 alone would let the old velocity go on moving the weights.
             optax.conditionally_mask(optax.trace(momentum), lambda step: own(step) > 0),
         )
 
-    return optax.partition({name: rule(group) for name, group in groups.items()}, labels)
+    return optax.partition({name: rule(name, group) for name, group in groups.items()}, labels)
+
+
+def _scale_by_trust_ratios(coefficient: float) -> optax.GradientTransformation:
+    """LARS's ratio for each tower's matrix, since in 2012 towers were matrices of their own.
+
+    So it does not matter which towers live on a device.
+    """
+    ratio = optax.scale_by_trust_ratio(trust_coefficient=coefficient)
+
+    @jax.vmap
+    def of_towers(update, weights):
+        return ratio.update(update, optax.EmptyState(), weights)[0]
+
+    return optax.stateless(lambda updates, weights: jax.tree.map(of_towers, updates, weights))
 
 
 def _scale_by_rate_factor() -> optax.GradientTransformationExtraArgs:
@@ -153,7 +176,7 @@ def _scale_by_rate_factor() -> optax.GradientTransformationExtraArgs:
 def unless(bad: jax.Array, before: tuple, after: tuple) -> tuple:
     """`before` where `bad`, else `after`, but counts of steps, which are integers, always go on.
 
-    Both are (parameters, optimiser state): a step is left out, the schedules go on.
+    Both are (parameters, optimiser state, average): a step is left out, the schedules go on.
     """
 
     def choose(old, new):

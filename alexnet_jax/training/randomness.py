@@ -22,14 +22,17 @@ def root_key(seed: int) -> jax.Array:
 class RowKeys:
     """Typed keys [rows] for each use, inside `jax.shard_map` over "data".
 
-    `rows` live on this device. `shared_by` rows in a run share crop and flip: 32 in the 2012
-    source (convdata_jpeg.py), 1 otherwise.
+    `rows` live on this device, or are number `part` of the `parts` of so many each that do.
+    `shared_by` rows in a run share crop and flip: 32 in the 2012 source (convdata_jpeg.py), 1
+    otherwise.
     """
 
     seed: int
     step: jax.Array
     rows: int
     shared_by: int = 1
+    part: jax.Array | int = 0
+    parts: int = 1
 
     def crop(self) -> jax.Array:
         """For the place of the crop."""
@@ -48,10 +51,10 @@ class RowKeys:
         return self._keys(_DROPOUT, 1, of_all_devices)
 
     def _keys(self, purpose: int, shared_by: int, of_all_devices: bool = False) -> jax.Array:
-        if of_all_devices:
-            first, count = 0, self.rows * jax.lax.axis_size(DATA_AXIS)
-        else:
-            first, count = jax.lax.axis_index(DATA_AXIS) * self.rows, self.rows
-        rows = (first + jnp.arange(count)) // shared_by
+        devices = jnp.arange(jax.lax.axis_size(DATA_AXIS))
+        if not of_all_devices:
+            devices = jax.lax.axis_index(DATA_AXIS)[None]
+        first = (devices * self.parts + self.part) * self.rows
+        rows = (first[:, None] + jnp.arange(self.rows)).ravel() // shared_by
         key = jax.random.fold_in(jax.random.fold_in(root_key(self.seed), self.step), purpose)
         return jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)

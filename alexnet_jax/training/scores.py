@@ -21,14 +21,22 @@ def no_scores(dtype=jnp.float32) -> Sums:
     return zeros | {name: jnp.zeros((), jnp.int32) for name in counts}
 
 
-def score(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, Sums]:
+def score(
+    logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0
+) -> tuple[jax.Array, Sums]:
     """Losses [rows], -ln of the label's softmax probability, and their sums with the errors.
 
-    `logits` may as well be log-probabilities. Rows with PADDING_LABEL count nothing. An image that
+    `logits` may as well be log-probabilities. With `label_smoothing` so much of the label's weight
+    of 1 is spread over all classes alike. Rows with PADDING_LABEL count nothing. An image that
     could not be read has the label -2 - label: it is wrong, and as unlikely as by chance.
     """
     real, unreadable = labels != PADDING_LABEL, labels < PADDING_LABEL
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
+    known = jnp.maximum(labels, 0)
+    if label_smoothing:
+        wanted = jax.nn.one_hot(known, logits.shape[1], dtype=logits.dtype)
+        losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(wanted, label_smoothing))
+    else:
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, known)
     losses = jnp.where(unreadable, math.log(logits.shape[1]), losses)
     losses = jnp.where(real, losses, 0)
     rank = ranks(logits, labels)

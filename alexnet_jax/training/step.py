@@ -7,7 +7,6 @@ the sum of gradients and scores over "data".
 
 import dataclasses
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,59 +23,13 @@ from alexnet_jax.parallel.mesh import (
     replicated,
     rows_sharding,
 )
+from alexnet_jax.training import accumulation, parts, scores
 from alexnet_jax.training import optimizer as optimizers
-from alexnet_jax.training import parts, scores
 from alexnet_jax.training.randomness import RowKeys, root_key
+from alexnet_jax.training.state import TrainState, averaged
+from alexnet_jax.training.views import Augmentation, Preprocessing
 
 ROWS, WHOLE = PartitionSpec(DATA_AXIS), PartitionSpec()
-
-
-class TrainState(NamedTuple):
-    """Everything a run carries from step to step, and all that a checkpoint holds of arrays.
-
-    `rate_factor` multiplies all learning rates (the plateau rule, a return after divergence).
-    `scores` are sums over the training images since they were last reset, and `bad_step` is the
-    first step since then, counted from 1, whose loss or gradient was not finite; 0 if none was.
-    """
-
-    step: jax.Array
-    parameters: network.Parameters
-    optimizer_state: optax.OptState
-    rate_factor: jax.Array
-    scores: scores.Sums
-    bad_step: jax.Array
-
-
-class Preprocessing(NamedTuple):
-    """Arrays that turn pixels into the network's input.
-
-    `mean` is subtracted (augment.subtracted_mean); `directions` [channels, channels] is for colour
-    noise (augment.scaled_directions); `divisor`, [] or [channels], comes last (augment.divisor).
-    """
-
-    mean: np.ndarray
-    directions: np.ndarray
-    divisor: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Augmentation:
-    """How a training view is drawn; see data/augment.py.
-
-    `shared_by` rows in a run share crop and flip. With `mean_at_crop` the mean is a whole image
-    that is cropped and flipped as the view is, in evaluation too: Caffe's way; the 2012 source
-    takes its centre for every crop. Colour noise has strength `noise` before step `noise_end`;
-    with `noise_divides` the result is divided by 1 + `noise`.
-    """
-
-    crop: int
-    random_crop: bool = True
-    flip: bool = True
-    shared_by: int = 1
-    mean_at_crop: bool = False
-    noise: float = 0.1
-    noise_end: int = 2**31 - 1
-    noise_divides: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +42,9 @@ class Steps:
     `split_dense` the dense layers are split over "data"; see network.partition_specs. With
     `skip_bad` a step whose loss or gradient is not finite changes no parameter and no velocity. The
     gradient of `frozen` layers is not computed and counts as 0; if they are the lowest ones, the
-    backward pass ends above them.
+    backward pass ends above them. `label_smoothing` is for training alone; with `average` the state
+    has an average of the parameters with this decay. `accumulate` is the number of parts in which
+    each device works through its rows, one after another.
     """
 
     architecture: network.Architecture
@@ -104,6 +59,9 @@ class Steps:
     split_dense: bool = False
     skip_bad: bool = False
     frozen: frozenset[str] = frozenset()
+    label_smoothing: float = 0.0
+    average: float = 0.0
+    accumulate: int = 1
 
     def initial_state(self) -> TrainState:
         """Parameters drawn from the seed; each device draws only what it holds."""
@@ -197,7 +155,8 @@ class Steps:
 
     def _train(self, state: TrainState, images, labels, preprocessing: Preprocessing):
         gradients, batch_scores = self._gradients(state, images, labels, preprocessing)
-        measured = (state.step + 1) % self.norm_every == 0
+        step = state.step + 1
+        measured = step % self.norm_every == 0
         specs = self._parameter_specs()
         norm, finite = parts.norm_and_finite(gradients, specs, measured)
         step_scores = batch_scores | {"gradient_norm": norm, "norms": measured.astype(jnp.int32)}
@@ -208,16 +167,16 @@ class Steps:
             gradients, state.optimizer_state, state.parameters, rate_factor=state.rate_factor
         )
         parameters = optax.apply_updates(state.parameters, updates)
+        after = parameters, optimizer_state, self._averaged(state.average, parameters, step)
         if self.skip_bad:
-            before = state.parameters, state.optimizer_state
-            parameters, optimizer_state = optimizers.unless(
-                bad, before, (parameters, optimizer_state)
-            )
-        step = state.step + 1
+            before = state.parameters, state.optimizer_state, state.average
+            after = optimizers.unless(bad, before, after)
+        parameters, optimizer_state, average = after
         state = state._replace(
             step=step,
             parameters=parameters,
             optimizer_state=optimizer_state,
+            average=average,
             scores=jax.tree.map(jnp.add, state.scores, step_scores),
             bad_step=jnp.where(bad & (state.bad_step == 0), step, state.bad_step),
         )
@@ -225,47 +184,43 @@ class Steps:
 
     def _gradients(self, state: TrainState, images, labels, preprocessing: Preprocessing):
         """Gradients of the mean loss of the global batch, and the sums of its scores."""
-        keys = RowKeys(self.seed, state.step, len(images), self.augmentation.shared_by)
-        inputs = self._training_view(images, keys, state.step, preprocessing)
         batch = len(images) * self.mesh.shape[DATA_AXIS]
 
-        def mean_loss(parameters):
-            frozen = {name: jax.lax.stop_gradient(parameters[name]) for name in self.frozen}
-            logits = self._logits(parameters | frozen, inputs, keys.dropout(self.split_dense))
-            losses, sums = scores.score(logits, labels)
-            return losses.sum() / batch, sums
+        def of_part(parameters, part, images, labels):
+            shared_by = self.augmentation.shared_by
+            keys = RowKeys(self.seed, state.step, len(images), shared_by, part, self.accumulate)
+            inputs = self.augmentation.view(images, keys, state.step, preprocessing, self.dtype)
 
-        # shard_map sums the gradients of parameters that are equal along "data" over it.
-        gradients, sums = jax.grad(mean_loss, has_aux=True)(state.parameters)
+            def mean_loss(parameters):
+                frozen = {name: jax.lax.stop_gradient(parameters[name]) for name in self.frozen}
+                logits = self._logits(parameters | frozen, inputs, keys.dropout(self.split_dense))
+                losses, sums = scores.score(logits, labels, self.label_smoothing)
+                return losses.sum() / batch, sums
+
+            # shard_map sums the gradients of parameters that are equal along "data" over it.
+            return jax.grad(mean_loss, has_aux=True)(parameters)
+
+        gradients, sums = accumulation.summed(
+            of_part, state.parameters, self._parameter_specs(), (images, labels), self.accumulate
+        )
         return gradients, jax.lax.psum(sums, DATA_AXIS)
+
+    def _averaged(self, before, parameters, step):
+        if not self.average:
+            return None
+        moved = averaged(before, parameters, self.average, step)
+        # What stands still does so to the bit; the average of equal numbers may be off by one.
+        return moved | {name: parameters[name] for name in self.frozen}
 
     def _views(self, step, images, preprocessing: Preprocessing):
         keys = RowKeys(self.seed, step, len(images), self.augmentation.shared_by)
-        return self._training_view(images, keys, step, preprocessing)
-
-    def _training_view(self, images, keys: RowKeys, step, preprocessing: Preprocessing):
-        how, mean = self.augmentation, preprocessing.mean.astype(self.dtype)
-        if how.mean_at_crop:
-            images = images.astype(self.dtype) - mean
-        if how.random_crop:
-            images = augment.random_crop(images, keys.crop(), how.crop)
-        else:
-            images = augment.central_crop(images, how.crop)
-        if how.flip:
-            images = augment.random_flip(images, keys.flip())
-        inputs = images if how.mean_at_crop else images.astype(self.dtype) - mean
-        if how.noise:
-            strength = jnp.where(step < how.noise_end, how.noise, 0.0)
-            inputs = augment.colour_noise(
-                inputs, keys.colour(), preprocessing.directions, strength, how.noise_divides
-            )
-        return inputs / preprocessing.divisor.astype(self.dtype)
+        return self.augmentation.view(images, keys, step, preprocessing, self.dtype)
 
     def _evaluate(self, views: str, parameters, images, labels, preprocessing: Preprocessing):
         places = augment.view_places(views, images.shape[1], self.augmentation.crop)
 
         def log_softmax(place):
-            inputs = self._view_at(images, place, preprocessing)
+            inputs = self.augmentation.view_at(images, place, preprocessing, self.dtype)
             return jax.nn.log_softmax(self._logits(parameters, inputs))
 
         if len(places) == 1:
@@ -283,11 +238,6 @@ class Steps:
         _, sums = scores.score(log_probabilities, labels)
         return jax.lax.psum(sums, DATA_AXIS), log_probabilities
 
-    def _view_at(self, images, place, preprocessing: Preprocessing):
-        how, mean = self.augmentation, preprocessing.mean.astype(self.dtype)
-        divisor = preprocessing.divisor.astype(self.dtype)
-        return augment.input_at(images, place, how.crop, mean, divisor, how.mean_at_crop)
-
     def _logits(self, parameters, inputs, dropout_keys=None):
         graph = network.graph_of(self.architecture, self.classes)
         return network.apply(graph, parameters, inputs, dropout_keys, self.compute_dtype)
@@ -302,6 +252,7 @@ class Steps:
             rate_factor=jnp.ones((), self.dtype),
             scores=scores.no_scores(self.dtype),
             bad_step=jnp.zeros((), jnp.int32),
+            average=parameters if self.average else None,
         )
 
     def _parameter_specs(self) -> dict:

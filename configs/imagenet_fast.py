@@ -1,0 +1,58 @@
+"""Net 145 in large batches and bfloat16, for one large GPU or a few.
+
+    python -m alexnet_jax.main --config=configs/imagenet_fast.py --config.data.path=DIR
+    python -m alexnet_jax.main --config=configs/imagenet_fast.py:4096,lars,smoothing,average
+
+The network, its pixels and, counted in epochs, its schedule are those of imagenet.py, so that a
+result says what the batch costs and not what another network gains. 1,024 images a step instead of
+128, and so all rates eight times as high ("linear scaling": Krizhevsky, "One weird trick", 2014;
+Goyal et al., "Accurate, Large Minibatch SGD", 2017) after a warm-up of five epochs (the latter).
+
+`:2048`, `:4096` and `:8192` are larger batches, with rates in proportion. `:lars` takes the rule
+LARS (You, Gitman, Ginsburg 2017, arXiv 1708.03888) and a cosine; its rates grow with the root of
+the batch. `:smoothing` spreads a tenth of each label over all classes, `:average` evaluates and
+saves a moving average of the parameters over about two epochs. `--config.accumulate=4` takes the
+same steps in a quarter of the memory for activations. `:smoke` takes three steps.
+
+Nothing of this has run on a GPU or on ImageNet yet: there is no error and no time of its own to
+expect. What was tried is docs/results.md's batch of 512 digits. The imagenet.py rule at 128 images
+is the reference. By arithmetic 91 epochs in three hours are 10,800 images/s, for the decoder as
+much as for the GPU; `python -m alexnet_jax.benchmark input` measures the former.
+
+Published by others, of networks that are not quite this one: 1,024 is as far as AlexNet came by
+linear scaling alone, 8,192 by LARS (You et al., Berkeley, digicoll.lib.berkeley.edu/record/137384);
+64K and 95 epochs gave 58.7% top-1 accuracy in four minutes on 1,024 P40 (Jia et al., arXiv
+1807.11205). In small batches tensorpack's AlexNet has 58% and torchvision's 56.5%, on one view.
+"""
+
+from configs import default, imagenet
+
+REFERENCE = 128  # images a step in 2012, for which imagenet.py's rates are
+BATCHES = ("2048", "4096", "8192")
+IMAGES = 1_281_167  # in an epoch of ILSVRC-2012
+
+
+def get_config(argument: str = ""):
+    """imagenet.py with what large batches need."""
+    words = default.options(argument, (*BATCHES, "lars", "smoothing", "average", "smoke"))
+    config = imagenet.get_config()
+    config.name = "-".join(["imagenet-fast", *sorted(words - {"smoke"})])
+    config.batch = max((int(word) for word in words if word in BATCHES), default=1024)
+    config.model.compute_dtype = "bfloat16"
+    rules = config.optimizer
+    rules.warmup_epochs = 5.0
+    larger = config.batch / REFERENCE
+    if "lars" in words:
+        rules.rule, rules.schedule = "lars", "cosine"
+        rules.weights = ((0, 5.0 * (config.batch / 1024) ** 0.5),)
+        rules.biases = ((0, 0.02 * larger),)
+        del rules.layers.conv1
+    else:
+        for rates in (rules, rules.layers.conv1):
+            for kind in ("weights", "biases"):
+                rates[kind] = tuple((epoch, rate * larger) for epoch, rate in rates[kind])
+    if "smoothing" in words:
+        rules.label_smoothing = 0.1
+    if "average" in words:
+        rules.average = round(1 - config.batch / (2 * IMAGES), 5)
+    return default.smoke(config) if "smoke" in words else config
