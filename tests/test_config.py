@@ -172,7 +172,9 @@ def test_every_config_has_a_smoke_version_and_a_command(name):
 def test_every_variant_of_a_config_is_sound():
     variants = {"imagenet": ("paper", "paper,smoke", "2013"), "lenet5": ("relu",),
                 "cifar10": ("short", "80sec", "13pct", "11pct"), "caffe": ("caffenet",),
-                "figure1": ("tanh",), "net146": ("2009",)}  # fmt: skip
+                "figure1": ("tanh",), "net146": ("2009",),
+                "ablations": ("half,towers1", "no_norm", "pool2", "paper,whole,no_dropout"),
+                }  # fmt: skip
     for name, argument in ((n, a) for n, arguments in variants.items() for a in arguments):
         plan_of(load(name, argument), records=10_000, classes=10)
 

@@ -85,6 +85,8 @@ def test_a_table_has_means_and_standard_errors():
     ]  # fmt: skip
     assert rows[2][:3] == ["| slow (`slow`)", "1", "none"]
     assert "**chosen**, at the edge" in rows[3][0]
+    done["other", 3] = result(None)
+    assert f"| 4 | 33.00 ± {error:.2f}% (best 30.00%), 1 without |" in tables.section(SMALL, done)
     done["other", 0] = result(0.05)  # so far from the other seeds that nothing is clear
     assert "| no |" in tables.section(SMALL, done)
 
@@ -149,13 +151,34 @@ def test_the_tables_in_the_documentation_are_those_of_the_runs():
         tables.page(text, EXPERIMENTS[:-1], done)
 
 
-def test_one_process_works_on_a_run(tmp_path):
+def test_one_process_with_one_command_works_on_a_run(tmp_path):
     with (
-        execute.alone(tmp_path / "run"),
+        execute.alone(tmp_path / "run", "this"),
         pytest.raises(UserError, match="Another process works on"),
-        execute.alone(tmp_path / "run"),
+        execute.alone(tmp_path / "run", "this"),
     ):
         pass
+    (tmp_path / "run").mkdir()
+    with execute.alone(tmp_path / "run", "this"):
+        pass
+    with (
+        pytest.raises(UserError, match="begun by another"),
+        execute.alone(tmp_path / "run", "that"),
+    ):
+        pass
+
+
+def test_a_result_of_another_command_is_refused(tmp_path):
+    run = SMALL.runs[0]
+    file = execute.result_file(tmp_path, run, 4)
+    execute.write(file, {"command": execute.command(run, 4), "curve": {"training": [[1, np.nan]]}})
+    assert execute.results(tmp_path, SMALL.runs)["slow", 4]["curve"]["training"] == [[1, None]]
+    execute.write(file, {"command": execute.command(run, 5)})
+    with pytest.raises(UserError, match="another command than today's: take it away"):
+        execute.results(tmp_path, SMALL.runs)
+    file.write_text("{")
+    with pytest.raises(UserError, match="is not the JSON of a run"):
+        execute.results(tmp_path, SMALL.runs)
 
 
 @pytest.mark.parametrize(
@@ -194,16 +217,16 @@ from alexnet_jax.reproduce.sitting import Sitting
 from tests.test_reproduce import TRIAL
 where = pathlib.Path(sys.argv[1])
 try:
-    Sitting((TRIAL,), "", where / "runs", where / "docs").run(TRIAL, 1, sys.argv[2:])
+    Sitting((TRIAL,), "", where / "runs", where / "docs").run(TRIAL, 1, [])
 except Stopped as stop:
     sys.exit(stop.code)
 """
 
 
-def sit(where, *only):
-    (where / "docs").mkdir(parents=True, exist_ok=True)
+def sit(where):
+    (where / "docs").mkdir(exist_ok=True)
     (where / "docs/results.md").write_text("# R\n<!-- reproduce: trial -->\n<!-- end -->\n")
-    words = [sys.executable, "-c", SIT, str(where), *only]
+    words = [sys.executable, "-c", SIT, str(where)]
     return subprocess.Popen(words, cwd=ROOT, env=commands.ENVIRONMENT)
 
 
@@ -213,29 +236,25 @@ def kept(where, name):
 
 @pytest.mark.slow
 def test_an_experiment_is_stopped_goes_on_and_is_not_run_again(tmp_path):
-    """Stopped by SIGTERM it saves; then it ends with the parameters of an undisturbed run."""
-    assert sit(tmp_path / "whole", "learns").wait() == 0
-    process = sit(tmp_path / "parts")
-    checkpoints = tmp_path / "parts/runs/learns-seed0/checkpoints"
-    while not list(checkpoints.glob("[1-9]*")):
+    process = sit(tmp_path)
+    while not list((tmp_path / "runs/learns-seed0/checkpoints").glob("[1-9]*")):
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 75
-    assert not (tmp_path / "parts/docs/runs").exists()
-    assert sit(tmp_path / "parts").wait() == 0
-    ours, theirs = kept(tmp_path / "parts", "learns"), kept(tmp_path / "whole", "learns")
-    assert ours["parameters_sha256"] == theirs["parameters_sha256"]
-    assert ours["curve"] == theirs["curve"]
-    assert len(ours["curve"]["training"]) == 20
-    assert ours["evaluations"]["val ten"]["images"] == 359
-    stopped = kept(tmp_path / "parts", "stops")
+    assert not (tmp_path / "docs/runs").exists()
+    assert sit(tmp_path).wait() == 0
+    learned = kept(tmp_path, "learns")
+    epochs = [epoch for epoch, _ in learned["curve"]["training"]]
+    np.testing.assert_allclose(epochs, np.arange(5, 101, 5) * 64 / 1438, atol=6e-4)
+    assert learned["evaluations"]["val ten"]["images"] == 359
+    assert learned["config"]["data"]["path"] == "SET"
+    stopped = kept(tmp_path, "stops")
     assert stopped["steps"] < 4000
     errors = [error for _, error in stopped["curve"]["training"]]
     assert errors[-1] <= 0.5 < min(errors[:-1], default=1.0)
-    assert stopped["config"]["data"]["path"] == "SET"
-    file = tmp_path / "parts/docs/runs/reproduce/learns-seed0.json"
+    file = tmp_path / "docs/runs/reproduce/learns-seed0.json"
     before = file.stat().st_mtime_ns
-    assert "| learns (`learns`) | 1 |" in (tmp_path / "parts/docs/results.md").read_text()
-    assert sit(tmp_path / "parts").wait() == 0
+    assert "| learns (`learns`) | 1 |" in (tmp_path / "docs/results.md").read_text()
+    assert sit(tmp_path).wait() == 0
     assert file.stat().st_mtime_ns == before

@@ -20,6 +20,7 @@ from alexnet_jax.training.metrics import finite
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 LOOK_SECONDS = 2.0
+AWAY = "take it away to have it run again."
 
 
 def result_file(folder: pathlib.Path, run: Run, seed: int) -> pathlib.Path:
@@ -28,19 +29,21 @@ def result_file(folder: pathlib.Path, run: Run, seed: int) -> pathlib.Path:
 
 
 def results(folder: pathlib.Path, runs: Sequence[Run]) -> dict[tuple[str, int], Result]:
-    """All JSON that is there of these runs, by name and seed. UserError for one that is none."""
+    """All JSON that is there of these runs, by name and seed.
+
+    UserError for one that is none, and for one of another command than the run's today.
+    """
     found = {}
     for run in runs:
-        for file in folder.glob(f"{run.name}-seed*.json"):
-            seed = file.stem.removeprefix(f"{run.name}-seed")
-            if not seed.isdigit():  # of a run whose name goes on
-                continue
+        for file in folder.glob(f"{run.name}-seed[0-9]*.json"):
+            seed = int(file.stem.removeprefix(f"{run.name}-seed"))
             try:
-                found[run.name, int(seed)] = json.loads(file.read_text())
-            except ValueError as error:
-                raise UserError(
-                    f"{file} is no JSON ({error}): take it away to have it run again."
-                ) from error
+                found[run.name, seed] = json.loads(file.read_text())
+                known = found[run.name, seed]["command"] == command(run, seed)
+            except (ValueError, KeyError) as error:
+                raise UserError(f"{file} is not the JSON of a run ({error}): {AWAY}") from error
+            if not known:
+                raise UserError(f"{file} comes from another command than today's: {AWAY}")
     return found
 
 
@@ -52,13 +55,18 @@ def arguments(run: Run, seed: int, path: str) -> list[str]:
     return [config, *(f"--config.{field}={value}" for field, value in fields.items())]
 
 
+def command(run: Run, seed: int) -> str:
+    """The training command, for people."""
+    return " ".join(["python -m alexnet_jax.main", *arguments(run, seed, "SET")])
+
+
 def execute(run: Run, seed: int, path: str, workdirs: pathlib.Path) -> Result:
     """Train and evaluate as the run says; the content of its JSON.
 
     Stopped if this process was asked to end, after the run has saved. UserError if it failed.
     """
     workdir = workdirs / f"{run.name}-seed{seed}"
-    with alone(workdir) as lock:
+    with alone(workdir, command(run, seed)) as lock:
         diverged = not train(run, arguments(run, seed, path), workdir, lock)
         evaluations = {} if diverged else evaluate(run, workdir, lock)
         return content(run, seed, workdir, evaluations)
@@ -106,18 +114,22 @@ def follow(words: Sequence[str], lock: int, enough: Callable[[], bool] = lambda:
 
     SIGTERM and Ctrl-C are passed on to it, and when it has saved, Stopped is raised.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", *words], cwd=ROOT, pass_fds=(lock,), start_new_session=True
-    )
     asked: list[int] = []
+    process = None
 
     def pass_on(number: int, _) -> None:
         asked.append(number)
-        process.send_signal(number)
+        if process:
+            process.send_signal(number)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        told = False
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words], cwd=ROOT, pass_fds=(lock,), start_new_session=True
+        )
+        told = bool(asked)
+        if told:  # between the two lines above
+            process.terminate()
         while True:
             try:
                 code = process.wait(LOOK_SECONDS)
@@ -136,19 +148,26 @@ def follow(words: Sequence[str], lock: int, enough: Callable[[], bool] = lambda:
 
 
 @contextlib.contextmanager
-def alone(workdir: pathlib.Path) -> Iterator[int]:
+def alone(workdir: pathlib.Path, begun_by: str) -> Iterator[int]:
     """Keep others off the run, the processes of a command that was killed included.
 
-    Gives the descriptor of a locked file, which a child process inherits. UserError if it is taken.
+    Gives the descriptor of a locked file, which a child process inherits; it says what began the
+    run. UserError if another process has it, or if another command began it.
     """
     workdir.parent.mkdir(parents=True, exist_ok=True)
-    with workdir.with_name(f"{workdir.name}.lock").open("w") as file:
+    with workdir.with_name(f"{workdir.name}.lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(
                 f"Another process works on {workdir}: wait until it has ended, or end it."
             ) from None
+        file.seek(0)
+        if workdir.exists() and file.read() != begun_by:
+            raise UserError(f"{workdir} was begun by another command than today's: {AWAY}")
+        file.truncate(0)
+        file.write(begun_by)
+        file.flush()
         yield file.fileno()
 
 
@@ -184,7 +203,7 @@ def content(run: Run, seed: int, workdir: pathlib.Path, evaluations: dict) -> Re
     about = {
         "name": run.name,
         "seed": seed,
-        "command": " ".join(["python -m alexnet_jax.main", *arguments(run, seed, "SET")]),
+        "command": command(run, seed),
         "curve": {"training": curve("train"), "validation": curve("val")},
         "evaluations": evaluations,
     }

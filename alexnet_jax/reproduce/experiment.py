@@ -34,19 +34,21 @@ class Run:
 class Column:
     """A number of each run, averaged over seeds; None where a run has none.
 
-    `percent` says that it is a share, shown in percent.
+    `percent` says that it is a share, shown in percent, `best` that the lowest is the best seed's.
     """
 
     heading: str
     measure: Callable[[Result], float | None]
     percent: bool = True
+    best: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """A claim of the paper in small. Rows are compared by the first column, less being better.
 
-    `ratio` shows how many times as much a row has, instead of the difference.
+    `ratio` shows how many times as much a row has, instead of the difference, and a picture in the
+    manner of Figure 1.
     """
 
     name: str

@@ -125,15 +125,22 @@ def _error(values: Sequence[float]) -> float:
 
 
 def _mean(column: Column, run: Run, done: Done) -> str:
-    """Mean and standard error over seeds, and the least for shares; empty without any number."""
+    """Mean and standard error over seeds, and the best seed's; empty without any number.
+
+    Seeds without a number, since they diverged or never came so far, are counted.
+    """
     values = _values(column, run, done)
     if not values:
         return ""
+    without = len(_results(run, done)) - len(values)
     digits, sign = (2, "%") if column.percent else (1, "")
-    mean = f"{statistics.mean(values):.{digits}f}"
-    if len(values) == 1:
-        return f"{mean}{sign}"
-    return f"{mean} ± {_error(values):.{digits}f}{sign} (best {min(values):.{digits}f}{sign})"
+    text = f"{statistics.mean(values):.{digits}f}"
+    if len(values) > 1:
+        text += f" ± {_error(values):.{digits}f}"
+    text += sign
+    if len(values) > 1 and column.best:
+        text += f" (best {min(values):.{digits}f}{sign})"
+    return text + f", {without} without" * bool(without)
 
 
 def _compared(experiment: Experiment, run: Run, done: Done) -> tuple[str, str]:
