@@ -114,6 +114,7 @@ def _optimizer() -> ConfigDict:
     optimizer = ConfigDict()
     optimizer.momentum = 0.9  # section 5
     optimizer.weight_decay = 0.0005  # section 5; weights only
+    optimizer.bias_decay = 0.0  # the same for biases, which the 2012 source does not decay
     optimizer.schedule = "stepped"  # stepped as given below, plateau, cosine or exponential
     optimizer.unit = "epochs"  # of the first number of each pair below: epochs or steps
     optimizer.weights = ((0, 0.01),)  # pairs (from when, learning rate)

@@ -58,6 +58,13 @@ def test_imagenet_has_net_145s_own_schedule():
     assert (config.batch, config.optimizer.momentum) == (128, 0.9)
 
 
+def test_biases_are_decayed_on_request_alone():
+    config = load("imagenet")
+    config.optimizer.bias_decay = 0.0005
+    decays = {name: group.weight_decay for name, group in plan_of(config).groups.items()}
+    assert decays == dict.fromkeys(("weights", "biases", "conv1.weights", "conv1.biases"), 5e-4)
+
+
 def test_the_papers_text_has_equal_rates_and_at_most_three_divisions():
     plan = plan_of(load("imagenet", "paper"))
     assert set(plan.groups) == {"weights", "biases"}

@@ -11,6 +11,7 @@ import pytest
 from alexnet_jax import config as configuration
 from alexnet_jax.errors import UserError
 from alexnet_jax.model.networks import NETWORKS
+from alexnet_jax.reproduce import experiments, plan
 from configs import default
 from tests.test_config import load
 
@@ -93,6 +94,8 @@ def check_command(words):
             check_config(value)
         elif flag.startswith("config."):
             check_field(word.removeprefix("--config."))
+        elif flag == "only":
+            plan.selected(experiments.named(words[1]), [value])
         elif word.startswith("--"):
             assert re.search(rf"""["'](--)?{flag}["']""", text), f"{words[0]} has no flag --{flag}"
         elif words[0] == "alexnet_jax.model":
@@ -105,13 +108,13 @@ def check_token(token):
     """One piece of code in a document, by its form."""
     if match := re.fullmatch(r"(test_\w+\.py)::(test_\w+)", token):
         file = ROOT / "tests" / match[1]
-        assert file.exists() and match[2] in symbols(file), f"there is no {token}"  # noqa: PT018
+        assert file.exists(), f"there is no {file}"
+        assert match[2] in symbols(file), f"{file} has no {match[2]}"
     elif match := re.fullmatch(r"((?:\w+/)*\w+\.py): ([\w.]+)", token):
-        file = next(
-            (f for f in (ROOT / "alexnet_jax" / match[1], ROOT / match[1]) if f.exists()), 0
-        )
-        assert file, f"there is no {match[1]}"
-        assert match[2] in symbols(file), f"{match[1]} has no {match[2]}"
+        files = [root / match[1] for root in (ROOT / "alexnet_jax", ROOT)]
+        found = [file for file in files if file.exists()]
+        assert found, f"there is no {match[1]}"
+        assert match[2] in symbols(found[0]), f"{match[1]} has no {match[2]}"
     elif match := re.fullmatch(r"(?:P|python -m|\.venv/bin/python -m) (alexnet_jax.*)", token):
         check_command(shlex.split(match[1]))
     elif re.fullmatch(r"configs/\w+\.py(:[\w,]+)?", token):
@@ -169,6 +172,7 @@ def test_every_name_exists(document):
         "P alexnet_jax.main --config=configs/imagenet.py --config.data.mean=picture",
         "P alexnet_jax.evaluate --workdirs=RUN",
         "P alexnet_jax.visualize filter",
+        "P alexnet_jax.reproduce history --only=towers2",
         "P alexnet_jax.teach",
         "P alexnet_jax.model net144",
     ],
@@ -176,3 +180,16 @@ def test_every_name_exists(document):
 def test_a_wrong_name_is_found(wrong):
     with pytest.raises((AssertionError, ValueError, UserError)):
         check_token(wrong)
+
+
+def test_the_whole_paper_is_there():
+    text = (ROOT / "docs/paper.md").read_text()
+    parts = [f"\n## {section} " for section in range(1, 8)]
+    parts += [
+        f"| {section} " for section in ("3.1", "3.2", "3.3", "3.4", "3.5", "4.1", "4.2", "6.1")
+    ]
+    parts += ["Figure 1", "Figure 2", "Figure 3", "Figure 4", "Table 1", "Table 2"]
+    parts += [f"\n| {footnote}: " for footnote in range(1, 6)]
+    assert [part for part in parts if part not in text] == []
+    history = (ROOT / "docs/history.md").read_text()
+    assert re.findall(r"^\| (\d+) \|", history, re.MULTILINE) == [str(n) for n in range(1, 13)]

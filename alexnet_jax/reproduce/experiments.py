@@ -170,6 +170,7 @@ HISTORY = Experiment(
              data__colour_noise_by="eigenvalues", data__colour_noise_divides=False),
         less("history-shared", "32 images share crop and flip (7, the source's)",
              data__shared_by=32),
+        less("history-decay", "biases decayed too (9)", optimizer__bias_decay=0.0005),
         less("history-all", "the text's in points 1 to 6", "paper"),
     ),
     (TEST, BEST),
