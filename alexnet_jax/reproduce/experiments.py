@@ -1,6 +1,7 @@
 """The experiments, as data: what of the paper fits two cores, in small. All are on CIFAR-10."""
 
 import difflib
+from collections.abc import Mapping
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.reproduce import measures
@@ -13,8 +14,11 @@ BEST = Column("lowest on the way", measures.best_error)
 
 def rates(rate: float, drop: float | None = None) -> dict[str, object]:
     """Rates of weights and twice as much for biases, a tenth from epoch `drop` on."""
-    fall = lambda r: ((0, r),) if drop is None else ((0, r), (drop, r / 10))  # noqa: E731
-    return {"optimizer.weights": fall(rate), "optimizer.biases": fall(2 * rate)}
+    weights, biases = (
+        ((0, first),) if drop is None else ((0, first), (drop, first / 10))
+        for first in (rate, 2 * rate)
+    )
+    return {"optimizer.weights": weights, "optimizer.biases": biases}
 
 
 def figure1_run(activation: str, rate: float, epochs: float, minutes: int) -> Run:
@@ -69,11 +73,10 @@ BASE = Run("towers", "two towers, norms, overlapping pooling, dropout", "configs
            EPOCHLY, evaluations=(("val", "ten"),))  # fmt: skip
 
 
-def less(name: str, label: str, options: str = "", minutes: int = 4, **changes: object) -> Run:
-    """BASE with something else; fields with __ for the dot."""
-    changes = {field.replace("__", "."): value for field, value in changes.items()}
+def other(name: str, label: str, options: str = "", changes: Mapping[str, object] = {}) -> Run:
+    """BASE with something else, by options of its config or by fields."""
     config = f"configs/ablations.py{':' * bool(options)}{options}"
-    return Run(name, label, config, minutes, EPOCHLY | changes, against="towers")
+    return Run(name, label, config, BASE.minutes, EPOCHLY | changes, against=BASE.name)
 
 
 ABLATIONS = Experiment(
@@ -82,12 +85,12 @@ ABLATIONS = Experiment(
     "less error by two towers (1.7), response normalisation (1.4), overlapping pooling (0.4)",
     (
         BASE,
-        less("towers-half", "one tower with half the kernels (3.2)", "half"),
-        less("towers-dense", "one dense tower, same widths", "towers1"),
-        less("towers-dense-narrow", "one dense tower, as many parameters", "towers1",
-             model__width=0.955),
-        less("towers-no-norm", "no normalisation (3.3)", "no_norm"),
-        less("towers-pool2", "pooling without overlap (3.4)", "pool2"),
+        other("towers-half", "one tower with half the kernels (3.2)", "half"),
+        other("towers-dense", "one dense tower, same widths", "towers1"),
+        other("towers-dense-narrow", "one dense tower, as many parameters", "towers1",
+              {"model.width": 0.955}),
+        other("towers-no-norm", "no normalisation (3.3)", "no_norm"),
+        other("towers-pool2", "pooling without overlap (3.4)", "pool2"),
     ),
     (TEST, BEST),
 )  # fmt: skip
@@ -117,39 +120,40 @@ VIEWS = Experiment(
      Column("with ten views", measures.ten_views)),
 )  # fmt: skip
 
+MEAN = "inputs-mean"
+UNCENTRED = {"data.mean": "none"}
 
-def chosen_rate(group: str, label: str, rate: float, base: str, **changes: object) -> Run:
+
+def candidate(group: str, label: str, rate: float, changes: Mapping[str, object]) -> Run:
     """BASE over five epochs with another input or activation, at one rate of several."""
-    changes = {field.replace("__", "."): value for field, value in changes.items()}
     return Run(
         f"{group}-{rate:g}",
         f"{label}, rate {rate:g}",
         "configs/ablations.py",
         3,
         EPOCHLY | {"epochs": 5.0, "data.colour_noise": 0.0} | rates(rate, 4) | changes,
-        against="" if group == base else base,
+        against="" if group == MEAN else MEAN,
         group=group,
     )
 
 
-MEAN, RAW = "inputs-mean", {"data__mean": "none"}
 INPUTS = Experiment(
     "inputs",
-    "2, and the lecture",
-    "how pixels are scaled and which activation is used, the rate chosen for each",
+    "2 and 3.1",
+    "centred grey levels and ReLU against other inputs and activations, the rate chosen for each",
     tuple(
-        chosen_rate(group, label, rate, MEAN, **changes)
+        candidate(group, label, rate, changes)
         for group, label, grid, changes in (
             (MEAN, "mean image subtracted, ReLU", (0.002, 0.01, 0.05), {}),
-            ("inputs-raw", "grey levels as they are", (0.0005, 0.002, 0.01), RAW),
+            ("inputs-raw", "grey levels as they are", (0.0005, 0.002, 0.01), UNCENTRED),
             ("inputs-min-max", "min-max, 0 to 1", (0.005, 0.02, 0.08),
-             {"data__units": "min_max", **RAW}),
+             UNCENTRED | {"data.units": "min_max"}),
             ("inputs-standardised", "standardised", (0.005, 0.02, 0.08),
-             {"data__units": "standardise", "data__mean": "channel"}),
+             {"data.units": "standardise", "data.mean": "channel"}),
             ("inputs-tanh", "mean image, tanh", (0.002, 0.01, 0.05),
-             {"model__activation": "tanh"}),
+             {"model.activation": "tanh"}),
             ("inputs-sigmoid", "mean image, sigmoid", (0.01, 0.05, 0.2),
-             {"model__activation": "sigmoid"}),
+             {"model.activation": "sigmoid"}),
         )
         for rate in grid
     ),
@@ -158,20 +162,20 @@ INPUTS = Experiment(
 
 HISTORY = Experiment(
     "history",
-    "docs/history.md",
-    "what differs between the paper's text and its source matters",
+    "3 to 5",
+    "the points in which the text and its source differ make a difference (docs/history.md)",
     (
         BASE,
-        less("history-network", "the text's network (points 1 to 4)",
-             model__network="cifar_towers_paper"),
-        less("history-biases", "biases at the weights' rate (5)",
-             optimizer__biases=((0, 0.01), (5, 0.001))),
-        less("history-colours", "colour noise by eigenvalues, undivided (6)",
-             data__colour_noise_by="eigenvalues", data__colour_noise_divides=False),
-        less("history-shared", "32 images share crop and flip (7, the source's)",
-             data__shared_by=32),
-        less("history-decay", "biases decayed too (9)", optimizer__bias_decay=0.0005),
-        less("history-all", "the text's in points 1 to 6", "paper"),
+        other("history-network", "the text's network (points 1 to 4)",
+              changes={"model.network": "cifar_towers_paper"}),
+        other("history-biases", "biases at the weights' rate (5)",
+              changes={"optimizer.biases": ((0, 0.01), (5, 0.001))}),
+        other("history-colours", "colour noise by eigenvalues, undivided (6)",
+              changes={"data.colour_noise_by": "eigenvalues", "data.colour_noise_divides": False}),
+        other("history-shared", "32 images share crop and flip (7, the source's)",
+              changes={"data.shared_by": 32}),
+        other("history-decay", "biases decayed too (9)", changes={"optimizer.bias_decay": 0.0005}),
+        other("history-all", "the text's in points 1 to 6", "paper"),
     ),
     (TEST, BEST),
 )  # fmt: skip
