@@ -50,9 +50,8 @@ def results(folder: pathlib.Path, runs: Sequence[Run]) -> dict[tuple[str, int], 
 def arguments(run: Run, seed: int, path: str) -> list[str]:
     """What main is given, but for the folder of the run."""
     fields = {**run.changes, "seed": seed, "data.path": path}
-    config, _, options = run.config.partition(":")
-    config = f"--config={config}{':' * bool(options)}{options}"
-    return [config, *(f"--config.{field}={value}" for field, value in fields.items())]
+    changes = (f"--config.{field}={value}" for field, value in fields.items())
+    return [f"--config={run.config}", *changes]
 
 
 def command(run: Run, seed: int) -> str:

@@ -2,7 +2,8 @@
 
 Paper section 5 and Weights::update of the 2012 source (weights.cu):
     v <- momentum * v - decay * rate * w - rate * gradient;    w <- w + v
-Biases are not decayed, and a rate of 0 freezes a group completely, its velocity included.
+Biases have a decay of their own, 0 in 2012. A rate of 0 freezes a group completely, its velocity
+included.
 
 The rate of a group at a step is that of its own steps, times the schedule's factor that all groups
 share (warm-up, cosine), times the factor of the plateau rule, which the training state carries.
