@@ -28,7 +28,10 @@ def provenance() -> dict:
 
 
 def git_commit() -> str:
-    """Commit of the source in use, with a plus if it was changed since; "unknown" outside git."""
+    """Commit of the source in use, with a plus if it was changed since; "unknown" outside git.
+
+    Changes in docs/ don't count: results are written there.
+    """
     root = pathlib.Path(__file__).parent
 
     def git(*words: str) -> str:
@@ -36,7 +39,9 @@ def git_commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no")
+        changed = git(
+            "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs"
+        )
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

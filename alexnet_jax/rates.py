@@ -23,7 +23,7 @@ def groups(
     for a layer or a field that does not exist and for rates that can't be.
     """
     common = {"weights": optimizer.weights, "biases": optimizer.biases}
-    decays = {"weights": optimizer.weight_decay, "biases": 0.0}
+    decays = {"weights": optimizer.weight_decay, "biases": optimizer.bias_decay}
     names = [layer.name for layer in architecture.layers if hasattr(layer, "name")]
     freeze = names_in(optimizer.freeze)
     _check_layers(optimizer.layers, freeze, names)
@@ -48,7 +48,7 @@ def groups(
         default = optimizer.new_layers_factor if layer in new_layers else 1.0
         factor = _factor(layer, own.get("factor", default))
         for kind, pairs in common.items():
-            decay = own.get("weight_decay", decays[kind]) if kind == "weights" else 0.0
+            decay = own.get("weight_decay", decays[kind]) if kind == "weights" else decays[kind]
             if layer in freeze:
                 result[f"{layer}.{kind}"] = Group(((0, 0.0),))
             elif kind in own or decay != decays[kind] or factor != 1:

@@ -118,6 +118,7 @@ def _optimizer() -> ConfigDict:
     optimizer.trust_coefficient = 0.001
     optimizer.momentum = 0.9  # section 5
     optimizer.weight_decay = 0.0005  # section 5; weights only
+    optimizer.bias_decay = 0.0  # the same for biases, which the 2012 source does not decay
     # This part of each label is spread over all classes, in training alone, whose "loss" has it too
     optimizer.label_smoothing = 0.0
     # Decay of a moving average of the parameters over steps, such as 0.999, which then is what is

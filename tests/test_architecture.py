@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent / "alexnet_jax"
 
 # A room may import those that stand below it; rooms on one line do not see each other.
 STOREYS = [
-    {"main", "benchmark"},
+    {"main", "benchmark", "reproduce"},
     {"train"},
     {"milestone"},
     {"evaluate", "progress"},
@@ -135,6 +135,7 @@ def test_the_step_runs_where_tensorflow_is_not_installed():
         "features.__main__",
         "neighbours.__main__",
         "predict",
+        "reproduce.__main__",
         "visualize.__main__",
     ],
 )

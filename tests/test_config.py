@@ -58,6 +58,13 @@ def test_imagenet_has_net_145s_own_schedule():
     assert (config.batch, config.optimizer.momentum) == (128, 0.9)
 
 
+def test_biases_are_decayed_on_request_alone():
+    config = load("imagenet")
+    config.optimizer.bias_decay = 0.0005
+    decays = {name: group.weight_decay for name, group in plan_of(config).groups.items()}
+    assert decays == dict.fromkeys(("weights", "biases", "conv1.weights", "conv1.biases"), 5e-4)
+
+
 def test_the_papers_text_has_equal_rates_and_at_most_three_divisions():
     plan = plan_of(load("imagenet", "paper"))
     assert set(plan.groups) == {"weights", "biases"}
@@ -202,7 +209,9 @@ def test_every_variant_of_a_config_is_sound():
                 "cifar10": ("short", "80sec", "13pct", "11pct"), "caffe": ("caffenet",),
                 "figure1": ("tanh",), "net146": ("2009",),
                 "imagenet_fast": ("2048", "lars", "smoothing", "average",
-                                  "8192,lars,smoothing,average,smoke")}  # fmt: skip
+                                  "8192,lars,smoothing,average,smoke"),
+                "ablations": ("half,towers1", "no_norm", "pool2", "paper,whole,no_dropout"),
+                }  # fmt: skip
     for name, argument in ((n, a) for n, arguments in variants.items() for a in arguments):
         plan_of(load(name, argument), records=10_000, classes=10)
 

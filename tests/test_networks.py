@@ -26,6 +26,7 @@ PARAMETERS = {
     "one_weird_trick": 61_100_840,
     "cifar_18pct": 89_578,
     "cifar_80sec": 145_578,
+    "cifar_towers": 110_394,
     "figure1_relu": 89_578,
     "lenet5": 61_706,
 }
@@ -102,9 +103,11 @@ def step_of(name, data, model, dtype, architecture=None):
     return jax.device_get({"loss": loss, "parameters": state.parameters, "scores": scored})
 
 
-# Relatives of net 145 that have no kind of layer of their own, and take long to compile.
+# Relatives of net 145 and the quickstart that have no kind of layer of their own.
 RELATIVES = (
     "net120_2012", "net131", "net135", "net137", "net145_half", "net147", "net148", "net150",
+    "cifar_towers", "cifar_towers_half", "cifar_towers_no_norm", "cifar_towers_paper",
+    "cifar_towers_pool2",
 )  # fmt: skip
 
 

@@ -14,10 +14,12 @@ from tests.preparing import make
 from tests.test_config import NAMES, load
 
 # finetune.py needs a run to start from: test_finetune.py.
-# Full-size networks beside imagenet.py's are slow; test_networks.py has each narrow.
-LARGE = ("caffe", "imagenet_fast", "memorise", "net146", "net2012", "one_weird_trick", "zfnet")
+# Full-size networks beside imagenet.py's are slow; test_networks.py has each narrow. That of
+# ablations.py is much like the quickstart's.
+SLOW = ("ablations", "caffe", "imagenet_fast", "memorise", "net146", "net2012", "one_weird_trick",
+        "zfnet")  # fmt: skip
 CASES = [
-    pytest.param(name, "smoke", marks=[pytest.mark.slow] * (name in LARGE))
+    pytest.param(name, "smoke", marks=[pytest.mark.slow] * (name in SLOW))
     for name in NAMES
     if name != "finetune"
 ] + [

@@ -2,7 +2,8 @@
 
 Paper section 5 and Weights::update of the 2012 source (weights.cu):
     v <- momentum * v - decay * rate * w - rate * gradient;    w <- w + v
-Biases are not decayed, and a rate of 0 freezes a group completely, its velocity included.
+Biases have a decay of their own, 0 in 2012. A rate of 0 freezes a group completely, its velocity
+included.
 
 For large batches, LARS (You, Gitman, Ginsburg 2017, arXiv 1708.03888) scales decay and gradient of
 a weight matrix first, so that they are as long as a fraction of the weights.

@@ -6,11 +6,11 @@ import difflib
 from alexnet_jax.errors import UserError, check_choice
 from alexnet_jax.model.layers import ReLU, Sigmoid, Tanh
 from alexnet_jax.model.network import Architecture
-from alexnet_jax.model.networks import ablations, net2012, published, small
+from alexnet_jax.model.networks import ablations, net2012, published, small, towers
 
 NETWORKS = {
     architecture.name: architecture
-    for room in (net2012, ablations, published, small)
+    for room in (net2012, ablations, published, small, towers)
     for architecture in room.NETWORKS
 }
 

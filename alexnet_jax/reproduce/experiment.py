@@ -1,0 +1,59 @@
+"""What an experiment is: runs that are compared, and the columns of its table."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+Result = dict  # what execute.py writes of a run
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A training run; with each of several seeds it is `NAME-seedN`.
+
+    `config` is FILE:OPTIONS as for --config, `changes` are {field: value} on top of it. Runs of one
+    `group` are candidates, such as the learning rates of a network: the best with seed 0 goes on
+    with the other seeds. The table compares with the run or group `against`. `most_seeds` limits
+    long runs, `minutes` is about what two slow cores need at most. `evaluations` are (split, views)
+    at the end, besides validation as in training. The run ends sooner, once its training error is
+    down to `until`.
+    """
+
+    name: str
+    label: str
+    config: str
+    minutes: int
+    changes: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    against: str = ""
+    group: str = ""
+    most_seeds: int = 100
+    evaluations: tuple[tuple[str, str], ...] = ()
+    until: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A number of each run, averaged over seeds; None where a run has none.
+
+    `percent` says that it is a share, shown in percent, `best` that the lowest is the best seed's.
+    """
+
+    heading: str
+    measure: Callable[[Result], float | None]
+    percent: bool = True
+    best: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A claim of the paper in small. Rows are compared by the first column, less being better.
+
+    `ratio` shows how many times as much a row has, instead of the difference, and a picture in the
+    manner of Figure 1.
+    """
+
+    name: str
+    section: str
+    claim: str
+    runs: tuple[Run, ...]
+    columns: tuple[Column, ...]
+    ratio: bool = False

@@ -1,0 +1,195 @@
+"""The experiments, as data: what of the paper fits two cores, in small. All are on CIFAR-10."""
+
+import difflib
+from collections.abc import Mapping
+
+from alexnet_jax.errors import UserError
+from alexnet_jax.reproduce import measures
+from alexnet_jax.reproduce.experiment import Column, Experiment, Run
+
+EPOCHLY = {"log.every_steps": 391}  # one line an epoch of CIFAR-10
+TEST = Column("test error", measures.test_error)
+BEST = Column("lowest on the way", measures.best_error)
+
+
+def rates(rate: float, drop: float | None = None) -> dict[str, object]:
+    """Rates of weights and twice as much for biases, a tenth from epoch `drop` on."""
+    weights, biases = (
+        ((0, first),) if drop is None else ((0, first), (drop, first / 10))
+        for first in (rate, 2 * rate)
+    )
+    return {"optimizer.weights": weights, "optimizer.biases": biases}
+
+
+def figure1_run(activation: str, rate: float, epochs: float, minutes: int) -> Run:
+    """The four-layer network at one rate, until its training error is 25%."""
+    relu = activation == "relu"
+    return Run(
+        f"figure1-{activation}-{rate:g}",
+        f"{'ReLU' if relu else 'tanh'}, rate {rate:g}",
+        f"configs/figure1.py{'' if relu else ':tanh'}",
+        minutes,
+        EPOCHLY | rates(rate) | {"epochs": epochs},
+        group=f"figure1-{activation}",
+        against="" if relu else "figure1-relu",
+        until=0.25,
+    )
+
+
+FIGURE1 = Experiment(
+    "figure1",
+    "3.1, Figure 1",
+    "ReLU reaches 25% training error six times sooner than tanh",
+    (
+        *(figure1_run("relu", rate, 25.0, 25) for rate in (0.0005, 0.001, 0.002)),
+        *(figure1_run("tanh", rate, 60.0, 60) for rate in (0.0005, 0.001, 0.002, 0.004)),
+    ),
+    (Column("epochs to 25% training error", measures.epochs_to_25_percent, percent=False),),
+    ratio=True,
+)
+
+# The rates of configs/cifar10.py, dropped after 30 and 33 of 36 epochs instead of 500 and 510.
+SHORT = EPOCHLY | {
+    "epochs": 36.0,
+    "optimizer.weights": ((0, 1e-3), (30, 1e-4), (33, 1e-5)),
+    "optimizer.biases": ((0, 2e-3), (30, 2e-4), (33, 2e-5)),
+}
+CIFAR = Experiment(
+    "cifar",
+    "3.3",
+    "normalisation takes a four-layer network from 13% to 11%; the 18% network beside them",
+    (
+        Run("cifar-11pct", "11pct, normalised, 36 of 520 epochs", "configs/cifar10.py:11pct", 75,
+            SHORT),
+        Run("cifar-13pct", "13pct, 36 of 520 epochs", "configs/cifar10.py:13pct", 65, SHORT,
+            against="cifar-11pct"),
+        Run("cifar-18pct", "18pct, all 140 epochs", "configs/cifar10.py", 140, EPOCHLY,
+            most_seeds=1),
+    ),
+    (TEST, BEST),
+)  # fmt: skip
+
+BASE = Run("towers", "two towers, norms, overlapping pooling, dropout", "configs/ablations.py", 4,
+           EPOCHLY, evaluations=(("val", "ten"),))  # fmt: skip
+
+
+def other(name: str, label: str, options: str = "", changes: Mapping[str, object] = {}) -> Run:
+    """BASE with something else, by options of its config or by fields."""
+    config = f"configs/ablations.py{':' * bool(options)}{options}"
+    return Run(name, label, config, BASE.minutes, EPOCHLY | changes, against=BASE.name)
+
+
+ABLATIONS = Experiment(
+    "ablations",
+    "3.2 to 3.4",
+    "less error by two towers (1.7), response normalisation (1.4), overlapping pooling (0.4)",
+    (
+        BASE,
+        other("towers-half", "one tower with half the kernels (3.2)", "half"),
+        other("towers-dense", "one dense tower, same widths", "towers1"),
+        other("towers-dense-narrow", "one dense tower, as many parameters", "towers1",
+              {"model.width": 0.955}),
+        other("towers-no-norm", "no normalisation (3.3)", "no_norm"),
+        other("towers-pool2", "pooling without overlap (3.4)", "pool2"),
+    ),
+    (TEST, BEST),
+)  # fmt: skip
+
+OVERFIT = EPOCHLY | {"epochs": 30.0} | rates(0.01, 25)
+TRAINED = (("train", "center"),)
+DROPOUT = Experiment(
+    "dropout",
+    "4.2",
+    "without dropout a network overfits: a larger gap between test and training error",
+    (
+        Run("dropout-with", "with dropout", "configs/ablations.py:whole", 17, OVERFIT,
+            evaluations=TRAINED),
+        Run("dropout-without", "without", "configs/ablations.py:whole,no_dropout", 17, OVERFIT,
+            against="dropout-with", evaluations=TRAINED),
+    ),
+    (Column("gap", measures.gap, best=False), TEST,
+     Column("training error", measures.training_error)),
+)  # fmt: skip
+
+VIEWS = Experiment(
+    "views",
+    "4.1, footnote 5",
+    "ten views take 1.5 points off the error of one",
+    (BASE,),
+    (Column("gain", measures.gain_of_ten_views, best=False), TEST,
+     Column("with ten views", measures.ten_views)),
+)  # fmt: skip
+
+MEAN = "inputs-mean"
+UNCENTRED = {"data.mean": "none"}
+
+
+def candidate(group: str, label: str, rate: float, changes: Mapping[str, object]) -> Run:
+    """BASE over five epochs with another input or activation, at one rate of several."""
+    return Run(
+        f"{group}-{rate:g}",
+        f"{label}, rate {rate:g}",
+        "configs/ablations.py",
+        3,
+        EPOCHLY | {"epochs": 5.0, "data.colour_noise": 0.0} | rates(rate, 4) | changes,
+        against="" if group == MEAN else MEAN,
+        group=group,
+    )
+
+
+INPUTS = Experiment(
+    "inputs",
+    "2 and 3.1",
+    "centred grey levels and ReLU against other inputs and activations, the rate chosen for each",
+    tuple(
+        candidate(group, label, rate, changes)
+        for group, label, grid, changes in (
+            (MEAN, "mean image subtracted, ReLU", (0.002, 0.01, 0.05), {}),
+            ("inputs-raw", "grey levels as they are", (0.0005, 0.002, 0.01), UNCENTRED),
+            ("inputs-min-max", "min-max, 0 to 1", (0.005, 0.02, 0.08),
+             UNCENTRED | {"data.units": "min_max"}),
+            ("inputs-standardised", "standardised", (0.005, 0.02, 0.08),
+             {"data.units": "standardise", "data.mean": "channel"}),
+            ("inputs-tanh", "mean image, tanh", (0.002, 0.01, 0.05),
+             {"model.activation": "tanh"}),
+            ("inputs-sigmoid", "mean image, sigmoid", (0.01, 0.05, 0.2),
+             {"model.activation": "sigmoid"}),
+        )
+        for rate in grid
+    ),
+    (TEST, BEST),
+)  # fmt: skip
+
+HISTORY = Experiment(
+    "history",
+    "3 to 5",
+    "the points in which the text and its source differ make a difference (docs/history.md)",
+    (
+        BASE,
+        other("history-network", "the text's network (points 1 to 4)",
+              changes={"model.network": "cifar_towers_paper"}),
+        other("history-biases", "biases at the weights' rate (5)",
+              changes={"optimizer.biases": ((0, 0.01), (5, 0.001))}),
+        other("history-colours", "colour noise by eigenvalues, undivided (6)",
+              changes={"data.colour_noise_by": "eigenvalues", "data.colour_noise_divides": False}),
+        other("history-shared", "32 images share crop and flip (7, the source's)",
+              changes={"data.shared_by": 32}),
+        other("history-decay", "biases decayed too (9)", changes={"optimizer.bias_decay": 0.0005}),
+        other("history-all", "the text's in points 1 to 6", "paper"),
+    ),
+    (TEST, BEST),
+)  # fmt: skip
+
+EXPERIMENTS = (FIGURE1, CIFAR, ABLATIONS, DROPOUT, VIEWS, INPUTS, HISTORY)
+
+
+def named(name: str) -> Experiment:
+    """The experiment of that name; UserError with the nearest name where there is none."""
+    known = {experiment.name: experiment for experiment in EXPERIMENTS}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, [*known, "table2"], n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UserError(
+        f"There is no experiment '{name}': {hint}Expected one of {', '.join(known)}, or table2."
+    )
