@@ -8,6 +8,10 @@ ratios.
 scaling: step time and efficiency on 1 to 1,024 devices in the layouts data, towers and hybrid, from
 the speed of one device, which is measured here or given, the bytes on the wire and the speeds of
 links. A model, not a measurement; it prints what it assumes. docs/scaling.md explains it.
+
+step: the real training step on one device: images a second, share of the machine's measured peak,
+time by layer, memory, and with --against=torch the same network in PyTorch, turn by turn.
+docs/performance.md explains it.
 """
 
 import argparse
@@ -29,6 +33,7 @@ def main() -> None:
     pages = parser.add_subparsers(dest="page", required=True)
     _input_flags(pages.add_parser("input", help="the input pipeline on the host"))
     _scaling_flags(pages.add_parser("scaling", help="predictions for many devices"))
+    _step_flags(pages.add_parser("step", help="the training step and where its time goes"))
     given = parser.parse_args()
     try:
         given.action(given)
@@ -73,6 +78,22 @@ def _scaling_flags(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=predict_scaling)
 
 
+def _step_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--network", default="bvlc_alexnet", metavar="NAME,...", help="or all (%(default)s)")
+    add("--batch", default="128", metavar="N,...", help="images (%(default)s)")
+    add("--dtype", default="float32", help="of activations: float32 or bfloat16 (%(default)s)")
+    add("--steps", type=int, default=10, metavar="N", help="samples of each (%(default)s)")
+    add("--against", metavar="torch", help="the same network in PyTorch, turn by turn")
+    add("--inference", action="store_true", help="the forward pass too")
+    add("--by_layer", action=argparse.BooleanOptionalAction, default=False,
+        help="time of each layer; never with --network=all")  # fmt: skip
+    add("--width", type=float, default=1.0, metavar="X",
+        help="factor on filters and units, to try the command; the peak is small then")  # fmt: skip
+    add("--json", metavar="FILE", help="where all numbers are written")
+    parser.set_defaults(action=measure_step)
+
+
 def measure_input(given: argparse.Namespace) -> None:
     """Print a table and, if asked for, write all numbers."""
     from alexnet_jax.parallel import platform
@@ -107,6 +128,20 @@ def predict_scaling(given: argparse.Namespace) -> None:
 
     with Terminal() as terminal:
         scaling_report.run(given, terminal)
+
+
+def measure_step(given: argparse.Namespace) -> None:
+    """Print tables and, if asked for, write all numbers."""
+    if given.against:  # else jax takes three quarters of a GPU's memory before PyTorch starts
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    from alexnet_jax.parallel import platform
+
+    platform.configure()
+    from alexnet_jax.benchmark import step_page
+    from alexnet_jax.terminal import Terminal
+
+    with Terminal() as terminal:
+        step_page.run(given, terminal)
 
 
 if __name__ == "__main__":
