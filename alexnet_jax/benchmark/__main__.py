@@ -86,7 +86,7 @@ def _step_flags(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, default=10, metavar="N", help="samples of each (%(default)s)")
     add("--against", metavar="torch", help="the same network in PyTorch, turn by turn")
     add("--inference", action="store_true", help="the forward pass too")
-    add("--by_layer", action=argparse.BooleanOptionalAction, default=False,
+    add("--by_layer", action=argparse.BooleanOptionalAction, default=True,
         help="time of each layer; never with --network=all")  # fmt: skip
     add("--width", type=float, default=1.0, metavar="X",
         help="factor on filters and units, to try the command; the peak is small then")  # fmt: skip

@@ -5,7 +5,7 @@ import time
 
 import jax
 
-from alexnet_jax.benchmark import machine_peak, step_time, turns, work
+from alexnet_jax.benchmark import by_layer, limits, machine_peak, step_time, turns, work
 from alexnet_jax.benchmark.machine_peak import COPY, PRODUCT
 from alexnet_jax.benchmark.step_time import Ready
 from alexnet_jax.errors import UserError
@@ -54,10 +54,9 @@ def measure(asked: Question, terminal: Terminal) -> dict:
             asked, ready, forward, operations, where, "inference", terminal
         ) | {"compile_seconds": seconds}
     if asked.by_layer:
-        from alexnet_jax.benchmark import by_layer
-
         found["by_layer"] = by_layer.measure(ready, asked.small_peak, terminal)
     found["memory"] |= _of_device()
+    found["limits"] = limits.sentence(found)
     return found
 
 

@@ -4,6 +4,7 @@ import math
 
 GIGA = 1e9
 BUSY = 0.25  # load a core
+SMALL = 0.005  # share of the sum below which a part gets no line
 
 
 def heading(content: dict) -> str:
@@ -55,9 +56,8 @@ def case(found: dict) -> str:
     if not math.isfinite(found["training"]["last_loss"]):
         lines.append("Training diverged while it was timed; on a GPU such numbers cost less.")
     if "by_layer" in found:
-        from alexnet_jax.benchmark import by_layer
-
-        lines += ["", by_layer.table(found)]
+        lines += ["", by_layer(found["by_layer"], found["training"]["median"])]
+    lines += ["", found["limits"]]
     return "\n".join(lines)
 
 
@@ -93,6 +93,34 @@ def _phase(phase: str, found: dict) -> list[str]:
         "GB/s"
     )
     return lines
+
+
+def by_layer(found: dict, step_seconds: float) -> str:
+    """The parts that matter in the order of a step, and their sum against the whole step."""
+    total = found["sum_seconds"]
+    lines = [f"{'each part alone':<32}{'ms':>9}{'of sum':>8}{'GFLOP/s':>10}{'GB/s':>8}  of peak"]
+    small = []
+    for part in found["parts"]:
+        if part["seconds"] < SMALL * total:
+            small.append(part["seconds"])
+            continue
+        rate = part["operations"] / part["seconds"] / GIGA
+        lines.append(
+            f"{part['part']:<32}{1e3 * part['seconds']:>9,.2f}{part['seconds'] / total:>8.1%}"
+            f"{f'{rate:,.0f}' if rate else '':>10}{part['bytes'] / part['seconds'] / GIGA:>8,.1f}"
+            f"{part['share']:>5.0%} of a {part['of']}"
+        )
+    if small:
+        lines.append(
+            f"{f'{len(small)} parts below {SMALL:.1%}':<32}{1e3 * sum(small):>9,.2f}"
+            f"{sum(small) / total:>8.1%}"
+        )
+    lines.append(
+        f"{'sum':<32}{1e3 * total:>9,.2f}; the whole step takes {1e3 * step_seconds:,.2f}, since "
+        "parts measured alone don't add up exactly:\nXLA fuses neighbours, and each part alone is "
+        "started by itself, which takes longer than the shortest parts."
+    )
+    return "\n".join(lines)
 
 
 def table(cases: list[dict]) -> str:
