@@ -35,7 +35,8 @@ class Question:
 def measure(asked: Question, terminal: Terminal) -> dict:
     """All numbers of a case, ready for JSON; UserError where the network can't be compared."""
     architecture = asked.architecture
-    found = {"network": architecture.name, "batch": asked.batch, "dtype": asked.dtype}
+    found = {"network": architecture.name, "input_size": architecture.input_size,
+             "batch": asked.batch, "dtype": asked.dtype}  # fmt: skip
     where = None
     if asked.against_torch:
         where = _proved(architecture, found, terminal)

@@ -6,7 +6,8 @@ import os
 import pathlib
 
 from alexnet_jax.benchmark import step_case, step_report
-from alexnet_jax.errors import UserError
+from alexnet_jax.benchmark.formulations import FORMULATIONS
+from alexnet_jax.errors import UserError, check_choice
 from alexnet_jax.model.networks import NETWORKS, named
 from alexnet_jax.provenance import provenance
 from alexnet_jax.terminal import Terminal
@@ -53,12 +54,11 @@ def questions(given: argparse.Namespace) -> list[step_case.Question]:
         batches = [int(batch) for batch in given.batch.split(",")]
     except ValueError:
         raise UserError(f"--batch={given.batch} must be numbers like 128,512.") from None
-    if given.dtype not in DTYPES:
-        raise UserError(f"--dtype={given.dtype} must be {' or '.join(DTYPES)}.")
-    if given.against not in (None, "torch"):
-        raise UserError(f"--against={given.against} must be torch.")
+    check_choice("--dtype", given.dtype, DTYPES)
+    check_choice("--against", given.against or "torch", ("torch",))
     if min(*batches, given.steps) < 1 or given.width <= 0:
         raise UserError("--batch and --steps must be at least 1, and --width above 0.")
+    check_choice("--formulation", given.formulation, tuple(FORMULATIONS))
     several = given.network == "all"
     networks = list(NETWORKS.values()) if several else map(named, given.network.split(","))
     return [
@@ -71,6 +71,7 @@ def questions(given: argparse.Namespace) -> list[step_case.Question]:
             inference=given.inference,
             by_layer=given.by_layer and not several,
             small_peak=given.width < 1,
+            changes=FORMULATIONS[given.formulation],
         )
         for network in networks
         for batch in batches
