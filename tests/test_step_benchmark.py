@@ -13,6 +13,7 @@ from alexnet_jax.benchmark import (
     gpu,
     limits,
     machine_peak,
+    step_case,
     step_page,
     step_report,
     step_time,
@@ -35,7 +36,7 @@ PLAIN = Architecture(
     classes=5,
 )  # fmt: skip
 KINDS = {"forward": "forward", "weight_gradient": "weight gradient", "input_gradient": "input gradient"}  # noqa: E501  # fmt: skip
-SILENT = Terminal(speaks=False)
+ROWS, SILENT = 16, Terminal(speaks=False)
 
 
 def test_operations_of_a_step_by_hand():
@@ -54,13 +55,13 @@ def test_a_low_resolution_view_has_no_input_gradient():
 
 @pytest.fixture(scope="module")
 def plain_step():
-    return step_time.ready(PLAIN, 4, "float32")
+    return step_time.ready(PLAIN, ROWS, "float32")
 
 
 def test_parts_count_what_xla_counts(plain_step, monkeypatch):
     """Every product, compiled alone, has the operations that the arithmetic says, and no more.
 
-    XLA also counts additions of biases and the like: as many as there are outputs.
+    XLA also counts additions of biases and of the towers' gradients, one a number.
     """
     lowered = []
 
@@ -72,7 +73,7 @@ def test_parts_count_what_xla_counts(plain_step, monkeypatch):
     parts = list(by_layer._parts(plain_step))
     counted = {part.name: cost for part, cost in zip(parts, lowered, strict=False)}
     expected = {
-        f"{one.layer} {KINDS[kind]}": 4 * getattr(one, kind)
+        f"{one.layer} {KINDS[kind]}": ROWS * getattr(one, kind)
         for one in work.products(PLAIN, PLAIN.classes)
         for kind in KINDS
         if getattr(one, kind)
@@ -95,13 +96,18 @@ def test_what_each_part_computes_is_what_the_network_does(plain_step):
     step, architecture = plain_step.steps, NETWORKS["bvlc_alexnet"].with_width(1 / 32)
     graph, parameters = network.create(architecture, 5, jax.random.key(0))
     image = 50 * jax.random.normal(jax.random.key(1), (1, 227, 227, 3))
-    maps = [image, image]
-    for layer in architecture.without_dropout().layers:
-        function = by_layer._function(layer, 2, step.compute_dtype)
-        maps = function(parameters.get(getattr(layer, "name", ""), {}), maps, image)
-    expected = network.apply(graph, parameters, image)
+
+    @jax.jit
+    def both(parameters, image):
+        maps = [image, image]
+        for layer in architecture.without_dropout().layers:
+            function = by_layer._function(layer, 2, step.compute_dtype)
+            maps = function(parameters.get(getattr(layer, "name", ""), {}), maps, image)
+        return maps, network.apply(graph, parameters, image)
+
+    found, expected = both(parameters, image)
     assert jnp.abs(expected).max() > 1e-5
-    assert jnp.allclose(maps, expected, rtol=1e-5)
+    assert jnp.allclose(found, expected, rtol=1e-5)
 
 
 def test_contestants_take_turns():
@@ -126,7 +132,8 @@ def parts(**shares):
          "share": share, "of": "matrix product" if operations else "copy"}
         for name, (seconds, operations, share) in shares.items()
     ]  # fmt: skip
-    return {"parts": rows, "sum_seconds": sum(row["seconds"] for row in rows)}
+    total = sum(row["seconds"] for row in rows)
+    return {"parts": rows, "sum_seconds": total, "step_seconds": 0.8}
 
 
 def test_the_limit_is_told_from_the_numbers():
@@ -147,10 +154,10 @@ def test_the_limit_is_told_from_the_numbers():
 
 def test_small_parts_get_no_line_but_count():
     found = parts(slow=(0.998, 100, 0.5), tiny=(0.001, 0, 0.5), least=(0.001, 0, 0.5))
-    lines = step_report.by_layer(found, 0.8).splitlines()
+    lines = step_report.by_layer(found).splitlines()
     assert lines[1].split()[:4] == ["slow", "998.00", "99.8%", "0"]
     assert lines[2].split() == ["2", "parts", "below", "0.5%", "2.00", "0.2%"]
-    assert "the whole step takes 800.00" in lines[3]
+    assert "the whole step beside them took 800.00" in lines[3]
 
 
 @pytest.mark.slow
@@ -177,9 +184,10 @@ def test_step_measures_and_writes(tmp_path, against):
     assert found["memory"]["argument"] > 0
     alone = found["by_layer"]["parts"]
     assert [part["part"] for part in alone][:3] == ["augmentation", "conv1 forward", "conv1 weight gradient"]  # noqa: E501  # fmt: skip
+    assert found["by_layer"]["step_seconds"] > 0
     assert found["by_layer"]["sum_seconds"] == sum(part["seconds"] for part in alone)
     assert found["limits"] in text
-    assert "parts measured alone don't add up exactly" in text
+    assert "Parts measured alone don't add up exactly" in text
     if not against:
         assert text.count("lenet5_relu_28") == 2  # its own part and its row in the table
         return
@@ -191,6 +199,16 @@ def test_step_measures_and_writes(tmp_path, against):
         best = min(ways.values(), key=lambda way: way["median"])
         assert found[phase]["ratio"] == best["median"] / found[phase]["median"]
     assert "times the images/s of the best PyTorch here" in text
+
+
+@pytest.mark.slow
+def test_what_pytorch_lacks_is_measured_alone():
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    question = step_page.questions(flags(network="cifar_13pct", against="torch", width=0.1))[0]
+    found = step_case.measure(question, SILENT)
+    assert "ratio" not in found["training"]
+    text = step_report.case(found)
+    assert "not compared with PyTorch: its layer local3 has weights of its own" in text
 
 
 def flags(**changed):
@@ -241,6 +259,7 @@ def test_train_measures_the_loop_and_its_step(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.slow
 def test_gpu_writes_as_it_goes_and_goes_on(tmp_path, monkeypatch, capfd):
     """A failing case takes no other with it; what is there is not measured again."""
     good = ("--network=lenet5_28", "--width=0.5", "--batch=2", "--steps=1", "--no-by_layer")

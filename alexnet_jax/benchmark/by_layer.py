@@ -22,6 +22,7 @@ from alexnet_jax.terminal import ProgressLine, Terminal
 from alexnet_jax.training import scores
 
 SAMPLES = 3
+STEP = "whole step"
 FORWARD, WEIGHTS, INPUT, BACKWARD = "forward", "weight gradient", "input gradient", "backward"
 
 
@@ -36,7 +37,7 @@ class Part:
 
 
 def measure(ready: Ready, tiny: bool, terminal: Terminal) -> dict:
-    """Times of all parts, with the machine's peak measured in the same turns.
+    """Times of all parts, with the whole step and the machine's peak in the same turns.
 
     Each part has `operations`, `bytes`, `seconds` and its `share` of the peak, that of products or
     of copies, whichever it is nearer to (`of`).
@@ -44,7 +45,7 @@ def measure(ready: Ready, tiny: bool, terminal: Terminal) -> dict:
     terminal.live("compiling each layer alone")
     parts = list(_parts(ready))
     contestants, peak_work = machine_peak.contestants(ready.steps.compute_dtype.name, tiny)
-    contestants |= {part.name: part.contestant for part in parts}
+    contestants |= {STEP: ready} | {part.name: part.contestant for part in parts}
     report = ProgressLine("each layer alone", terminal, "turns")
     seconds = turns.alternate(contestants, SAMPLES, report, SAMPLES)
     median = {name: float(np.median(values)) for name, values in seconds.items()}
@@ -62,13 +63,15 @@ def measure(ready: Ready, tiny: bool, terminal: Terminal) -> dict:
     return {
         "parts": rows,
         "sum_seconds": sum(row["seconds"] for row in rows),
+        "step_seconds": median[STEP],
         "peak": {"operations_per_second": peak[PRODUCT], "bytes_per_second": peak[COPY]},
     }
 
 
 def _parts(ready: Ready) -> Iterator[Part]:
     """In the order of a step; each layer's activations are the input of the next."""
-    steps, parameters = ready.steps, ready.state.parameters
+    # Copies, since a step takes its state's memory.
+    steps, parameters = ready.steps, jax.tree.map(jnp.copy, ready.state.parameters)
     architecture, rows = steps.architecture, len(ready.images)
     view, number = steps.views(), np.int32(0)
     inputs = view(number, ready.images, ready.preprocessing)

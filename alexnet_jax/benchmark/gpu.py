@@ -16,7 +16,7 @@ import time
 from alexnet_jax.benchmark.formulations import FORMULATIONS
 from alexnet_jax.errors import UserError
 
-BATCHES, TINY_BATCHES = (512, 128, 1024, 2048), (4, 2)
+BATCHES, TINY_BATCHES = (512, 128, 1024, 2048), (2,)
 DTYPES = ("bfloat16", "float32")
 # One device exchanges nothing, so latency hiding can only reorder what it computes and copies.
 XLA_FLAGS = {
@@ -38,7 +38,7 @@ class Case:
 def cases(tiny: bool, torch: bool) -> list[Case]:
     """What matters most first: a batch in both types, where its time goes, then all others."""
     batches = TINY_BATCHES if tiny else BATCHES
-    plain = ("--network=quickstart", "--width=0.25", "--steps=2") if tiny else ("--steps=20",)
+    plain = ("--network=lenet5_28", "--width=0.5", "--steps=1") if tiny else ("--steps=20",)
     against = ("--against=torch",) if torch else ()
 
     def words(dtype: str, batch: int, *more: str) -> tuple[str, ...]:

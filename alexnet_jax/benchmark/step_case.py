@@ -33,7 +33,10 @@ class Question:
 
 
 def measure(asked: Question, terminal: Terminal) -> dict:
-    """All numbers of a case, ready for JSON; UserError where the network can't be compared."""
+    """All numbers of a case for JSON; UserError if PyTorch differs or can't be timed.
+
+    Where PyTorch has no such network ours is measured alone, and `without_torch` says why.
+    """
     architecture = asked.architecture
     found = {"network": architecture.name, "input_size": architecture.input_size,
              "batch": asked.batch, "dtype": asked.dtype}  # fmt: skip
@@ -61,11 +64,15 @@ def measure(asked: Question, terminal: Terminal) -> dict:
     return found
 
 
-def _proved(architecture: Architecture, found: dict, terminal: Terminal) -> str:
-    """PyTorch's device, after its network was shown to be this one."""
+def _proved(architecture: Architecture, found: dict, terminal: Terminal) -> str | None:
+    """PyTorch's device, after its network was shown to be this one; None if it has no such."""
     from alexnet_jax.benchmark import torch_contest, torch_peer
 
-    torch_peer.check(architecture)
+    try:
+        torch_peer.check(architecture)
+    except UserError as error:
+        found["without_torch"] = str(error)
+        return None
     where = torch_contest.device()
     terminal.live(f"comparing PyTorch's {architecture.name} with this one")
     found["torch_differs_by"] = torch_contest.prove(architecture, where)

@@ -35,6 +35,7 @@ def case(found: dict) -> str:
             f"PyTorch's network is this one: logits differ by {off['logits']:.1g}, loss by "
             f"{off['loss']:.1g} (float32, relative)."
         )
+    lines += [found["without_torch"]] if "without_torch" in found else []
     for phase in ("training", "inference"):
         if phase in found:
             lines += ["", *_phase(phase, found[phase])]
@@ -59,7 +60,7 @@ def case(found: dict) -> str:
     if not math.isfinite(found["training"]["last_loss"]):
         lines.append("Training diverged while it was timed; on a GPU such numbers cost less.")
     if "by_layer" in found:
-        lines += ["", by_layer(found["by_layer"], found["training"]["median"])]
+        lines += ["", by_layer(found["by_layer"])]
     lines += ["", found["limits"]]
     return "\n".join(lines)
 
@@ -98,7 +99,7 @@ def _phase(phase: str, found: dict) -> list[str]:
     return lines
 
 
-def by_layer(found: dict, step_seconds: float) -> str:
+def by_layer(found: dict) -> str:
     """The parts that matter in the order of a step, and their sum against the whole step."""
     total = found["sum_seconds"]
     lines = [f"{'each part alone':<32}{'ms':>9}{'of sum':>8}{'GFLOP/s':>10}{'GB/s':>8}  of peak"]
@@ -119,9 +120,9 @@ def by_layer(found: dict, step_seconds: float) -> str:
             f"{sum(small) / total:>8.1%}"
         )
     lines.append(
-        f"{'sum':<32}{1e3 * total:>9,.2f}; the whole step takes {1e3 * step_seconds:,.2f}, since "
-        "parts measured alone don't add up exactly:\nXLA fuses neighbours, and each part alone is "
-        "started by itself, which takes longer than the shortest parts."
+        f"{'sum':<32}{1e3 * total:>9,.2f}  the whole step beside them took "
+        f"{1e3 * found['step_seconds']:,.2f}\nParts measured alone don't add up exactly: XLA fuses "
+        "neighbours, and starting a part takes longer than the shortest ones."
     )
     return "\n".join(lines)
 

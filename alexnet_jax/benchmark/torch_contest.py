@@ -51,7 +51,8 @@ def configure(where: str) -> dict:
     """Give PyTorch all cores and, on a GPU, what jax has by default; returns what was set."""
     import torch
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    if hasattr(os, "sched_getaffinity"):  # where it is missing PyTorch's own choice stands
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
     found = {"version": torch.__version__, "device": where, "threads": torch.get_num_threads()}
     if where == "cuda":  # jax multiplies float32 in TF32 there, and tries cuDNN's algorithms
         torch.set_float32_matmul_precision("high")
