@@ -39,6 +39,8 @@ OWNERS = {
     "simplejpeg": {"data/prepared.py"},
     "torch": {
         "benchmark/host_input.py",
+        "benchmark/torch_contest.py",
+        "benchmark/torch_peer.py",
         "convert/proof.py",
         "weights/state_dict.py",
         "weights/torch_state.py",
@@ -129,6 +131,7 @@ def test_the_step_runs_where_tensorflow_is_not_installed():
 @pytest.mark.parametrize(
     "command",
     [
+        "benchmark.__main__",
         "main",
         "convert.__main__",
         "evaluate.__main__",

@@ -8,6 +8,17 @@ ratios.
 scaling: step time and efficiency on 1 to 1,024 devices in the layouts data, towers and hybrid, from
 the speed of one device, which is measured here or given, the bytes on the wire and the speeds of
 links. A model, not a measurement; it prints what it assumes. docs/scaling.md explains it.
+
+step: the real training step on one device: images a second, share of the machine's measured peak,
+time by layer, memory, and with --against=torch the same network in PyTorch, turn by turn.
+docs/performance.md explains it.
+
+train [--config=FILE] [--path=DIR|synthetic]: the training loop with its data against its step
+alone, the share of time that the device waits for data, and the way to the first step. Every field
+of the config is a flag, as of alexnet_jax.main. Needs TensorFlow.
+
+gpu --json=DIR: all that is to be known of a GPU, in ten minutes, written as it comes; the same
+command goes on with what is missing.
 """
 
 import argparse
@@ -15,7 +26,9 @@ import json
 import os
 import pathlib
 import sys
+import time
 
+from alexnet_jax.benchmark.formulations import FORMULATIONS
 from alexnet_jax.benchmark.links import LINKS
 from alexnet_jax.errors import EXIT_USER_ERROR, UserError
 
@@ -29,8 +42,13 @@ def main() -> None:
     pages = parser.add_subparsers(dest="page", required=True)
     _input_flags(pages.add_parser("input", help="the input pipeline on the host"))
     _scaling_flags(pages.add_parser("scaling", help="predictions for many devices"))
-    given = parser.parse_args()
+    _step_flags(pages.add_parser("step", help="the training step and where its time goes"))
+    _train_flags(pages.add_parser("train", help="the loop with its data", allow_abbrev=False))
+    _gpu_flags(pages.add_parser("gpu", help="all that is to be known of a GPU"))
+    given, given.rest = parser.parse_known_args()
     try:
+        if given.rest and given.page != "train":
+            raise UserError(f"'{given.rest[0]}' was not understood: see {given.page} --help.")
         given.action(given)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -73,6 +91,41 @@ def _scaling_flags(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=predict_scaling)
 
 
+def _step_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--network", default="bvlc_alexnet", metavar="NAME,...", help="or all (%(default)s)")
+    add("--batch", default="128", metavar="N,...", help="images (%(default)s)")
+    add("--dtype", default="float32", help="of activations: float32 or bfloat16 (%(default)s)")
+    add("--steps", type=int, default=10, metavar="N", help="samples of each (%(default)s)")
+    add("--against", metavar="torch", help="the same network in PyTorch, turn by turn")
+    add("--inference", action="store_true", help="the forward pass too")
+    add("--by_layer", action=argparse.BooleanOptionalAction, default=True,
+        help="time of each layer; never with --network=all")  # fmt: skip
+    add("--formulation", default="plain", metavar="NAME",
+        help=f"of the step: {', '.join(FORMULATIONS)} (%(default)s)")  # fmt: skip
+    add("--width", type=float, default=1.0, metavar="X",
+        help="factor on filters and units, to try the command; the peak is small then")  # fmt: skip
+    add("--json", metavar="FILE", help="where all numbers are written")
+    parser.set_defaults(action=measure_step)
+
+
+def _train_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--path", metavar="DIR|synthetic", help="data; by default the config's")
+    add("--steps", type=int, default=20, metavar="N", help="of a turn (%(default)s)")
+    add("--json", metavar="FILE", help="where all numbers are written")
+    parser.epilog = "--config=FILE and --config.FIELD=VALUE as of alexnet_jax.main"
+    parser.set_defaults(action=measure_train)
+
+
+def _gpu_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--json", required=True, metavar="DIR", help="a folder for the results")
+    add("--minutes", type=float, default=9.0, metavar="X", help="then it stops (%(default)s)")
+    add("--tiny", action="store_true", help="tiny numbers, to try the command anywhere")
+    parser.set_defaults(action=measure_gpu)
+
+
 def measure_input(given: argparse.Namespace) -> None:
     """Print a table and, if asked for, write all numbers."""
     from alexnet_jax.parallel import platform
@@ -107,6 +160,36 @@ def predict_scaling(given: argparse.Namespace) -> None:
 
     with Terminal() as terminal:
         scaling_report.run(given, terminal)
+
+
+def measure_step(given: argparse.Namespace) -> None:
+    """Print tables and, if asked for, write all numbers."""
+    if given.against:  # else jax takes three quarters of a GPU's memory before PyTorch starts
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    from alexnet_jax.parallel import platform
+
+    platform.configure()
+    from alexnet_jax.benchmark import step_page
+    from alexnet_jax.terminal import Terminal
+
+    with Terminal() as terminal:
+        step_page.run(given, terminal)
+
+
+def measure_train(given: argparse.Namespace) -> None:
+    """Print a table and, if asked for, write all numbers."""
+    began = time.perf_counter()
+    from alexnet_jax import command
+    from alexnet_jax.benchmark import train_page
+
+    command.alone(lambda: train_page.run(given, given.rest, began))
+
+
+def measure_gpu(given: argparse.Namespace) -> None:
+    """Run the cases one after the other, each in a process of its own."""
+    from alexnet_jax.benchmark import gpu
+
+    gpu.run(pathlib.Path(given.json), given.minutes, given.tiny)
 
 
 if __name__ == "__main__":

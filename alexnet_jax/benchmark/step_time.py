@@ -1,7 +1,9 @@
 """How fast this machine takes the real training step of a network, on one device."""
 
+import dataclasses
 import statistics
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,27 +13,49 @@ from alexnet_jax.model.network import Architecture
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.terminal import ProgressLine, Terminal
 from alexnet_jax.training import optimizer
+from alexnet_jax.training.state import TrainState
 from alexnet_jax.training.step import Steps
 from alexnet_jax.training.views import Augmentation, Preprocessing
 
 # The rates of 2012; others cost the same.
+MOMENTUM = 0.9
 GROUPS = {
     "weights": optimizer.Group(((0, 0.01),), 0.0005),
     "biases": optimizer.Group(((0, 0.02),)),
 }
-NORM_EVERY = 100  # the length of the gradient is not measured in any of the timed steps
+NORM_EVERY = 2**30  # the length of the gradient is not measured in any of the timed steps
 
 
-def measure(
-    architecture: Architecture, batch: int, dtype: str, steps: int, terminal: Terminal
-) -> dict:
-    """Seconds of each of `steps` training steps of `batch` random images, and their median's speed.
+@dataclasses.dataclass
+class Ready:
+    """A compiled training step of random images, with its state on the device.
 
-    Two steps before them do not count. Images come from memory, a seventh larger than the crop, as
-    256 pixels are than 224; everything of a training step runs, augmentation and update included.
+    Everything of a training step runs, augmentation and update included. Images come from memory, a
+    seventh larger than the crop, as 256 pixels are than 224.
     """
+
+    steps: Steps
+    state: TrainState
+    images: jax.Array
+    labels: jax.Array
+    preprocessing: Preprocessing
+    step: Callable
+    compile_seconds: float
+    loss: jax.Array | None = None
+
+    def __call__(self, repetitions: int) -> None:
+        """Take so many steps and wait for the last."""
+        for _ in range(repetitions):
+            self.state, self.loss = self.step(
+                self.state, self.images, self.labels, self.preprocessing
+            )
+        jax.block_until_ready((self.state, self.loss))
+
+
+def ready(architecture: Architecture, batch: int, dtype: str, changes: dict | None = None) -> Ready:
+    """Compile the step for `batch` images on the first device; `changes` are fields of Steps."""
     mesh = meshes.make_mesh(1, jax.devices()[:1])
-    training = _steps(architecture, dtype, mesh)
+    steps = dataclasses.replace(_steps(architecture, dtype, mesh), **(changes or {}))
     size = architecture.input_size * 8 // 7
     random, rows = np.random.default_rng(0), np.arange(batch)
     pixels = (batch, size, size, architecture.channels)
@@ -39,18 +63,28 @@ def measure(
     labels = random.integers(0, architecture.classes, batch).astype(np.int32)
     labels = meshes.put_rows(mesh, batch, rows, labels)
     preprocessing = _preprocessing(architecture, mesh)
-    terminal.live(f"compiling the training step of {architecture.name}")
-    step = training.training().lower(
-        training.state_shapes(), *training.batch_shapes(batch, size), preprocessing
+    began = time.perf_counter()
+    step = steps.training().lower(
+        steps.state_shapes(), *steps.batch_shapes(batch, size), preprocessing
     ).compile()  # fmt: skip
-    state, report = training.initial_state(), None
-    seconds = []
+    seconds = time.perf_counter() - began
+    return Ready(steps, steps.initial_state(), images, labels, preprocessing, step, seconds)
+
+
+def measure(
+    architecture: Architecture, batch: int, dtype: str, steps: int, terminal: Terminal
+) -> dict:
+    """Seconds of each of `steps` training steps of `batch` random images, and their median's speed.
+
+    Two steps before them do not count.
+    """
+    terminal.live(f"compiling the training step of {architecture.name}")
+    prepared, report, seconds = ready(architecture, batch, dtype), None, []
     for index in range(-2, steps):
         if index == 0:
             report = ProgressLine(f"training steps of {batch} images, {dtype}", terminal)
         began = time.perf_counter()
-        state, loss = step(state, images, labels, preprocessing)
-        jax.block_until_ready((state, loss))
+        prepared(1)
         if report:
             seconds.append(time.perf_counter() - began)
             report((index + 1) * batch, steps * batch)
@@ -62,7 +96,7 @@ def _steps(architecture: Architecture, dtype: str, mesh) -> Steps:
     return Steps(
         architecture=architecture,
         classes=architecture.classes,
-        optimizer=optimizer.momentum_sgd(GROUPS, 0.9),
+        optimizer=optimizer.momentum_sgd(GROUPS, MOMENTUM),
         augmentation=Augmentation(crop=architecture.input_size),
         mesh=mesh,
         seed=0,

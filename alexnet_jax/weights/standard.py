@@ -19,6 +19,16 @@ Standard = dict[str, tuple[np.ndarray, np.ndarray]]  # {layer: (kernel, bias)}
 
 def check_standard(architecture: Architecture) -> None:
     """UserError where the network can't be written in that layout, with the layer's name."""
+    reason = obstacle(architecture)
+    if reason:
+        raise UserError(
+            f"The network {architecture.name} can't be written in the layout of Caffe, PyTorch "
+            f"and ONNX: {reason}. Keep it as safetensors or StableHLO."
+        )
+
+
+def obstacle(architecture: Architecture) -> str:
+    """What that layout has no place for: "its layer local3 has ..."; empty if there is nothing."""
     joined = True
     for layer in architecture.layers:
         reason = ""
@@ -30,14 +40,12 @@ def check_standard(architecture: Architecture) -> None:
             case Dense() if architecture.towers > 1 and not joined:
                 reason = "is dense within each tower"
         if reason:
-            raise UserError(
-                f"The network {architecture.name} can't be written in the layout of Caffe, PyTorch "
-                f"and ONNX: its layer {layer.name} {reason}. Keep it as safetensors or StableHLO."
-            )
+            return f"its layer {layer.name} {reason}"
         if isinstance(layer, Exchange):
             joined = True
         elif isinstance(layer, Convolution | Dense):
             joined = False
+    return ""
 
 
 def to_standard(architecture: Architecture, parameters: dict) -> Standard:

@@ -1,0 +1,199 @@
+"""PyTorch's ways to take the same step, proved equal before they are timed."""
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from alexnet_jax.benchmark import torch_peer
+from alexnet_jax.benchmark.step_time import Ready
+from alexnet_jax.benchmark.turns import Contestant
+from alexnet_jax.errors import UserError
+from alexnet_jax.model import network
+from alexnet_jax.model.network import Architecture
+from alexnet_jax.weights import standard
+from alexnet_jax.weights.optional import needed
+
+PROVED_WITH = 2  # images
+TOLERANCE = 1e-4  # of float32 logits and loss, relative
+
+
+@dataclasses.dataclass
+class Contest:
+    """Contestants by name, seconds of their first steps (compilation), and what can't be timed."""
+
+    contestants: dict[str, Contestant]
+    first_seconds: dict[str, float]
+    left_out: list[str]
+
+
+def device() -> str:
+    """PyTorch's name of the kind of device that jax computes on; UserError if it has none."""
+    with needed("torch", "The comparison with PyTorch"):
+        import torch
+    if jax.default_backend() == "cpu":
+        return "cpu"
+    if jax.default_backend() == "gpu" and torch.cuda.is_available():
+        return "cuda"
+    raise UserError(
+        f"jax computes on {jax.devices()[0].device_kind}, which the installed PyTorch "
+        f"{torch.__version__} can't use: leave out --against=torch."
+    )
+
+
+def configure(where: str) -> dict:
+    """Give PyTorch all cores and, on a GPU, what jax has by default; returns what was set."""
+    import torch
+
+    if hasattr(os, "sched_getaffinity"):  # where it is missing PyTorch's own choice stands
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    found = {"version": torch.__version__, "device": where, "threads": torch.get_num_threads()}
+    if where == "cuda":  # jax multiplies float32 in TF32 there, and tries cuDNN's algorithms
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+        found |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "tf32": True}
+    return found
+
+
+def prove(architecture: Architecture, where: str) -> dict:
+    """Largest relative differences of logits and loss, same weights and images, full float32.
+
+    UserError if PyTorch's network is not this one: then times would say nothing.
+    """
+    classes, random = architecture.classes, np.random.default_rng(0)
+    parameters = _telling_parameters(architecture, random)
+    side = architecture.input_size
+    images = random.normal(size=(PROVED_WITH, side, side, architecture.channels))
+    images = images.astype(np.float32)
+    labels = random.integers(0, classes, PROVED_WITH).astype(np.int32)
+    graph = network.graph_of(architecture, classes)
+    with jax.default_matmul_precision("highest"):
+        ours = jax.jit(lambda p, x: network.apply(graph, p, x))(parameters, images)
+    weights = standard.to_standard(architecture, parameters)
+    with _full_precision():
+        peer = torch_peer.make(architecture, weights, "NCHW", where)
+        pixels, _ = peer.put(images, labels)
+        theirs = torch_peer.forward_pass(peer, pixels, "float32")().cpu().numpy()
+    differences = {"logits": _relative(np.asarray(ours), theirs)}
+    losses = [
+        np.asarray(optax.softmax_cross_entropy_with_integer_labels(jnp.asarray(logits), labels))
+        for logits in (ours, theirs)
+    ]
+    differences["loss"] = _relative(*losses)
+    if not max(differences.values()) < TOLERANCE:
+        raise UserError(
+            f"PyTorch's {architecture.name} is not timed, since its logits differ by "
+            f"{differences['logits']:.1g} and its loss by {differences['loss']:.1g}: expected less "
+            f"than {TOLERANCE:g}. This is an error of the benchmark."
+        )
+    return differences
+
+
+def training(
+    architecture: Architecture, ready: Ready, dtype: str, where: str, layouts: tuple[str, ...]
+) -> Contest:
+    """Eager and compiled steps in each layout, with the parameters of `ready` and its images."""
+    views = ready.steps.views()(np.int32(0), ready.images, ready.preprocessing)
+    return _contest(architecture, ready, views, dtype, where, layouts, torch_peer.training_step)
+
+
+def inference(
+    architecture: Architecture, ready: Ready, dtype: str, where: str, layouts: tuple[str, ...]
+) -> Contest:
+    """Eager and compiled forward passes in each layout."""
+    views = ready.steps.views()(np.int32(0), ready.images, ready.preprocessing)
+
+    def forward(peer, images, labels, dtype, compiled):
+        return torch_peer.forward_pass(peer, images, dtype, compiled)
+
+    return _contest(architecture, ready, views, dtype, where, layouts, forward)
+
+
+def _contest(
+    architecture: Architecture,
+    ready: Ready,
+    views: jax.Array,
+    dtype: str,
+    where: str,
+    layouts: tuple[str, ...],
+    make_step: Callable,
+) -> Contest:
+    import torch
+
+    torch.compiler.reset()  # else another batch size would be compiled as a variable one
+    found = Contest({}, {}, [])
+    weights = standard.to_standard(architecture, jax.device_get(ready.state.parameters))
+    for layout in layouts:
+        peer = torch_peer.make(architecture, weights, layout, where)
+        batch = peer.put(np.asarray(views), np.asarray(ready.labels))
+        ways = {"eager": lambda function: function}
+        ways["compile"] = lambda function: torch.compile(function, dynamic=False)
+        for way, compiled in ways.items():
+            name = f"torch {way}, {layout}"
+            began = time.perf_counter()
+            try:
+                step = make_step(peer, *batch, dtype, compiled)
+                contestant = _waiting(step, where)
+                contestant(1)
+            except Exception as error:  # no compiler, no memory: the others can be timed
+                found.left_out.append(f"Not measured: {name} ({_first_line(error)})")
+                continue
+            found.first_seconds[name] = time.perf_counter() - began
+            found.contestants[name] = contestant
+    return found
+
+
+def _waiting(step: Callable, where: str) -> Contestant:
+    """Repeats a step, then waits for its result on the host."""
+    import torch
+
+    def work(repetitions: int) -> None:
+        for _ in range(repetitions):
+            step()
+        if where == "cuda":
+            torch.cuda.synchronize()
+
+    return work
+
+
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    import torch
+
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def _telling_parameters(architecture: Architecture, random: np.random.Generator) -> dict:
+    """Weights by which every layer matters; those that training begins with are too small."""
+    return {
+        layer: {
+            kind: random.normal(
+                scale=0.3 if kind == "bias" else (2 / np.prod(shape[1:-1])) ** 0.5, size=shape
+            ).astype(np.float32)
+            for kind, shape in kinds.items()
+        }
+        for layer, kinds in architecture.parameter_shapes(architecture.classes).items()
+    }
+
+
+def _relative(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:200] if text else type(error).__name__

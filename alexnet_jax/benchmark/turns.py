@@ -1,0 +1,61 @@
+"""Contestants that take turns, so that a machine that slows down slows down for all of them."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+TURNS = 5
+SAMPLE_SECONDS = 0.05  # short work is repeated for so long before the device is waited for
+LONGEST_SAMPLE = 100  # repetitions
+
+# Does its work so many times, then waits for the device.
+Contestant = Callable[[int], None]
+
+
+def alternate(
+    contestants: Mapping[str, Contestant],
+    samples: int,
+    report: Callable[[int, int], None] = lambda done, total: None,
+    turns: int = TURNS,
+) -> dict[str, list[float]]:
+    """Seconds of one repetition of each contestant, at least `samples` times, in turns.
+
+    What each does first, compilation included, does not count, nor does the first repetition of a
+    turn. `report` is told the turns that are done and all of them.
+    """
+    turns = min(turns, samples)
+    repetitions = {name: _repetitions(work) for name, work in contestants.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(turns):
+        for name, work in contestants.items():
+            work(1)
+            for _ in range(-(-samples // turns)):
+                seconds[name].append(_timed(work, repetitions[name]))
+        report(turn + 1, turns)
+    return seconds
+
+
+def spread(seconds: list[float]) -> dict:
+    """Median, least, quartiles and all of them."""
+    low, middle, high = np.percentile(seconds, [25, 50, 75]).tolist()
+    return {
+        "median": middle,
+        "least": min(seconds),
+        "quartiles": [low, high],
+        "seconds": seconds,
+    }
+
+
+def _repetitions(work: Contestant) -> int:
+    """How often the work is done in a sample."""
+    work(1)
+    wanted = SAMPLE_SECONDS / max(_timed(work, 1), 1e-9)
+    return min(max(1, math.ceil(wanted)), LONGEST_SAMPLE)
+
+
+def _timed(work: Contestant, repetitions: int) -> float:
+    began = time.perf_counter()
+    work(repetitions)
+    return (time.perf_counter() - began) / repetitions

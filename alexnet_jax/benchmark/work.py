@@ -1,0 +1,62 @@
+"""Floating-point operations of a training step by the arithmetic of its layers with weights.
+
+A multiply-add is two operations. Only products count, as is usual: convolutions, local and dense
+layers and the softmax layer's product.
+"""
+
+import dataclasses
+import math
+
+from alexnet_jax.model.network import Architecture
+from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output
+
+
+@dataclasses.dataclass(frozen=True)
+class Products:
+    """Operations of one layer for one image, in all towers.
+
+    `input_gradient` is 0 where the input is the network's image, whose gradient nobody needs.
+    """
+
+    layer: str
+    forward: int
+    weight_gradient: int
+    input_gradient: int
+
+    @property
+    def total(self) -> int:
+        """Of a training step."""
+        return self.forward + self.weight_gradient + self.input_gradient
+
+
+def products(architecture: Architecture, classes: int) -> list[Products]:
+    """Those of each layer with weights, in order."""
+    towers, found = architecture.towers, []
+    for layer, shape in architecture.shapes():
+        of_image = 0
+        match layer:
+            case Output():
+                adds = math.prod(shape) * classes
+            case Convolution() | LocallyConnected() | Dense():
+                adds = layer.multiply_adds(shape, towers)
+                if not found:
+                    of_image = adds
+                elif getattr(layer, "low_resolution", None):
+                    height, width, _ = layer.output(shape, towers)
+                    kernel = layer.parameters(shape, towers)["low_kernel"]
+                    of_image = height * width * math.prod(kernel)
+            case _:
+                continue
+        forward = 2 * towers * adds
+        found.append(Products(layer.name, forward, forward, forward - 2 * towers * of_image))
+    return found
+
+
+def training_operations(architecture: Architecture, classes: int) -> int:
+    """Of one image in a training step."""
+    return sum(layer.total for layer in products(architecture, classes))
+
+
+def forward_operations(architecture: Architecture, classes: int) -> int:
+    """Of one image in the forward pass."""
+    return sum(layer.forward for layer in products(architecture, classes))
