@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from alexnet_jax.data import augment
 from alexnet_jax.model import network
+from alexnet_jax.model.formulation import PLAIN, Formulation
 from alexnet_jax.parallel.mesh import (
     DATA_AXIS,
     MODEL_AXIS,
@@ -89,7 +90,7 @@ class Steps:
     `split_dense` the dense layers are split over "data"; see network.partition_specs. With
     `skip_bad` a step whose loss or gradient is not finite changes no parameter and no velocity. The
     gradient of `frozen` layers is not computed and counts as 0; if they are the lowest ones, the
-    backward pass ends above them.
+    backward pass ends above them. `formulation` is the arithmetic of the network.
     """
 
     architecture: network.Architecture
@@ -104,6 +105,7 @@ class Steps:
     split_dense: bool = False
     skip_bad: bool = False
     frozen: frozenset[str] = frozenset()
+    formulation: Formulation = PLAIN
 
     def initial_state(self) -> TrainState:
         """Parameters drawn from the seed; each device draws only what it holds."""
@@ -290,7 +292,9 @@ class Steps:
 
     def _logits(self, parameters, inputs, dropout_keys=None):
         graph = network.graph_of(self.architecture, self.classes)
-        return network.apply(graph, parameters, inputs, dropout_keys, self.compute_dtype)
+        return network.apply(
+            graph, parameters, inputs, dropout_keys, self.compute_dtype, self.formulation
+        )
 
     def _draw_state(self) -> TrainState:
         key = root_key(self.seed)
