@@ -19,6 +19,7 @@ from alexnet_jax import inheritance
 from alexnet_jax.data import augment, sources, statistics
 from alexnet_jax.errors import UserError
 from alexnet_jax.model import summary
+from alexnet_jax.model.formulation import Formulation
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel import processes
@@ -109,7 +110,12 @@ def make_steps(
     return Steps(
         architecture=architecture,
         classes=plan.classes,
-        optimizer=optimizer.momentum_sgd(plan.groups, config.optimizer.momentum, plan.schedule),
+        optimizer=optimizer.momentum_sgd(
+            plan.groups,
+            config.optimizer.momentum,
+            plan.schedule,
+            config.optimizer.velocity_dtype,
+        ),
         augmentation=plan.augmentation,
         mesh=mesh,
         seed=config.seed,
@@ -119,6 +125,7 @@ def make_steps(
         split_dense=config.parallel.layout == "hybrid",
         skip_bad=plan.skip_bad,
         frozen=frozen,
+        formulation=Formulation(**config.formulation),
     )
 
 

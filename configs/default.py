@@ -34,6 +34,13 @@ def get_config() -> ConfigDict:
     # each of two (section 3.2), "hybrid" splits the dense layers where "data" repeats them.
     parallel.layout = "data"
 
+    # Other arithmetic for the same network, and so for the same run: speed and rounding differ
+    formulation = config.formulation = ConfigDict()
+    formulation.strided = "windows"  # convolutions with a stride; or by space_to_depth
+    formulation.norm_sums = "shifts"  # over adjacent maps; or as a product with a banded matrix
+    # On one device: "separate"; "joined" where they see the same maps; "batched" elsewhere too
+    formulation.towers = "separate"
+
     config.data = _data()
     config.optimizer = _optimizer()
     config.guards = _guards()
@@ -113,6 +120,8 @@ def _optimizer() -> ConfigDict:
     """The update rule and its rates."""
     optimizer = ConfigDict()
     optimizer.momentum = 0.9  # section 5
+    # bfloat16 halves the velocity's memory; unset: as the parameters
+    optimizer.velocity_dtype = config_dict.placeholder(str)
     optimizer.weight_decay = 0.0005  # section 5; weights only
     optimizer.schedule = "stepped"  # stepped as given below, plateau, cosine or exponential
     optimizer.unit = "epochs"  # of the first number of each pair below: epochs or steps

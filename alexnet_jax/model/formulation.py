@@ -2,9 +2,11 @@
 
 import dataclasses
 
-STRIDED = ("windows", "space_to_depth")
-NORM_SUMS = ("shifts", "banded")
-TOWERS = ("separate", "joined", "batched")
+FORMULATIONS = {
+    "strided": ("windows", "space_to_depth"),
+    "norm_sums": ("shifts", "banded"),
+    "towers": ("separate", "joined", "batched"),
+}
 
 
 @dataclasses.dataclass(frozen=True)

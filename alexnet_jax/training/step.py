@@ -139,6 +139,22 @@ class Steps:
         step = self._mapped(self._train, (state, ROWS, ROWS, WHOLE), (state, WHOLE))
         return jax.jit(step, donate_argnums=0)
 
+    def several_trainings(self):
+        """jitted as `training`, on batches [steps, rows, ...] in turn -> (state, losses [steps]).
+
+        The host starts one program for all of them; for benchmarks.
+        """
+
+        def steps(state, images, labels, preprocessing):
+            def step(state, batch):
+                return self._train(state, *batch, preprocessing)
+
+            return jax.lax.scan(step, state, (images, labels))
+
+        state, rows = self._state_specs(), PartitionSpec(None, DATA_AXIS)
+        mapped = self._mapped(steps, (state, rows, rows, WHOLE), (state, WHOLE))
+        return jax.jit(mapped, donate_argnums=0)
+
     def views(self):
         """jitted (step, images, preprocessing) -> what the network sees of a training batch."""
         return jax.jit(self._mapped(self._views, (WHOLE, ROWS, WHOLE), ROWS))
