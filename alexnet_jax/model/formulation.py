@@ -14,12 +14,12 @@ class Formulation:
     """Which arithmetic computes a network, each field on its own.
 
     `strided`: convolutions whose stride exceeds 1 as such, or with stride 1 on an image whose
-    blocks of stride x stride pixels are folded into its maps (weighted.convolve_folded).
-    `norm_sums`: the window sums of the norm across maps by shifted additions, or as a product with
-    a banded matrix of zeros and ones.
-    `towers`: those that live on one device one after the other; "joined" into one product with the
-    filters of all, where they see one array, as after an exchange; or "batched", which also makes
-    one product with a tower axis of those that see different arrays (network.weighted).
+    blocks of stride x stride pixels are folded into its maps (convolution.convolve_folded).
+    `norm_sums`: window sums of the norm across maps by shifted additions, or as a product with a
+    banded matrix of zeros and ones.
+    `towers` that live on one device: "separate"; "joined" into one convolution with the filters of
+    all where they see one array, as in conv1 and after an exchange, and into one softmax layer; or
+    "batched", where other convolutions and dense layers are matrix products with a tower axis too.
     """
 
     strided: str = "windows"
