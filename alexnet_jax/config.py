@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import rates
 from alexnet_jax.errors import UserError, check_choice
+from alexnet_jax.model.formulation import FORMULATIONS
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.model.networks import Variant
 from alexnet_jax.model.weighted import Dense
@@ -94,6 +95,10 @@ def check(config: ConfigDict, architecture: Architecture, devices: int) -> None:
     if "float64" in (model.dtype, model.compute_dtype) and not jax.config.jax_enable_x64:
         raise UserError("float64 needs JAX_ENABLE_X64=1 in the environment: set it or use float32.")
     check_choice("parallel.layout", config.parallel.layout, LAYOUTS)
+    for name, allowed in FORMULATIONS.items():
+        check_choice(f"formulation.{name}", config.formulation[name], allowed)
+    if config.optimizer.velocity_dtype is not None:
+        check_choice("optimizer.velocity_dtype", config.optimizer.velocity_dtype, ("bfloat16",))
     reason = misfit(config.parallel.layout, architecture, devices)
     if reason:
         raise UserError(f"parallel.layout is '{config.parallel.layout}', but {reason}: use 'data'.")
@@ -219,8 +224,8 @@ def plan(config: ConfigDict, architecture: Architecture, records: int, data_clas
 def identity(config: ConfigDict, classes: int, fingerprint: str) -> dict:
     """What has to stay the same when a run goes on: {field: value}, values as JSON has them.
 
-    Network, start, optimiser, seed, global batch and training data. Mesh, paths, end, logging,
-    guards and checkpoint policy may change.
+    Network, start, optimiser, seed, global batch and training data. Mesh, formulation, paths, end,
+    logging, guards and checkpoint policy may change.
     """
     fields = json.loads(config.to_json_best_effort())
     model = fields["model"] | {"classes": classes}

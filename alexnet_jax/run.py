@@ -19,6 +19,7 @@ from alexnet_jax import inheritance
 from alexnet_jax.data import augment, sources, statistics
 from alexnet_jax.errors import UserError
 from alexnet_jax.model import summary
+from alexnet_jax.model.formulation import Formulation
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel import processes
@@ -112,7 +113,9 @@ def make_steps(
     return Steps(
         architecture=architecture,
         classes=plan.classes,
-        optimizer=optimizer.momentum_sgd(plan.groups, rules.momentum, plan.schedule, trust),
+        optimizer=optimizer.momentum_sgd(
+            plan.groups, rules.momentum, plan.schedule, trust, rules.velocity_dtype
+        ),
         augmentation=plan.augmentation,
         mesh=mesh,
         seed=config.seed,
@@ -125,6 +128,7 @@ def make_steps(
         label_smoothing=rules.label_smoothing,
         average=rules.average,
         accumulate=config.accumulate,
+        formulation=Formulation(**config.formulation),
     )
 
 

@@ -35,6 +35,13 @@ def get_config() -> ConfigDict:
     # each of two (section 3.2), "hybrid" splits the dense layers where "data" repeats them.
     parallel.layout = "data"
 
+    # Other arithmetic for the same network, and so for the same run: speed and rounding differ
+    formulation = config.formulation = ConfigDict()
+    formulation.strided = "windows"  # convolutions with a stride; or by space_to_depth
+    formulation.norm_sums = "shifts"  # over adjacent maps; or as a product with a banded matrix
+    # On one device: "separate"; "joined" where they see the same maps; "batched" elsewhere too
+    formulation.towers = "separate"
+
     config.data = _data()
     config.optimizer = _optimizer()
     config.guards = _guards()
@@ -117,6 +124,8 @@ def _optimizer() -> ConfigDict:
     optimizer.rule = "momentum"
     optimizer.trust_coefficient = 0.001
     optimizer.momentum = 0.9  # section 5
+    # bfloat16 halves the velocity's memory; unset: as the parameters
+    optimizer.velocity_dtype = config_dict.placeholder(str)
     optimizer.weight_decay = 0.0005  # section 5; weights only
     optimizer.bias_decay = 0.0  # the same for biases, which the 2012 source does not decay
     # This part of each label is spread over all classes, in training alone, whose "loss" has it too

@@ -139,6 +139,7 @@ def identity_of(config, fingerprint="abc"):
         ("optimizer.rule", "lars"),
         ("optimizer.label_smoothing", 0.1),
         ("optimizer.average", 0.999),
+        ("optimizer.velocity_dtype", "bfloat16"),
     ],
 )
 def test_another_run_is_refused_by_the_name_of_the_field(field, value):
@@ -174,6 +175,7 @@ def test_other_data_is_refused():
         ("epochs", 120.0),
         ("accumulate", 4),
         ("parallel.layout", "hybrid"),
+        ("formulation.strided", "space_to_depth"),
         ("data.path", "/elsewhere"),
         ("data.workers", 8),
         ("log.every_steps", 7),
@@ -269,6 +271,10 @@ def set_field(config, dotted, value):
         ("data.size", 200, "smaller than the 224 pixels"),
         ("evaluate.views", "five", "expected center or ten or all"),
         ("parallel.layout", "model", "expected data or towers or hybrid"),
+        ("formulation.strided", "depth", "expected windows or space_to_depth"),
+        ("formulation.norm_sums", "bands", "expected shifts or banded"),
+        ("formulation.towers", "merged", "expected separate or joined or batched"),
+        ("optimizer.velocity_dtype", "float16", "expected bfloat16"),
         ("parallel.layout", "towers", "can't be shared by 2 towers: use 'data'"),
         ("batch", 0, "must be at least 1"),
         ("steps", 0, "steps=0"),

@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import optax
 import pytest
@@ -198,3 +199,25 @@ def test_the_plateau_rule_divides_when_the_error_stops_improving():
     assert drops == [0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
     assert rule.rate_factor(seen) == pytest.approx(1e-3)
     assert seen.best == 0.6
+
+
+def test_a_bfloat16_velocity_equals_a_numpy_loop():
+    """Momentum and sum in float32; the step is the sum, and what is kept is rounded."""
+    random = np.random.default_rng(0)
+    gradients = random.normal(size=(60, 200)).astype(np.float32)
+    w, v = random.normal(size=200).astype(np.float32), np.zeros(200, ml_dtypes.bfloat16)
+    groups = {"weights": optimizer.Group(((0, 0.25),), 0.5), "biases": optimizer.Group(((0, 1.0),))}
+    rule = optimizer.momentum_sgd(groups, 0.9, velocity_dtype="bfloat16")
+    parameters = {"fc": {"kernel": jnp.asarray(w)}}
+    state, update = rule.init(parameters), jax.jit(rule.update)
+    for gradient in gradients:
+        updates, state = update({"fc": {"kernel": gradient}}, state, parameters)
+        parameters = jax.tree.map(jnp.add, parameters, updates)
+        sums = np.float32(-0.25) * (gradient + np.float32(0.5) * w) + np.float32(0.9) * np.float32(
+            v
+        )
+        v, w = sums.astype(ml_dtypes.bfloat16), w + sums
+    kept = [leaf for leaf in jax.tree.leaves(state) if leaf.dtype == jnp.bfloat16]
+    assert [leaf.shape for leaf in kept] == [(200,)]
+    np.testing.assert_allclose(parameters["fc"]["kernel"], w, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(np.float32(kept[0]), np.float32(v), rtol=2**-7)

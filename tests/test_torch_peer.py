@@ -11,7 +11,7 @@ from alexnet_jax.benchmark import step_time, torch_contest, torch_peer
 from alexnet_jax.errors import UserError
 from alexnet_jax.model import network
 from alexnet_jax.model.networks import NETWORKS
-from alexnet_jax.training.step import Augmentation
+from alexnet_jax.training.views import Augmentation
 from alexnet_jax.weights import standard
 from tests.weighted import trained
 

@@ -124,8 +124,8 @@ class AcrossMapNorm(_Normalization):
         """From the numbers of Caffe, ONNX or PyTorch, whose `alpha` is divided by the size."""
         return cls(n=local_size, k=k, alpha=alpha / local_size, beta=beta, across_towers=True)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return normalization.across_map_norm(x, self.n, self.k, self.alpha, self.beta)
+    def __call__(self, x: jax.Array, banded: bool = False) -> jax.Array:
+        return normalization.across_map_norm(x, self.n, self.k, self.alpha, self.beta, banded)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec
 
-from alexnet_jax.model import meeting
+from alexnet_jax.model import meeting, together
+from alexnet_jax.model.formulation import PLAIN, Formulation
 from alexnet_jax.model.layers import (
     AcrossMapNorm,
     Activation,
@@ -149,6 +150,7 @@ class TowerNetwork(nnx.Module):
         dropout_keys: jax.Array | None = None,
         dtype=jnp.float32,
         seen: Callable[[int, list[jax.Array]], None] = lambda index, maps: None,
+        formulation: Formulation = PLAIN,
     ) -> jax.Array:
         """Logits; `dtype` is that of activations.
 
@@ -158,6 +160,7 @@ class TowerNetwork(nnx.Module):
         layers, towers = self.architecture.layers, self.architecture.towers
         here = getattr(self, layers[-1].name).kernel.shape[0]
         first = jax.lax.axis_index(MODEL_AXIS) * here if here < towers else 0
+        banded = formulation.norm_sums == "banded"
         images = images.astype(dtype)
         maps, held = [images] * here, Held.ROWS
         for index, layer in enumerate(layers):
@@ -166,17 +169,16 @@ class TowerNetwork(nnx.Module):
                     own = self._weights(layer, dtype)
                     if isinstance(layer, Dense) and own["bias"].shape[1] < layer.units // towers:
                         maps, held = meeting.gather(maps, held), Held.UNITS
-                    maps = [
-                        layer(x, {kind: own[kind][tower] for kind in own}, images)
-                        for tower, x in enumerate(maps)
-                    ]
+                    maps = together.weighted(layer, maps, own, images, formulation)
                 case Exchange():
                     if held is Held.UNITS:
                         maps, held = meeting.gather(maps, held), Held.ALL
                     maps = meeting.exchange(maps, towers)
                 case AcrossMapNorm(across_towers=True):
-                    joined = layer(meeting.exchange(maps, towers)[0])
+                    joined = layer(meeting.exchange(maps, towers)[0], banded)
                     maps = meeting.share(joined, here, towers, first)
+                case AcrossMapNorm():
+                    maps = [layer(x, banded) for x in maps]
                 case Dropout() if dropout_keys is not None:
                     keys = meeting.keys_of_rows(dropout_keys, len(maps[0]))
                     maps = [
@@ -185,7 +187,7 @@ class TowerNetwork(nnx.Module):
                     ]
                 case Output():
                     own = self._weights(layer, dtype)
-                    partial = sum(layer(x, own["kernel"][tower]) for tower, x in enumerate(maps))
+                    partial = together.partial_logits(layer, maps, own["kernel"], formulation)
                     if held is Held.UNITS:
                         partial = meeting.sum_to_rows(partial)
                     logits = jax.lax.psum(partial, MODEL_AXIS) if here < towers else partial
@@ -221,10 +223,16 @@ def graph_of(architecture: Architecture, classes: int) -> nnx.GraphDef:
 
 
 def apply(
-    graph: nnx.GraphDef, parameters: Parameters, images, dropout_keys=None, dtype=jnp.float32
+    graph: nnx.GraphDef,
+    parameters: Parameters,
+    images,
+    dropout_keys=None,
+    dtype=jnp.float32,
+    formulation: Formulation = PLAIN,
 ):
     """Logits of a graph definition with a plain dict of parameters; see TowerNetwork."""
-    return nnx.merge(graph, parameters)(images, dropout_keys, dtype)
+    module = nnx.merge(graph, parameters)
+    return module(images, dropout_keys, dtype, formulation=formulation)
 
 
 def partition_specs(

@@ -9,22 +9,24 @@ closed form, which keeps only x and d: with g the gradient of the result,
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-
-WITHIN = (1, 2)  # height and width
-ACROSS = (3,)  # maps
+import numpy as np
 
 
-def across_map_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> jax.Array:
+def across_map_norm(
+    x: jax.Array, n: int, k: float, alpha: float, beta: float, banded: bool = False
+) -> jax.Array:
     """Divide by (k + alpha * sum of squares over n adjacent maps) ** beta.
 
     `alpha` multiplies the plain sum (paper section 3.3). Windows are cut at the first and last map
-    and alpha is not rescaled there; for an even `n` the extra map is on the low side.
+    and alpha is not rescaled there; for an even `n` the extra map is on the low side. `banded`
+    takes the sums as a product with a banded matrix.
     Source: kernel kFCNorm of cuda-convnet, used by layers-145.cfg.
     """
-    return _normalize(x, ACROSS, n, k, alpha, beta)
+    return _normalize(x, _sums_banded if banded else _sums_across, n, k, alpha, beta)
 
 
 def spatial_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> jax.Array:
@@ -33,7 +35,7 @@ def spatial_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> j
     `alpha` multiplies the plain sum; pixels outside the image count as zero and alpha is not
     rescaled there. Source: layer type `rnorm` of cuda-convnet, layer `cnorm2` of layers-145.cfg.
     """
-    return _normalize(x, WITHIN, n, k, alpha, beta)
+    return _normalize(x, _sums_within, n, k, alpha, beta)
 
 
 def contrast_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> jax.Array:
@@ -44,28 +46,28 @@ def contrast_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> 
     """
     wide = _wide(x)
     low, high = _reach(n)
-    counts = _window_sums(jnp.ones_like(wide[:1, :, :, :1]), WITHIN, low, high)
-    differences = wide - _window_sums(wide, WITHIN, low, high) / counts
-    squares = _window_sums(differences**2, WITHIN, low, high)
+    counts = _sums_within(jnp.ones_like(wide[:1, :, :, :1]), low, high)
+    differences = wide - _sums_within(wide, low, high) / counts
+    squares = _sums_within(differences**2, low, high)
     return (wide * _power(k + alpha * squares, beta)).astype(x.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4, 5))
-def _normalize(x, axes: tuple[int, ...], n: int, k: float, alpha: float, beta: float):
-    return _forward(x, axes, n, k, alpha, beta)[0]
+def _normalize(x, sums: Callable, n: int, k: float, alpha: float, beta: float):
+    return _forward(x, sums, n, k, alpha, beta)[0]
 
 
-def _forward(x, axes, n, k, alpha, beta):
+def _forward(x, sums, n, k, alpha, beta):
     wide = _wide(x)
-    denominator = k + alpha * _window_sums(wide**2, axes, *_reach(n))
+    denominator = k + alpha * sums(wide**2, *_reach(n))
     return (wide * _power(denominator, beta)).astype(x.dtype), (x, denominator)
 
 
-def _backward(axes, n, k, alpha, beta, kept, gradient):
+def _backward(sums, n, k, alpha, beta, kept, gradient):
     x, denominator = kept
     wide, scaled = _wide(x), _wide(gradient) * _power(denominator, beta)
     low, high = _reach(n)
-    mirrored = _window_sums(scaled * wide / denominator, axes, high, low)
+    mirrored = sums(scaled * wide / denominator, high, low)
     return ((scaled - 2 * alpha * beta * wide * mirrored).astype(x.dtype),)
 
 
@@ -80,6 +82,22 @@ def _wide(x: jax.Array) -> jax.Array:
 def _reach(n: int) -> tuple[int, int]:
     """How many neighbours a window has before and after its own place."""
     return n // 2, n - 1 - n // 2
+
+
+def _sums_within(x: jax.Array, low: int, high: int) -> jax.Array:
+    return _window_sums(x, (1, 2), low, high)  # height and width
+
+
+def _sums_across(x: jax.Array, low: int, high: int) -> jax.Array:
+    return _window_sums(x, (3,), low, high)  # maps
+
+
+def _sums_banded(x: jax.Array, low: int, high: int) -> jax.Array:
+    """As `_sums_across`; in full precision, since a GPU would round the squares to ten bits."""
+    maps = np.arange(x.shape[-1])
+    offset = maps[:, None] - maps[None, :]
+    band = ((-low <= offset) & (offset <= high)).astype(x.dtype)
+    return jnp.matmul(x, band, precision=jax.lax.Precision.HIGHEST)
 
 
 def _window_sums(x: jax.Array, axes: tuple[int, ...], low: int, high: int) -> jax.Array:

@@ -14,19 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from alexnet_jax.model import lowresolution
+from alexnet_jax.model.convolution import Convolve, convolve, convolved_length
 
 Shape = tuple[int, ...]
 Tower = dict[str, jax.Array]  # the parameters of a layer in one tower
-
-
-def convolved_length(length: int, size: int, stride: int, padding: int, floor: bool) -> int:
-    """Windows along one side: 1 + ceil((2 padding + length - size) / stride), or its floor.
-
-    The ceiling is cuda-convnet's (layer.py, 2012): at 224 pixels it turns conv1 into 55 x 55, with
-    what is missing at the bottom and right as zero. Caffe, PyTorch and ONNX take the floor.
-    """
-    room = 2 * padding + length - size
-    return 1 + (room // stride if floor else -(-room // stride))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +55,9 @@ class Convolution:
         kernels = (math.prod(shapes[kind]) for kind in shapes if kind != "bias")
         return height * width * sum(kernels)
 
-    def __call__(self, x: jax.Array, own: Tower, image: jax.Array) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, own: Tower, image: jax.Array, convolve: Convolve = convolve
+    ) -> jax.Array:
         y = convolve(x, own["kernel"], self.stride, self.padding, self.floor) + own["bias"]
         if self.low_resolution:
             view = self.low_resolution(image)
@@ -154,14 +147,3 @@ class Output:
 
 
 Weighted = Convolution | LocallyConnected | Dense
-
-
-def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int, floor: bool) -> jax.Array:
-    """Convolution of [rows, height, width, maps] with [height, width, maps, filters]."""
-    sides = []
-    for length, size in zip(x.shape[1:3], kernel.shape[:2], strict=True):
-        count = convolved_length(length, size, stride, padding, floor)
-        sides.append((padding, (count - 1) * stride + size - padding - length))
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), sides, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 # (step, rate) pairs in ascending order, the first at step 0.
@@ -120,13 +121,20 @@ def momentum_sgd(
     momentum: float,
     schedule: Schedule = Schedule(),
     trust_coefficient: float | None = None,
+    velocity_dtype: str | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The rule above over parameters {layer: {"kernel", "bias"}}.
 
     `groups` has "weights" and "biases" and may have "LAYER.weights" and "LAYER.biases". `update`
     takes the plateau rule's factor as `rate_factor`. What stands still over the whole run has no
-    velocity. With a `trust_coefficient`, LARS's fraction, the rule for weights is LARS.
+    velocity. With a `trust_coefficient`, LARS's fraction, the rule for weights is LARS. Velocities
+    are kept as `velocity_dtype`, by default that of the parameters; weights move by the new one
+    before it is rounded.
     """
+    # A Python number would become bfloat16 beside such a velocity, and 0.9 there is 0.8984.
+    trace = optax.trace(momentum)
+    if velocity_dtype is not None:
+        trace = optax.trace(np.float32(momentum), accumulator_dtype=velocity_dtype)
 
     def labels(parameters):
         return {
@@ -147,7 +155,7 @@ def momentum_sgd(
             optax.scale_by_learning_rate(lambda step: own(step) * schedule.factor(step)),
             _scale_by_rate_factor(),
             # A rate of 0 alone would let the old velocity go on moving the weights.
-            optax.conditionally_mask(optax.trace(momentum), lambda step: own(step) > 0),
+            optax.conditionally_mask(trace, lambda step: own(step) > 0),
         )
 
     return optax.partition({name: rule(name, group) for name, group in groups.items()}, labels)

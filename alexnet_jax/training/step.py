@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from alexnet_jax.data import augment
 from alexnet_jax.model import network
+from alexnet_jax.model.formulation import PLAIN, Formulation
 from alexnet_jax.parallel.mesh import (
     DATA_AXIS,
     MODEL_AXIS,
@@ -44,7 +45,8 @@ class Steps:
     gradient of `frozen` layers is not computed and counts as 0; if they are the lowest ones, the
     backward pass ends above them. `label_smoothing` is for training alone; with `average` the state
     has an average of the parameters with this decay. `accumulate` is the number of parts in which
-    each device works through its rows, one after another.
+    each device works through its rows, one after another. `formulation` is the arithmetic of the
+    network.
     """
 
     architecture: network.Architecture
@@ -62,6 +64,7 @@ class Steps:
     label_smoothing: float = 0.0
     average: float = 0.0
     accumulate: int = 1
+    formulation: Formulation = PLAIN
 
     def initial_state(self) -> TrainState:
         """Parameters drawn from the seed; each device draws only what it holds."""
@@ -94,6 +97,22 @@ class Steps:
         state = self._state_specs()
         step = self._mapped(self._train, (state, ROWS, ROWS, WHOLE), (state, WHOLE))
         return jax.jit(step, donate_argnums=0)
+
+    def several_trainings(self):
+        """jitted as `training`, on batches [steps, rows, ...] in turn -> (state, losses [steps]).
+
+        The host starts one program for all of them; for benchmarks.
+        """
+
+        def steps(state, images, labels, preprocessing):
+            def step(state, batch):
+                return self._train(state, *batch, preprocessing)
+
+            return jax.lax.scan(step, state, (images, labels))
+
+        state, rows = self._state_specs(), PartitionSpec(None, DATA_AXIS)
+        mapped = self._mapped(steps, (state, rows, rows, WHOLE), (state, WHOLE))
+        return jax.jit(mapped, donate_argnums=0)
 
     def views(self):
         """jitted (step, images, preprocessing) -> what the network sees of a training batch."""
@@ -240,7 +259,9 @@ class Steps:
 
     def _logits(self, parameters, inputs, dropout_keys=None):
         graph = network.graph_of(self.architecture, self.classes)
-        return network.apply(graph, parameters, inputs, dropout_keys, self.compute_dtype)
+        return network.apply(
+            graph, parameters, inputs, dropout_keys, self.compute_dtype, self.formulation
+        )
 
     def _draw_state(self) -> TrainState:
         key = root_key(self.seed)

@@ -10,9 +10,10 @@ import numpy as np
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.model import activations, layers
+from alexnet_jax.model.convolution import convolved_length
 from alexnet_jax.model.layers import AcrossMapNorm, AveragePool, ContrastNorm, MaxPool, SpatialNorm
 from alexnet_jax.model.network import Architecture
-from alexnet_jax.model.weighted import Convolution, Dense, Output, convolved_length
+from alexnet_jax.model.weighted import Convolution, Dense, Output
 from alexnet_jax.weights.standard import Standard
 from alexnet_jax.weights.trained import Pixels
 

@@ -1,0 +1,85 @@
+"""Convolutions of [rows, height, width, maps] with kernels [height, width, maps, filters].
+
+One function in three forms, equal up to rounding. Windows start at -padding.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+# (x, kernel, stride, padding, floor) -> [rows, height, width, filters]
+Convolve = Callable[[jax.Array, jax.Array, int, int, bool], jax.Array]
+
+
+def convolved_length(length: int, size: int, stride: int, padding: int, floor: bool) -> int:
+    """Windows along one side: 1 + ceil((2 padding + length - size) / stride), or its floor.
+
+    The ceiling is cuda-convnet's (layer.py, 2012): at 224 pixels it turns conv1 into 55 x 55, with
+    what is missing at the bottom and right as zero. Caffe, PyTorch and ONNX take the floor.
+    """
+    room = 2 * padding + length - size
+    return 1 + (room // stride if floor else -(-room // stride))
+
+
+def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int, floor: bool) -> jax.Array:
+    """As XLA's convolution."""
+    sides = []
+    for length, size in zip(x.shape[1:3], kernel.shape[:2], strict=True):
+        count = convolved_length(length, size, stride, padding, floor)
+        sides.append((padding, (count - 1) * stride + size - padding - length))
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), sides, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def convolve_folded(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: int, floor: bool
+) -> jax.Array:
+    """With stride 1, after stride x stride pixels have become as many times the maps.
+
+    11 x 11 windows of 3 maps, 4 apart, are 3 x 3 windows of 48 maps ("space to depth"): the kernel
+    is filled up with zeros to whole blocks.
+    """
+    if stride == 1:
+        return convolve(x, kernel, stride, padding, floor)
+    x_sides, kernel_sides = [], []
+    for length, size in zip(x.shape[1:3], kernel.shape[:2], strict=True):
+        count, blocks = convolved_length(length, size, stride, padding, floor), -(-size // stride)
+        x_sides.append((padding, (count - 1 + blocks) * stride - padding - length, 0))
+        kernel_sides.append((0, blocks * stride - size, 0))
+    none, zero = (0, 0, 0), jnp.zeros((), x.dtype)
+    rows = jax.lax.pad(x, zero, [none, *x_sides, none])
+    filled = jax.lax.pad(kernel, zero, [*kernel_sides, none, none])
+    taps = _folded(jnp.moveaxis(filled, -1, 0), stride)
+    return convolve(_folded(rows, stride), jnp.moveaxis(taps, 0, -1), 1, 0, floor)
+
+
+def convolve_patches(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: int, floor: bool
+) -> jax.Array:
+    """As a matrix product with all windows written out, which may have a batch axis."""
+    height, width = kernel.shape[:2]
+    counts, sides = [], []
+    for length, size in zip(x.shape[1:3], kernel.shape[:2], strict=True):
+        count = convolved_length(length, size, stride, padding, floor)
+        counts.append((count - 1) * stride + 1)
+        sides.append((padding, counts[-1] + size - 1 - padding - length, 0))
+    none = (0, 0, 0)
+    padded = jax.lax.pad(x, jnp.zeros((), x.dtype), [none, *sides, none])
+    taps = [
+        padded[:, top : top + counts[0] : stride, left : left + counts[1] : stride]
+        for top in range(height)
+        for left in range(width)
+    ]
+    windows = jnp.concatenate(taps, axis=-1)
+    return windows @ kernel.reshape(math.prod(kernel.shape[:3]), -1)
+
+
+def _folded(x: jax.Array, block: int) -> jax.Array:
+    """[n, height, width, maps] -> [n, height / block, width / block, block * block * maps]."""
+    count, height, width, maps = x.shape
+    split = x.reshape(count, height // block, block, width // block, block, maps)
+    blocks = split.transpose(0, 1, 3, 2, 4, 5)
+    return blocks.reshape(count, height // block, width // block, block * block * maps)

@@ -1,0 +1,63 @@
+"""A layer with weights in all towers of a device: one after the other, or in one operation."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from alexnet_jax.model import convolution
+from alexnet_jax.model.formulation import Formulation
+from alexnet_jax.model.weighted import Convolution, Dense, Output, Tower, Weighted
+
+STRIDED = {"windows": convolution.convolve, "space_to_depth": convolution.convolve_folded}
+
+
+def weighted(
+    layer: Weighted, maps: list[jax.Array], own: Tower, image: jax.Array, how: Formulation
+) -> list[jax.Array]:
+    """What the layer gives in each tower, from `maps` and parameters [towers, ...] of all here."""
+    run = layer
+    if isinstance(layer, Convolution):
+        run = functools.partial(layer, convolve=STRIDED[how.strided])
+    if len(maps) > 1 and how.towers != "separate":
+        if isinstance(layer, Convolution) and all(x is maps[0] for x in maps):
+            return _joined(run, maps[0], own, image, len(maps))
+        if isinstance(layer, Convolution | Dense) and how.towers == "batched":
+            return _batched(layer, maps, own, image)
+    return [run(x, {kind: own[kind][tower] for kind in own}, image) for tower, x in enumerate(maps)]
+
+
+def partial_logits(
+    layer: Output, maps: list[jax.Array], kernel: jax.Array, how: Formulation
+) -> jax.Array:
+    """The sum of all towers' partial logits, from kernels [towers, inputs, classes]."""
+    if len(maps) == 1 or how.towers == "separate":
+        return sum(layer(x, kernel[tower]) for tower, x in enumerate(maps))
+    flat = [x.reshape(x.shape[0], -1) for x in maps]
+    return layer(jnp.concatenate(flat, axis=-1), kernel.reshape(-1, kernel.shape[-1]))
+
+
+def _joined(run: Callable, x: jax.Array, own: Tower, image: jax.Array, towers: int):
+    """One convolution of the array that all towers see, with the filters of all, tower 1's first.
+
+    Dense layers are not joined: their large kernels would have to be copied into that order.
+    """
+
+    def side_by_side(parameter):  # [towers, ..., filters] -> [..., towers * filters]
+        moved = jnp.moveaxis(parameter, 0, -2)
+        return moved.reshape(*moved.shape[:-2], -1)
+
+    return jnp.split(run(x, jax.tree.map(side_by_side, own), image), towers, axis=-1)
+
+
+def _batched(layer: Convolution | Dense, maps: list[jax.Array], own: Tower, image: jax.Array):
+    """One matrix product with the towers as its batch axis, of windows where they are convolved.
+
+    A mapped convolution would become one with groups, which XLA for CPU computes slowly and for
+    which it gathers the batch of all devices.
+    """
+    run = layer
+    if isinstance(layer, Convolution):
+        run = functools.partial(layer, convolve=convolution.convolve_patches)
+    return list(jax.vmap(lambda x, own: run(x, own, image))(jnp.stack(maps), own))

@@ -1,0 +1,213 @@
+"""Every formulation computes the plain network, its gradients included, on one device and two."""
+
+import dataclasses
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from alexnet_jax import config as configuration
+from alexnet_jax import run
+from alexnet_jax.model import convolution, network, normalization
+from alexnet_jax.model.formulation import PLAIN, Formulation
+from alexnet_jax.model.networks import NETWORKS
+from alexnet_jax.parallel import mesh as meshes
+from tests import miniature, reference
+from tests.test_config import load
+
+CLASSES, ROWS, SIDE = 7, 2, 98
+FORMULATIONS = {
+    "space to depth": Formulation(strided="space_to_depth"),
+    "banded": Formulation(norm_sums="banded"),
+    "joined": Formulation(towers="joined"),
+    "batched": Formulation(towers="batched"),
+    "all": Formulation("space_to_depth", "banded", "batched"),
+}
+# Different strides, paddings and norms, and a second view of the image in net 137.
+ONE_TOWER, TWO_TOWERS = (
+    ("zfnet", "one_weird_trick"),
+    ("net145", "bvlc_alexnet", "caffenet", "net137", "net147"),
+)
+QUICK = [("net145", "all", 1), ("bvlc_alexnet", "joined", 1), ("quickstart", "all", 2)]
+SLOW = [
+    *(("net145", formulation, 1) for formulation in ("space to depth", "banded", "batched")),
+    *((name, "all", 1) for name in ONE_TOWER + TWO_TOWERS[1:]),
+    *((name, "joined", 1) for name in ("net145", *TWO_TOWERS[2:])),
+    *((name, "all", 2) for name in TWO_TOWERS),
+]
+
+
+def narrow(name):
+    """Few pixels, so many that conv1's last windows hang over the edge where the ceiling rules."""
+    return dataclasses.replace(NETWORKS[name].with_width(1 / 16), input_size=SIDE)
+
+
+@functools.cache
+def given(name):
+    """Images and parameters large enough for norms, ReLUs and towers to matter, in float64."""
+    random = np.random.default_rng(0)
+    architecture = narrow(name)
+
+    def draw(shape, kind):
+        inputs = 10 if kind == "bias" else np.prod(shape[1:-1])
+        return random.normal(scale=(2 / inputs) ** 0.5, size=shape)
+
+    parameters = {
+        layer: {kind: draw(shape, kind) for kind, shape in kinds.items()}
+        for layer, kinds in architecture.parameter_shapes(CLASSES).items()
+    }
+    side = architecture.input_size
+    return random.normal(scale=50, size=(ROWS, side, side, architecture.channels)), parameters
+
+
+def computed(name, formulation, model=1):
+    """Logits in training, and the gradients of a weighted sum of them by parameters and images."""
+    architecture = narrow(name)
+    graph = network.graph_of(architecture, CLASSES)
+    images, parameters = given(name)
+    keys = jax.random.split(jax.random.key(3), ROWS)
+    weights = np.random.default_rng(1).normal(size=(ROWS, CLASSES))
+
+    def loss(parameters, images, keys):
+        logits = network.apply(graph, parameters, images, keys, jnp.float64, formulation)
+        return (weights * logits).sum(), logits
+
+    function = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    if model > 1:
+        spec, whole = network.partition_specs(architecture, True), jax.sharding.PartitionSpec()
+        function = jax.shard_map(
+            function, mesh=miniature.make_mesh(1, model), in_specs=(spec, whole, whole),
+            out_specs=((whole, whole), (spec, whole)),
+        )  # fmt: skip
+    return jax.device_get(jax.jit(function)(parameters, images, keys))
+
+
+plain = functools.cache(functools.partial(computed, formulation=PLAIN))
+
+
+def assert_equal(ours, theirs, bound):
+    pairs = zip(jax.tree_util.tree_leaves_with_path(ours), jax.tree.leaves(theirs), strict=True)
+    for (path, a), b in pairs:
+        assert np.linalg.norm(b) > 0, path
+        assert np.linalg.norm(a - b) <= bound * np.linalg.norm(b), jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "formulation", "model"),
+    [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
+)
+def test_a_formulation_equals_the_plain_network(float64, name, formulation, model):
+    assert_equal(computed(name, FORMULATIONS[formulation], model), plain(name), 1e-11)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("data", "model", "split_dense"), [(2, 1, True), (2, 2, False)])
+def test_the_step_is_the_same_in_every_layout(float64, data, model, split_dense):
+    """All at once, with dense layers split over devices, or towers and rows."""
+
+    def gradients(data, model, split_dense, formulation):
+        steps = miniature.make_steps("quickstart", data, model, "float64", split_dense=split_dense)
+        steps = dataclasses.replace(steps, formulation=formulation)
+        preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("quickstart"))
+        batch = miniature.put(steps, *miniature.batch_of("quickstart", 0))
+        return jax.device_get(steps.gradients()(steps.initial_state(), *batch, preprocessing)[0])
+
+    ours = gradients(data, model, split_dense, FORMULATIONS["all"])
+    assert_equal(ours, gradients(1, 1, False, PLAIN), 1e-11)
+
+
+@pytest.mark.parametrize("formulation", ["joined", "batched"])
+@pytest.mark.parametrize("name", ["net145", "net137", "bvlc_alexnet"])
+def test_no_formulation_has_grouped_convolutions(name, formulation):
+    architecture = narrow(name)
+    graph = network.graph_of(architecture, CLASSES)
+    shapes = jax.tree.map(
+        lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32),
+        architecture.parameter_shapes(CLASSES), is_leaf=lambda leaf: isinstance(leaf, tuple),
+    )  # fmt: skip
+
+    def loss(parameters, images):
+        how = FORMULATIONS[formulation]
+        return network.apply(graph, parameters, images, formulation=how).sum()
+
+    images = jax.ShapeDtypeStruct((ROWS, SIDE, SIDE, 3), jnp.float32)
+    text = jax.jit(jax.grad(loss)).lower(shapes, images).as_text()
+    assert set(re.findall(r"(?:feature|batch)_group_count = (\d+)", text)) == {"1"}
+    convolutions = len(re.findall(r"stablehlo.convolution\(", text))
+    # One for conv1 and conv3, else two or none; twice as many backward, but once for conv1's
+    # kernel. conv2's kernels of the second view of the image are four more in net 137.
+    expected = {"joined": 8 + 15 + (4 if name == "net137" else 0), "batched": 2 + 3}
+    assert convolutions == expected[formulation]
+
+
+@pytest.mark.parametrize("form", [convolution.convolve_folded, convolution.convolve_patches])
+@pytest.mark.parametrize("floor", [False, True])
+@pytest.mark.parametrize(
+    ("length", "size", "stride", "padding"),
+    [(15, 5, 4, 0), (9, 5, 2, 2), (12, 11, 4, 1), (10, 4, 2, 0), (11, 2, 3, 0), (7, 3, 1, 1)],
+)
+def test_a_form_of_a_convolution_equals_loops(float64, form, floor, length, size, stride, padding):
+    random = np.random.default_rng(0)
+    x, kernel = random.normal(size=(2, length, length, 3)), random.normal(size=(size, size, 3, 4))
+    ours = jax.jit(form, static_argnums=(2, 3, 4))(x, kernel, stride, padding, floor)
+    expected = reference.convolve(x, kernel, np.zeros(4), stride, padding)
+    expected = expected[:, : ours.shape[1], : ours.shape[2]]  # the loops take the ceiling
+    counted = convolution.convolved_length(length, size, stride, padding, floor)
+    assert ours.shape == expected.shape == (2, counted, counted, 4)
+    np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 9])
+def test_banded_sums_equal_loops_and_have_the_gradient_of_shifts(float64, n):
+    random = np.random.default_rng(0)
+    x, weights = 30 * random.normal(size=(2, 3, 3, 8)), random.normal(size=(2, 3, 3, 8))
+
+    def loss(x, banded):
+        y = normalization.across_map_norm(x, n, 2.0, 1e-3, 0.75, banded)
+        return (weights * y).sum(), y
+
+    gradients, results = zip(
+        *(jax.grad(loss, has_aux=True)(x, banded) for banded in (True, False)), strict=True
+    )
+    expected = reference.across_maps(x, n, 2.0, 1e-3, 0.75)
+    np.testing.assert_allclose(results[0], expected, rtol=1e-13)
+    np.testing.assert_allclose(gradients[0], gradients[1], rtol=1e-11, atol=1e-14)
+
+
+def test_the_config_chooses_the_formulation_of_the_step():
+    config = load("quickstart")
+    config.formulation.update(strided="space_to_depth", norm_sums="banded", towers="batched")
+    architecture = configuration.architecture_of(config)
+    plan = configuration.plan(config, architecture, 100, 10)
+    steps = run.make_steps(config, plan, architecture, miniature.make_mesh(1, 1))
+    assert steps.formulation == FORMULATIONS["all"]
+    batch = steps.batch_shapes(4, config.data.size)
+    preprocessing = miniature.plain_preprocessing(steps)
+    chosen, usual = (
+        each.training().lower(steps.state_shapes(), *batch, preprocessing).as_text()
+        for each in (steps, dataclasses.replace(steps, formulation=PLAIN))
+    )
+    assert chosen.count("stablehlo.convolution(") < usual.count("stablehlo.convolution(")
+
+
+def test_several_steps_of_one_program_equal_single_ones(float64):
+    steps = miniature.make_steps("quickstart", 2, 2, "float64")
+    preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("quickstart"))
+    batches = [miniature.batch_of("quickstart", step) for step in range(3)]
+    state, train, losses = steps.initial_state(), steps.training(), []
+    for batch in batches:
+        state, loss = train(state, *miniature.put(steps, *batch), preprocessing)
+        losses.append(loss)
+    images, labels = (np.stack(arrays) for arrays in zip(*batches, strict=True))
+    together, their_losses = steps.several_trainings()(
+        steps.initial_state(), images, labels, preprocessing
+    )
+    np.testing.assert_allclose(their_losses, losses, rtol=1e-12)
+    state, together = jax.device_get((state, together))
+    assert int(together.step) == 3
+    assert_equal(together.parameters, state.parameters, 1e-12)
+    for ours, theirs in zip(jax.tree.leaves(together), jax.tree.leaves(state), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
