@@ -25,7 +25,7 @@ from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.parallel import processes
 from alexnet_jax.provenance import provenance
 from alexnet_jax.terminal import ProgressLine, Terminal
-from alexnet_jax.training import checkpoint, manifest, optimizer, transfer
+from alexnet_jax.training import accumulation, checkpoint, manifest, optimizer, transfer
 from alexnet_jax.training.step import Steps
 from alexnet_jax.training.views import Preprocessing
 
@@ -288,8 +288,9 @@ def compile_steps(
     evaluation_step = compile_evaluation(steps, config.evaluate.views, batch, size, preprocessing)
     memory = train_step.memory_analysis()
     needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes
-    # XLA counts what it repeats once: here the update too often, which costs next to nothing.
-    work = train_step.cost_analysis()["flops"] * config.accumulate
+    # XLA counts a loop's body once; then the update is counted too often, which costs little.
+    repeated = 1 if accumulation.written_out() else config.accumulate
+    work = train_step.cost_analysis()["flops"] * repeated
     terminal.say(
         f"Compiled in {time.perf_counter() - began:.1f} s; on each device a training step costs "
         f"{work / 1e9:,.1f} GFLOP and {needed / 2**30:.2f} GiB."

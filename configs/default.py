@@ -12,7 +12,8 @@ def get_config() -> ConfigDict:
     config.name = "default"  # the run lives in runs/NAME unless --workdir is given
     config.seed = 0  # of parameters, order of images, augmentation and dropout
     config.batch = 128  # images a step, over all devices (section 5)
-    config.accumulate = 1  # parts of a device's images, one after another: less memory, same step
+    # Parts of a device's images, one after another: the same step in less memory, though not on CPU
+    config.accumulate = 1
 
     config.epochs = 90.0  # length of the run (section 5: "roughly 90 cycles")
     config.steps = config_dict.placeholder(int)

@@ -12,17 +12,18 @@ Goyal et al., "Accurate, Large Minibatch SGD", 2017) after a warm-up of five epo
 LARS (You, Gitman, Ginsburg 2017, arXiv 1708.03888) and a cosine; its rates grow with the root of
 the batch. `:smoothing` spreads a tenth of each label over all classes, `:average` evaluates and
 saves a moving average of the parameters over about two epochs. `--config.accumulate=4` takes the
-same steps in a quarter of the memory for activations. `:smoke` takes three steps.
+same steps in four parts where a GPU's memory is short. `:smoke` takes three steps.
 
-Nothing of this has run on a GPU or on ImageNet yet: there is no error and no time of its own to
-expect. What was tried is docs/results.md's batch of 512 digits. The imagenet.py rule at 128 images
-is the reference. By arithmetic 91 epochs in three hours are 10,800 images/s, for the decoder as
-much as for the GPU; `python -m alexnet_jax.benchmark input` measures the former.
+None of it has run on a GPU or on ImageNet yet: it has neither an error nor a time of its own to
+expect, its numbers are chosen and not tuned, and imagenet.py is the reference. Tried were steps on
+synthetic images and batches of 512 digits (docs/results.md). By arithmetic, 91 epochs in three
+hours are 10,800 images/s, for decoding as much as for the GPU; `python -m alexnet_jax.benchmark
+input` measures the former.
 
-Published by others, of networks that are not quite this one: 1,024 is as far as AlexNet came by
-linear scaling alone, 8,192 by LARS (You et al., Berkeley, digicoll.lib.berkeley.edu/record/137384);
-64K and 95 epochs gave 58.7% top-1 accuracy in four minutes on 1,024 P40 (Jia et al., arXiv
-1807.11205). In small batches tensorpack's AlexNet has 58% and torchvision's 56.5%, on one view.
+Published by others, of networks that are not quite this one: 1,024 was as far as AlexNet came
+before LARS, 8,192 with it (You et al., Berkeley, digicoll.lib.berkeley.edu/record/137384); 64K gave
+58.7% top-1 accuracy after 95 epochs, four minutes on 1,024 P40 (Tencent, arXiv 1807.11205). With
+batches of 128, tensorpack's AlexNet gave 58% in 21 hours on two V100.
 """
 
 from configs import default, imagenet

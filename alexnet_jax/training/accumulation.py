@@ -10,6 +10,15 @@ from alexnet_jax.parallel.mesh import DATA_AXIS
 from alexnet_jax.training.scores import Sums
 
 
+def written_out() -> bool:
+    """Whether the compiled program has every part in full and not a loop over them.
+
+    So on CPU, where it saves no memory then, since XLA (jaxlib 0.10.2) makes convolutions fast
+    outside of loops alone: the gradient of one inside took fifty times as long.
+    """
+    return jax.default_backend() == "cpu"
+
+
 def summed(
     of_part: Callable[..., tuple[Parameters, Sums]],
     parameters: Parameters,
@@ -41,7 +50,8 @@ def summed(
 
     split = (array.reshape(parts, -1, *array.shape[1:]) for array in rows)
     nothing = jax.tree.map(jnp.zeros_like, own)
-    total, scores = jax.lax.scan(add, nothing, (jnp.arange(parts), *split))
+    each = (jnp.arange(parts), *split)
+    total, scores = jax.lax.scan(add, nothing, each, unroll=written_out())
     (gradients,) = together(total)
     return gradients, jax.tree.map(lambda score: score.sum(0, dtype=score.dtype), scores)
 
