@@ -20,9 +20,13 @@ def heading(content: dict) -> str:
     if load > BUSY * hardware["cores"]:
         text += (
             f"\nwarning: other work kept this machine busy (load {load:.1f} on {hardware['cores']} "
-            "cores). On CPUs that slows PyTorch's threads, which wait for each other, more than "
-            "XLA's: the ratios flatter jax. Measure again on a quiet machine."
+            "cores): measure again on a quiet one."
         )
+        if "torch" in content:
+            text += (
+                " PyTorch's threads on a CPU wait for each other and lose more by that than XLA's: "
+                "the ratios flatter jax."
+            )
     return text
 
 
@@ -44,13 +48,7 @@ def case(found: dict) -> str:
     lines += [
         "",
         f"Compiled in {found['compile_seconds']:.1f} s. Memory of a training step "
-        f"{total / 2**30:.2f} GiB, {held['temp'] / 2**30:.2f} of it temporary"
-        + (
-            f"; the device held {held['device_peak'] / 2**30:.2f} at most" * ("device_peak" in held)
-            if "device_peak" in held
-            else ""
-        )
-        + ".",
+        f"{total / 2**30:.2f} GiB, {held['temp'] / 2**30:.2f} of it temporary.",
     ]
     if found["input_size"] > SMALL_IMAGES:
         hours = found["hours_of_90_epochs"]
@@ -58,7 +56,9 @@ def case(found: dict) -> str:
     if "device_peak" in held:
         lines.append(f"The device held {held['device_peak'] / 2**30:.2f} GiB at most.")
     if not math.isfinite(found["training"]["last_loss"]):
-        lines.append("Training diverged while it was timed; on a GPU such numbers cost less.")
+        lines.append(
+            "Training diverged while it was timed, so the times may be others than a run's."
+        )
     if "by_layer" in found:
         lines += ["", by_layer(found["by_layer"])]
     lines += ["", found["limits"]]

@@ -119,9 +119,9 @@ def forward_pass(
             return peer.module(images)
 
     logits_of = compiled(logits_of)
+    peer.module.eval()
 
     def forward():
-        peer.module.eval()
         with torch.inference_mode():
             return logits_of(images)
 
