@@ -205,7 +205,24 @@ def test_table_2_names_configs_that_exist():
     assert sum("--views=ten" in line for line in printed.splitlines()) == 4
 
 
-TINY = {"log.every_steps": 5, "evaluate.every_steps": 50, "checkpoint.every_steps": 10}
+def test_a_run_ends_early_once_it_was_evaluated(tmp_path):
+    run = dataclasses.replace(SMALL.runs[0], until=0.25)
+    file = tmp_path / "metrics.jsonl"
+    assert execute.ending_step(run, tmp_path) is None
+    lines = [{"step": step, "split": "train", "epoch": step / 10, "top1_error": error}
+             for step, error in ((5, 0.6), (10, None), (15, 0.25), (20, 0.1))]  # fmt: skip
+    file.write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 25, "spl')
+    assert execute.reached_step(run, tmp_path) == 15
+    assert execute.ending_step(run, tmp_path) is None
+    lines.append({"step": 20, "split": "val", "epoch": 2.0, "top1_error": 0.2})
+    file.write_text("\n".join(map(json.dumps, lines)))
+    assert execute.ending_step(run, tmp_path) == 15
+    assert execute.ending_step(SMALL.runs[0], tmp_path) is None
+    curve = execute.content(run, 0, tmp_path, {})["curve"]
+    assert curve == {"training": [[0.5, 0.6], [1.0, None], [1.5, 0.25]], "validation": []}
+
+
+TINY = {"log.every_steps": 5, "evaluate.every_steps": 20, "checkpoint.every_steps": 10}
 LEARNS = Run("learns", "learns", "configs/lenet5.py:relu", 1, TINY | {"steps": 100},
              evaluations=(("val", "ten"),))  # fmt: skip
 STOPS = dataclasses.replace(LEARNS, name="stops", changes=TINY | {"steps": 4000}, until=0.5)

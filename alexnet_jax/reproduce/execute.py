@@ -76,11 +76,11 @@ def train(run: Run, given: Sequence[str], workdir: pathlib.Path, lock: int) -> b
     summary = workdir / "summary.json"
     while not summary.exists():
         # Where the training error is low enough already, the same run ends at that step.
-        reached = reached_step(run, workdir)
+        reached = ending_step(run, workdir)
         end = [] if reached is None else [f"--config.steps={reached}"]
 
         def enough(reached=reached) -> bool:
-            return reached is None and reached_step(run, workdir) is not None
+            return reached is None and ending_step(run, workdir) is not None
 
         words = ["alexnet_jax.main", *given, *end, f"--workdir={workdir}"]
         code = follow(words, lock, enough)
@@ -188,6 +188,12 @@ def reached_step(run: Run, workdir: pathlib.Path) -> int | None:
         if record["split"] == "train" and error is not None and error <= run.until:
             return record["step"]
     return None
+
+
+def ending_step(run: Run, workdir: pathlib.Path) -> int | None:
+    """The same once there was an evaluation: a run cannot end without any."""
+    evaluated = any(record["split"] == "val" for record in records(workdir))
+    return reached_step(run, workdir) if evaluated else None
 
 
 def content(run: Run, seed: int, workdir: pathlib.Path, evaluations: dict) -> Result:

@@ -69,7 +69,7 @@ CIFAR = Experiment(
     (TEST, BEST),
 )  # fmt: skip
 
-BASE = Run("towers", "two towers, norms, overlapping pooling, dropout", "configs/ablations.py", 4,
+BASE = Run("towers", "the network of configs/ablations.py", "configs/ablations.py", 4,
            EPOCHLY, evaluations=(("val", "ten"),))  # fmt: skip
 
 

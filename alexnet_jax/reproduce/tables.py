@@ -40,7 +40,9 @@ def section(experiment: Experiment, done: Done) -> str:
     if not runs:
         return f"\n{_claim(experiment)} Not run yet: `{command(experiment)}`.\n\n"
     heads = ["run", "seeds", *(column.heading for column in experiment.columns)]
-    heads += ["times as many" if experiment.ratio else "difference", "clear?", "minutes", "commit"]
+    if _compares(experiment):
+        heads += ["times as many" if experiment.ratio else "difference", "clear?"]
+    heads += ["minutes", "commit"]
     lines = [_line(heads), _line(["---"] * len(heads))]
     lines += [_line(_row(experiment, run, done)) for run in runs]
     text = f"\n{_claim(experiment)} `{command(experiment)}`; one row with `--only=NAME`.\n\n"
@@ -104,10 +106,15 @@ def _row(experiment: Experiment, run: Run, done: Done) -> list[str]:
     means = [_mean(column, run, done) or "none" for column in experiment.columns]
     minutes = statistics.mean(result["seconds"] for result in results) / 60
     commits = dict.fromkeys(_short(result["git_commit"]) for result in results)
+    compared = _compared(experiment, run, done) if _compares(experiment) else ()
     return [
-        f"{run.label}{note} (`{run.name}`)", str(len(results)), *means,
-        *_compared(experiment, run, done), f"{minutes:.1f}", ", ".join(commits),
+        f"{run.label}{note} (`{run.name}`)", str(len(results)), *means, *compared,
+        f"{minutes:.1f}", ", ".join(commits),
     ]  # fmt: skip
+
+
+def _compares(experiment: Experiment) -> bool:
+    return any(run.against for run in experiment.runs)
 
 
 def _short(commit: str) -> str:
