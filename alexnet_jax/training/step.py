@@ -98,17 +98,18 @@ class Steps:
         step = self._mapped(self._train, (state, ROWS, ROWS, WHOLE), (state, WHOLE))
         return jax.jit(step, donate_argnums=0)
 
-    def several_trainings(self):
+    def several_trainings(self, unroll: bool = True):
         """jitted as `training`, on batches [steps, rows, ...] in turn -> (state, losses [steps]).
 
-        The host starts one program for all of them; for benchmarks.
+        The host starts one program for all of them; for benchmarks. Without `unroll` it is a loop:
+        compiled sooner, but XLA for CPU computes kernel gradients in loops some 20 times slower.
         """
 
         def steps(state, images, labels, preprocessing):
             def step(state, batch):
                 return self._train(state, *batch, preprocessing)
 
-            return jax.lax.scan(step, state, (images, labels))
+            return jax.lax.scan(step, state, (images, labels), unroll=unroll)
 
         state, rows = self._state_specs(), PartitionSpec(None, DATA_AXIS)
         mapped = self._mapped(steps, (state, rows, rows, WHOLE), (state, WHOLE))
