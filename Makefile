@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 RUN := .venv/bin/python
+# Two, since some tests start several processes of their own, or full-size networks.
+PYTEST := $(RUN) -m pytest --numprocesses=2 --dist=worksteal
 
 .PHONY: quickstart test test-all lint
 .DELETE_ON_ERROR:
@@ -11,11 +13,11 @@ quickstart: .venv/installed
 
 # Under ten minutes on two cores.
 test: .venv/installed lint
-	$(RUN) -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # The slow rest: full-size networks, other people's implementations, real processes, kills.
 test-all: .venv/installed .venv/peers
-	$(RUN) -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: .venv/installed
 	$(RUN) -m ruff check .
