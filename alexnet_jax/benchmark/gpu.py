@@ -37,7 +37,7 @@ class Case:
 
 def cases(tiny: bool, torch: bool) -> list[Case]:
     """What matters most first: a batch in both types, where its time goes, then all others."""
-    batches = TINY_BATCHES if tiny else BATCHES
+    batches, dtypes = (TINY_BATCHES, DTYPES[:1]) if tiny else (BATCHES, DTYPES)
     plain = ("--network=lenet5_28", "--width=0.5", "--steps=1") if tiny else ("--steps=20",)
     against = ("--against=torch",) if torch else ()
 
@@ -47,15 +47,15 @@ def cases(tiny: bool, torch: bool) -> list[Case]:
     def versus(batch: int) -> list[Case]:
         return [
             Case(f"{dtype}-{batch}", words(dtype, batch, "--no-by_layer", *against))
-            for dtype in DTYPES
+            for dtype in dtypes
         ]
 
-    first, half = batches[0], DTYPES[0]
+    first, half = batches[0], dtypes[0]
     return [
         *versus(first),
         *(
             Case(f"{dtype}-{first}-by_layer", words(dtype, first, "--by_layer", "--inference"))
-            for dtype in DTYPES
+            for dtype in dtypes
         ),
         *(case for batch in batches[1:] for case in versus(batch)),
         *(
