@@ -79,7 +79,8 @@ class ProgressLine:
         """`done` of `total` images, or of another unit, are through."""
         now = time.perf_counter()
         speed = done / max(now - self._began, 1e-9)
-        line = f"{self._what}: {done:,} of {total:,} {self._unit}, {speed:,.0f} {self._unit}/s"
+        rate = f"{speed:,.0f} {self._unit}/s" if speed >= 1 else f"{1 / speed:,.1f} s each"
+        line = f"{self._what}: {done:,} of {total:,} {self._unit}, {rate}"
         if done == total:
             self._terminal.end_live(line)
         elif now - self._said > (REDRAW_SECONDS if self._terminal.rewrites else SAY_SECONDS):

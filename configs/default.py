@@ -42,6 +42,7 @@ def get_config() -> ConfigDict:
     formulation.norm_sums = "shifts"  # over adjacent maps; or as a product with a banded matrix
     # On one device: "separate"; "joined" where they see the same maps; "batched" elsewhere too
     formulation.towers = "separate"
+    formulation.gradients = "closed"  # of norms and max-pooling; or automatic, as jax derives them
 
     config.data = _data()
     config.optimizer = _optimizer()

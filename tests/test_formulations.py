@@ -24,6 +24,7 @@ FORMULATIONS = {
     "banded": Formulation(norm_sums="banded"),
     "joined": Formulation(towers="joined"),
     "batched": Formulation(towers="batched"),
+    "automatic": Formulation(gradients="automatic"),
     "all": Formulation("space_to_depth", "banded", "batched"),
 }
 # Different strides, paddings and norms, and a second view of the image in net 137.
@@ -31,7 +32,12 @@ ONE_TOWER, TWO_TOWERS = (
     ("zfnet", "one_weird_trick"),
     ("net145", "bvlc_alexnet", "caffenet", "net137", "net147"),
 )
-QUICK = [("net145", "all", 1), ("bvlc_alexnet", "joined", 1), ("quickstart", "all", 2)]
+QUICK = [
+    ("net145", "all", 1),
+    ("net145", "automatic", 1),
+    ("bvlc_alexnet", "joined", 1),
+    ("quickstart", "all", 2),
+]
 SLOW = [
     *(("net145", formulation, 1) for formulation in ("space to depth", "banded", "batched")),
     *((name, "all", 1) for name in ONE_TOWER + TWO_TOWERS[1:]),

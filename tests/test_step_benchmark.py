@@ -10,6 +10,7 @@ import pytest
 
 from alexnet_jax.benchmark import (
     by_layer,
+    formulations,
     gpu,
     limits,
     machine_peak,
@@ -161,16 +162,17 @@ def test_small_parts_get_no_line_but_count():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("against", [[], ["--against=torch", "--inference"]])
+@pytest.mark.parametrize("against", [["--formulations=all"], ["--against=torch", "--inference"]])
 def test_step_measures_and_writes(tmp_path, against):
-    if against:
+    alone = "--formulations=all" in against
+    if not alone:
         pytest.importorskip("torch", reason="PyTorch is not installed")
     file = tmp_path / "found.json"
-    flags = ["--network=lenet5_28,lenet5_relu_28" if not against else "--network=lenet5_28"]
+    flags = ["--network=lenet5_28,lenet5_relu_28" if alone else "--network=lenet5_28"]
     flags += ["--width=0.5", "--batch=4", "--steps=2", *against]
     text, _ = commands.run("benchmark", "step", *flags, f"--json={file}")
     content = json.loads(file.read_text())
-    assert len(content["cases"]) == (1 if against else 2)
+    assert len(content["cases"]) == (2 if alone else 1)
     assert content["versions"]["jax"] == jax.__version__
     assert content["hardware"]["cores"] > 0
     assert content["git_commit"]
@@ -182,13 +184,18 @@ def test_step_measures_and_writes(tmp_path, against):
     assert own["share_of_peak"] == own["operations"] / own["median"] / peak
     assert math.isfinite(own["last_loss"])
     assert found["memory"]["argument"] > 0
-    alone = found["by_layer"]["parts"]
-    assert [part["part"] for part in alone][:3] == ["augmentation", "conv1 forward", "conv1 weight gradient"]  # noqa: E501  # fmt: skip
+    layers = found["by_layer"]["parts"]
+    assert [part["part"] for part in layers][:3] == ["augmentation", "conv1 forward", "conv1 weight gradient"]  # noqa: E501  # fmt: skip
     assert found["by_layer"]["step_seconds"] > 0
-    assert found["by_layer"]["sum_seconds"] == sum(part["seconds"] for part in alone)
+    assert found["by_layer"]["sum_seconds"] == sum(part["seconds"] for part in layers)
     assert found["limits"] in text
     assert "Parts measured alone don't add up exactly" in text
-    if not against:
+    if alone:
+        assert tuple(found["formulations"]) == formulations.NAMES
+        for row in found["formulations"].values():
+            assert row["images_per_second"] == 4 / row["median"]
+            assert row["speed"] > 0
+        assert "two_steps" in text
         rows = text[text.index("best PyTorch") :].splitlines()[1:3]
         assert [row.split()[:2] for row in rows] == [["lenet5_28", "4"], ["lenet5_relu_28", "4"]]
         return
@@ -215,7 +222,7 @@ def test_what_pytorch_lacks_is_measured_alone():
 def flags(**changed):
     words = {
         "network": "lenet5", "batch": "4", "dtype": "float32", "steps": 2, "against": None,
-        "inference": False, "by_layer": False, "width": 1.0, "json": None, "formulation": "plain",
+        "inference": False, "by_layer": False, "width": 1.0, "json": None, "formulations": None,
     }  # fmt: skip
     return type("Flags", (), words | changed)
 
@@ -228,7 +235,7 @@ def flags(**changed):
         ({"batch": "0"}, "--batch and --steps must be at least 1"),
         ({"dtype": "float16"}, "--dtype is 'float16': expected float32 or bfloat16"),
         ({"against": "caffe"}, "--against is 'caffe': expected torch"),
-        ({"formulation": "fast"}, "--formulation is 'fast': expected plain"),
+        ({"formulations": "fast"}, "--formulations is 'fast': expected all"),
         ({"json": "nowhere/a.json"}, "there is no folder nowhere"),
     ],
 )

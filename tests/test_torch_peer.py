@@ -29,7 +29,7 @@ def test_logits_loss_and_one_update_agree(float64, name):
     double, side = jnp.dtype("float64"), architecture.input_size
     plain = Augmentation(crop=side, random_crop=False, flip=False, noise=0.0)
     changes = {"dtype": double, "compute_dtype": double, "augmentation": plain}
-    ready = step_time.ready(architecture, BATCH, "float64", changes)
+    ready = step_time.ready(architecture, BATCH, "float64", **changes)
     ready.state = ready.state._replace(parameters=parameters)
     before = standard.to_standard(architecture, parameters)
     ready.preprocessing = ready.preprocessing._replace(divisor=np.float32(50))

@@ -1,7 +1,30 @@
-"""Other ways to compute the same step, each timed alone: fields of training.step.Steps.
+"""Other ways to compute the same step, each of which takes turns with the plain one.
 
-Those that are in the list must give the same numbers; which one is faster depends on the machine.
+They give the same numbers up to rounding (tests/test_formulations.py); which one is faster depends
+on the machine.
 """
 
-# name: what differs from Steps' own defaults
-FORMULATIONS: dict[str, dict] = {"plain": {}}
+from alexnet_jax.errors import check_choice
+from alexnet_jax.model.formulation import Formulation
+
+# name: what differs, as arguments of step_time.ready
+FORMULATIONS: dict[str, dict] = {
+    "automatic_gradients": {"formulation": Formulation(gradients="automatic")},
+    "space_to_depth": {"formulation": Formulation(strided="space_to_depth")},
+    "banded_norms": {"formulation": Formulation(norm_sums="banded")},
+    "joined_towers": {"formulation": Formulation(towers="joined")},
+    "batched_towers": {"formulation": Formulation(towers="batched")},
+    "bfloat16_velocity": {"velocity_dtype": "bfloat16"},
+}
+TWO_STEPS = "two_steps"  # of one program, which the host starts once
+NAMES = (*FORMULATIONS, TWO_STEPS)
+
+
+def chosen(words: str) -> tuple[str, ...]:
+    """The names in NAME,NAME,...; `all` is all of them. UserError for one that there is not."""
+    if words == "all":
+        return NAMES
+    names = tuple(filter(None, words.split(",")))
+    for name in names:
+        check_choice("--formulations", name, ("all", *NAMES))
+    return names

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 
-from alexnet_jax.benchmark.formulations import FORMULATIONS
 from alexnet_jax.errors import UserError
 
 BATCHES, TINY_BATCHES = (512, 128, 1024, 2048), (2,)
@@ -62,13 +61,9 @@ def cases(tiny: bool, torch: bool) -> list[Case]:
             Case(f"{half}-{first}-{name}", words(half, first, "--no-by_layer"), flags)
             for name, flags in XLA_FLAGS.items()
         ),
-        *(
-            Case(
-                f"{half}-{first}-{name}",
-                words(half, first, "--no-by_layer", f"--formulation={name}"),
-            )
-            for name in FORMULATIONS
-            if name != "plain"
+        Case(
+            f"{half}-{first}-formulations",
+            words(half, first, "--no-by_layer", "--formulations=all"),
         ),
     ]
 
@@ -140,6 +135,9 @@ def _summarize(folder: pathlib.Path, asked: list[Case], failed: dict[str, str]) 
                 "ratio": training.get("ratio"),
                 "best_torch": training.get("best_torch"),
                 "hours_of_90_epochs": found["hours_of_90_epochs"],
+                "formulations": {
+                    name: form["speed"] for name, form in found.get("formulations", {}).items()
+                },
             }
         )
     done = {row["case"] for row in rows}
@@ -161,6 +159,10 @@ def table(summary: dict) -> str:
         if row["ratio"]:
             line += f"{row['ratio']:>12.2f} x  {row['best_torch']}"
         lines.append(line)
+        lines += [
+            f"  {name:<30}{speed:>12.2f} x the speed of the plain form beside it"
+            for name, speed in row["formulations"].items()
+        ]
     lines += summary["failed"].values()
     if summary["missing"]:
         lines.append(

@@ -6,6 +6,7 @@ import time
 import jax
 
 from alexnet_jax.benchmark import by_layer, limits, machine_peak, step_time, turns, work
+from alexnet_jax.benchmark.formulations import FORMULATIONS, TWO_STEPS
 from alexnet_jax.benchmark.machine_peak import COPY, PRODUCT
 from alexnet_jax.benchmark.step_time import Ready
 from alexnet_jax.errors import UserError
@@ -29,7 +30,7 @@ class Question:
     by_layer: bool = False
     small_peak: bool = False
     torch_layouts: tuple[str, ...] = ("channels_last", "NCHW")
-    changes: dict = dataclasses.field(default_factory=dict)  # fields of Steps
+    formulations: tuple[str, ...] = ()  # names of formulations.NAMES
 
 
 def measure(asked: Question, terminal: Terminal) -> dict:
@@ -44,11 +45,13 @@ def measure(asked: Question, terminal: Terminal) -> dict:
     if asked.against_torch:
         where = _proved(architecture, found, terminal)
     terminal.live(f"compiling the training step of {architecture.name}")
-    ready = step_time.ready(architecture, asked.batch, asked.dtype, asked.changes)
+    ready = step_time.ready(architecture, asked.batch, asked.dtype)
     found["compile_seconds"], found["memory"] = ready.compile_seconds, memory(ready.step)
     operations = work.training_operations(architecture, ready.steps.classes) * asked.batch
     found["training"] = _compared(asked, ready, ready, operations, where, "training", terminal)
     found["training"]["last_loss"] = float(ready.loss)
+    if asked.formulations:
+        found["formulations"] = _formulations(asked, ready, terminal)
     speed = found["training"]["images_per_second"]
     found["hours_of_90_epochs"] = EPOCHS * IMAGES / speed / 3600
     if asked.inference:
@@ -129,6 +132,31 @@ def _compared(
         result["best_torch"], result["ratio"] = best, result["torch"][best]["ratio"]
         result["ratio_of_least"] = min(row["least"] for row in times.values()) / own["least"]
     return result
+
+
+def _formulations(asked: Question, ready: Ready, terminal: Terminal) -> dict:
+    """{name: times of a step, images/s, speed as a multiple of the plain step's beside it}."""
+    contestants = {OURS: ready}
+    for name in asked.formulations:
+        terminal.live(f"compiling {name}")
+        changes = FORMULATIONS.get(name, {})
+        other = step_time.ready(asked.architecture, asked.batch, asked.dtype, **changes)
+        contestants[name] = step_time.in_twos(other) if name == TWO_STEPS else other
+    report = ProgressLine(f"formulations at {asked.batch} images", terminal, "turns")
+    seconds = turns.alternate(contestants, asked.samples, report)
+    if TWO_STEPS in seconds:
+        seconds[TWO_STEPS] = [pair / 2 for pair in seconds[TWO_STEPS]]
+    times = {name: turns.spread(values) for name, values in seconds.items()}
+    plain = times.pop(OURS)
+    return {
+        name: row
+        | {
+            "images_per_second": asked.batch / row["median"],
+            "speed": plain["median"] / row["median"],
+            "speed_by_least": plain["least"] / row["least"],
+        }
+        for name, row in times.items()
+    }
 
 
 def _forward_pass(ready: Ready) -> tuple[float, turns.Contestant]:

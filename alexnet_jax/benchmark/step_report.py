@@ -59,6 +59,8 @@ def case(found: dict) -> str:
         lines.append(
             "Training diverged while it was timed, so the times may be others than a run's."
         )
+    if "formulations" in found:
+        lines += ["", formulations(found["formulations"])]
     if "by_layer" in found:
         lines += ["", by_layer(found["by_layer"])]
     lines += ["", found["limits"]]
@@ -97,6 +99,17 @@ def _phase(phase: str, found: dict) -> list[str]:
         "GB/s"
     )
     return lines
+
+
+def formulations(found: dict) -> str:
+    """A row for each formulation, against the plain step in the same turns."""
+    lines = [f"{'the same step in other form':<30}{'speed':>8}{'by least':>10}{'images/s':>10}"]
+    for name, row in found.items():
+        lines.append(
+            f"{name:<30}{row['speed']:>8.2f}{row['speed_by_least']:>10.2f}"
+            f"{row['images_per_second']:>10,.1f}"
+        )
+    return "\n".join(lines)
 
 
 def by_layer(found: dict) -> str:

@@ -52,10 +52,16 @@ class Ready:
         jax.block_until_ready((self.state, self.loss))
 
 
-def ready(architecture: Architecture, batch: int, dtype: str, changes: dict | None = None) -> Ready:
+def ready(
+    architecture: Architecture,
+    batch: int,
+    dtype: str,
+    velocity_dtype: str | None = None,
+    **changes,
+) -> Ready:
     """Compile the step for `batch` images on the first device; `changes` are fields of Steps."""
     mesh = meshes.make_mesh(1, jax.devices()[:1])
-    steps = dataclasses.replace(_steps(architecture, dtype, mesh), **(changes or {}))
+    steps = dataclasses.replace(_steps(architecture, dtype, mesh, velocity_dtype), **changes)
     size = architecture.input_size * 8 // 7
     random, rows = np.random.default_rng(0), np.arange(batch)
     pixels = (batch, size, size, architecture.channels)
@@ -69,6 +75,20 @@ def ready(architecture: Architecture, batch: int, dtype: str, changes: dict | No
     ).compile()  # fmt: skip
     seconds = time.perf_counter() - began
     return Ready(steps, steps.initial_state(), images, labels, preprocessing, step, seconds)
+
+
+def in_twos(ready: Ready) -> Callable[[int], None]:
+    """Two steps in one program, which count as one repetition."""
+    images, labels = (jnp.stack([array, array]) for array in (ready.images, ready.labels))
+    two = ready.steps.several_trainings()
+    two = two.lower(ready.state, images, labels, ready.preprocessing).compile()
+
+    def take(repetitions: int) -> None:
+        for _ in range(repetitions):
+            ready.state, _ = two(ready.state, images, labels, ready.preprocessing)
+        jax.block_until_ready(ready.state)
+
+    return take
 
 
 def measure(
@@ -92,11 +112,11 @@ def measure(
     return {"batch": batch, "seconds": seconds, "images_per_second": speed}
 
 
-def _steps(architecture: Architecture, dtype: str, mesh) -> Steps:
+def _steps(architecture: Architecture, dtype: str, mesh, velocity_dtype: str | None) -> Steps:
     return Steps(
         architecture=architecture,
         classes=architecture.classes,
-        optimizer=optimizer.momentum_sgd(GROUPS, MOMENTUM),
+        optimizer=optimizer.momentum_sgd(GROUPS, MOMENTUM, velocity_dtype=velocity_dtype),
         augmentation=Augmentation(crop=architecture.input_size),
         mesh=mesh,
         seed=0,

@@ -6,6 +6,7 @@ FORMULATIONS = {
     "strided": ("windows", "space_to_depth"),
     "norm_sums": ("shifts", "banded"),
     "towers": ("separate", "joined", "batched"),
+    "gradients": ("closed", "automatic"),
 }
 
 
@@ -20,11 +21,13 @@ class Formulation:
     `towers` that live on one device: "separate"; "joined" into one convolution with the filters of
     all where they see one array, as in conv1 and after an exchange, and into one softmax layer; or
     "batched", where other convolutions and dense layers are matrix products with a tower axis too.
+    `gradients` of norms and max-pooling in closed form, or as jax and XLA derive them.
     """
 
     strided: str = "windows"
     norm_sums: str = "shifts"
     towers: str = "separate"
+    gradients: str = "closed"
 
 
 PLAIN = Formulation()

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from alexnet_jax.model import normalization, pooling
+from alexnet_jax.model.formulation import PLAIN, Formulation
 
 Shape = tuple[int, ...]
 
@@ -124,8 +125,11 @@ class AcrossMapNorm(_Normalization):
         """From the numbers of Caffe, ONNX or PyTorch, whose `alpha` is divided by the size."""
         return cls(n=local_size, k=k, alpha=alpha / local_size, beta=beta, across_towers=True)
 
-    def __call__(self, x: jax.Array, banded: bool = False) -> jax.Array:
-        return normalization.across_map_norm(x, self.n, self.k, self.alpha, self.beta, banded)
+    def __call__(self, x: jax.Array, how: Formulation = PLAIN) -> jax.Array:
+        banded, automatic = how.norm_sums == "banded", how.gradients == "automatic"
+        return normalization.across_map_norm(
+            x, self.n, self.k, self.alpha, self.beta, banded, automatic
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,15 +141,16 @@ class SpatialNorm(_Normalization):
         """From the numbers of a cuda-convnet config, whose `scale` is divided by `size` squared."""
         return cls(n=size, k=minimum_divisor, alpha=scale / size**2, beta=power)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return normalization.spatial_norm(x, self.n, self.k, self.alpha, self.beta)
+    def __call__(self, x: jax.Array, how: Formulation = PLAIN) -> jax.Array:
+        automatic = how.gradients == "automatic"
+        return normalization.spatial_norm(x, self.n, self.k, self.alpha, self.beta, automatic)
 
 
 @dataclasses.dataclass(frozen=True)
 class ContrastNorm(SpatialNorm):
     """Like SpatialNorm, but the window's squares are of the differences from local means."""
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, how: Formulation = PLAIN) -> jax.Array:
         return normalization.contrast_norm(x, self.n, self.k, self.alpha, self.beta)
 
 
@@ -165,8 +170,8 @@ class _Pool:
 class MaxPool(_Pool):
     """Overlapping max-pooling where size exceeds stride (paper section 3.4)."""
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return pooling.max_pool(x, self.size, self.stride)
+    def __call__(self, x: jax.Array, how: Formulation = PLAIN) -> jax.Array:
+        return pooling.max_pool(x, self.size, self.stride, how.gradients == "automatic")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,8 +26,10 @@ from alexnet_jax.model.layers import (
     Activation,
     Dropout,
     Exchange,
+    MaxPool,
     ReLU,
     Shape,
+    SpatialNorm,
     Unweighted,
 )
 from alexnet_jax.model.meeting import DATA_AXIS, MODEL_AXIS, Held
@@ -160,7 +162,6 @@ class TowerNetwork(nnx.Module):
         layers, towers = self.architecture.layers, self.architecture.towers
         here = getattr(self, layers[-1].name).kernel.shape[0]
         first = jax.lax.axis_index(MODEL_AXIS) * here if here < towers else 0
-        banded = formulation.norm_sums == "banded"
         images = images.astype(dtype)
         maps, held = [images] * here, Held.ROWS
         for index, layer in enumerate(layers):
@@ -175,10 +176,10 @@ class TowerNetwork(nnx.Module):
                         maps, held = meeting.gather(maps, held), Held.ALL
                     maps = meeting.exchange(maps, towers)
                 case AcrossMapNorm(across_towers=True):
-                    joined = layer(meeting.exchange(maps, towers)[0], banded)
+                    joined = layer(meeting.exchange(maps, towers)[0], formulation)
                     maps = meeting.share(joined, here, towers, first)
-                case AcrossMapNorm():
-                    maps = [layer(x, banded) for x in maps]
+                case AcrossMapNorm() | SpatialNorm() | MaxPool():
+                    maps = [layer(x, formulation) for x in maps]
                 case Dropout() if dropout_keys is not None:
                     keys = meeting.keys_of_rows(dropout_keys, len(maps[0]))
                     maps = [

@@ -8,7 +8,6 @@ closed form, which keeps only x and d: with g the gradient of the result,
     g / d ** beta - 2 alpha beta x * (sum over the mirrored window of g x / d ** (beta + 1)).
 """
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -17,25 +16,34 @@ import numpy as np
 
 
 def across_map_norm(
-    x: jax.Array, n: int, k: float, alpha: float, beta: float, banded: bool = False
+    x: jax.Array,
+    n: int,
+    k: float,
+    alpha: float,
+    beta: float,
+    banded: bool = False,
+    automatic: bool = False,
 ) -> jax.Array:
     """Divide by (k + alpha * sum of squares over n adjacent maps) ** beta.
 
     `alpha` multiplies the plain sum (paper section 3.3). Windows are cut at the first and last map
     and alpha is not rescaled there; for an even `n` the extra map is on the low side. `banded`
-    takes the sums as a product with a banded matrix.
+    takes the sums as a product with a banded matrix, `automatic` leaves the gradient to jax.
     Source: kernel kFCNorm of cuda-convnet, used by layers-145.cfg.
     """
-    return _normalize(x, _sums_banded if banded else _sums_across, n, k, alpha, beta)
+    normalize = _plain if automatic else _normalize
+    return normalize(x, _sums_banded if banded else _sums_across, n, k, alpha, beta)
 
 
-def spatial_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> jax.Array:
+def spatial_norm(
+    x: jax.Array, n: int, k: float, alpha: float, beta: float, automatic: bool = False
+) -> jax.Array:
     """Divide by (k + alpha * sum of squares over an n x n window of the same map) ** beta.
 
     `alpha` multiplies the plain sum; pixels outside the image count as zero and alpha is not
     rescaled there. Source: layer type `rnorm` of cuda-convnet, layer `cnorm2` of layers-145.cfg.
     """
-    return _normalize(x, _sums_within, n, k, alpha, beta)
+    return (_plain if automatic else _normalize)(x, _sums_within, n, k, alpha, beta)
 
 
 def contrast_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> jax.Array:
@@ -52,9 +60,11 @@ def contrast_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> 
     return (wide * _power(k + alpha * squares, beta)).astype(x.dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4, 5))
-def _normalize(x, sums: Callable, n: int, k: float, alpha: float, beta: float):
+def _plain(x, sums: Callable, n: int, k: float, alpha: float, beta: float):
     return _forward(x, sums, n, k, alpha, beta)[0]
+
+
+_normalize = jax.custom_vjp(_plain, nondiff_argnums=(1, 2, 3, 4, 5))
 
 
 def _forward(x, sums, n, k, alpha, beta):

@@ -5,8 +5,6 @@ in XLA's deterministic mode on GPUs; this one needs no scatter and gives the sam
 to the first maximum of each window.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,17 +15,21 @@ def pooled_length(length: int, size: int, stride: int) -> int:
     return 1 - (size - length) // stride if length > size else 1
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def max_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
+def max_pool(x: jax.Array, size: int, stride: int, automatic: bool = False) -> jax.Array:
     """Maximum over size x size windows, `stride` apart (paper section 3.4: 3 and 2).
 
-    `x` is [rows, height, width, maps]. The gradient goes to the first maximum of a window.
+    `x` is [rows, height, width, maps]. The gradient goes to the first maximum of a window;
+    `automatic` leaves it to XLA.
     """
+    return (_maximum if automatic else _max_pool)(x, size, stride)
+
+
+def _maximum(x, size: int, stride: int):
     return _reduce(x, jax.lax.max, -np.inf, size, stride)
 
 
 def _max_pool_forward(x, size, stride):
-    y = max_pool(x, size, stride)
+    y = _maximum(x, size, stride)
     return y, (x, y)
 
 
@@ -76,7 +78,8 @@ def _cut(whole: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jnp.pad(whole, ((0, 0), *missing, (0, 0)))[:, : shape[1], : shape[2]]
 
 
-max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+_max_pool = jax.custom_vjp(_maximum, nondiff_argnums=(1, 2))
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def average_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
