@@ -78,14 +78,17 @@ class ProgressLine:
     def __call__(self, done: int, total: int) -> None:
         """`done` of `total` images, or of another unit, are through."""
         now = time.perf_counter()
-        speed = done / max(now - self._began, 1e-9)
-        rate = f"{speed:,.0f} {self._unit}/s" if speed >= 1 else f"{1 / speed:,.1f} s each"
-        line = f"{self._what}: {done:,} of {total:,} {self._unit}, {rate}"
+        line = f"{self._what}: {done:,} of {total:,} {self._unit}"
+        if done:
+            each = max(now - self._began, 1e-9) / done
+            rate = f"{each:,.1f} s each" if each > 1 else f"{1 / each:,.0f} {self._unit}/s"
+            line += f", {rate}"
         if done == total:
             self._terminal.end_live(line)
         elif now - self._said > (REDRAW_SECONDS if self._terminal.rewrites else SAY_SECONDS):
             self._said = now
-            self._terminal.live(f"{line}, {duration((total - done) / speed)} left")
+            left = f", {duration((total - done) * each)} left" if done else ""
+            self._terminal.live(line + left)
 
 
 def duration(seconds: float) -> str:

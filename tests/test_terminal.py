@@ -101,6 +101,24 @@ class Result:
             time.sleep(0.001)
 
 
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        (0, "turns: 0 of 4 turns"),
+        (1, "turns: 1 of 4 turns, 30.0 s each, 1m30s left"),
+        (3, "turns: 3 of 4 turns, 10.0 s each, 10s left"),
+        (4, "turns: 4 of 4 turns, 7.5 s each"),
+    ],
+)
+def test_progress_tells_rate_and_time_left(monkeypatch, done, said):
+    clock, screen = Clock(), io.StringIO()
+    monkeypatch.setattr(terminal.time, "perf_counter", clock)
+    progress = terminal.ProgressLine("turns", terminal.Terminal(stream=screen), "turns")
+    clock.now = 30.0
+    progress(done, 4)
+    assert screen.getvalue().strip() == said
+
+
 def test_waiting_counts_while_no_step_is_running():
     clock = Clock()
 
