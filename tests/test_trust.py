@@ -31,7 +31,7 @@ RUNNING = {"eval", "exec", "compile", "__import__", "import_module", "system", "
            "extract", "extractall", "unpack_archive"}  # fmt: skip
 ONLY_WITH = {"np.load": ("allow_pickle", False), "numpy.load": ("allow_pickle", False),
              "torch.load": ("weights_only", True)}  # fmt: skip
-BY_DESIGN = {"re.compile", "lowered.compile"}  # a pattern, and XLA's
+BY_DESIGN = {"re.compile", "lowered.compile", "torch.compile"}  # a pattern, a step, a network
 
 
 def dangers(text):
