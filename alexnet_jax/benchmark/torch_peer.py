@@ -119,7 +119,7 @@ def forward_pass(
             return peer.module(images)
 
     logits_of = compiled(logits_of)
-    peer.module.eval()
+    peer.module.train(False)
 
     def forward():
         with torch.inference_mode():
