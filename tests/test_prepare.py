@@ -6,6 +6,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,14 +167,17 @@ def test_killed_at_random_instants_the_set_is_the_same_byte_by_byte(tmp_path):
     assert "use it with" in said[0], said[1]
     latest = first + (time.monotonic() - began - first) / 2
     instants, killed = random.Random(0), 0
-    for _ in range(6):
+    while killed < 5:
         process = run(*arguments, f"--output={tmp_path / 'killed'}")
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(instants.uniform(0, latest))
         process.kill()
-        killed += process.wait() == -signal.SIGKILL
+        if process.wait() == -signal.SIGKILL:
+            killed += 1
+        else:  # quicker than the undisturbed one, whose machine may have been busier
+            shutil.rmtree(tmp_path / "killed")
+            latest /= 2
         process.communicate()
-    assert killed >= 2
     said = run(*arguments, f"--output={tmp_path / 'killed'}").communicate()
     assert "use it with" in said[0], said[1]
     ours, theirs = (
