@@ -56,10 +56,14 @@ def ready(
     architecture: Architecture,
     batch: int,
     dtype: str,
+    /,
     velocity_dtype: str | None = None,
     **changes,
 ) -> Ready:
-    """Compile the step for `batch` images on the first device; `changes` are fields of Steps."""
+    """Compile the step for `batch` images on the first device; `changes` are fields of Steps.
+
+    `dtype` is that of activations, `velocity_dtype` that of momentum_sgd.
+    """
     mesh = meshes.make_mesh(1, jax.devices()[:1])
     steps = dataclasses.replace(_steps(architecture, dtype, mesh, velocity_dtype), **changes)
     size = architecture.input_size * 8 // 7
