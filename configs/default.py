@@ -39,9 +39,9 @@ def get_config() -> ConfigDict:
     # Other arithmetic for the same network, and so for the same run: speed and rounding differ
     formulation = config.formulation = ConfigDict()
     formulation.strided = "windows"  # convolutions with a stride; or by space_to_depth
-    formulation.norm_sums = "shifts"  # over adjacent maps; or as a product with a banded matrix
-    # On one device: "separate"; "joined" where they see the same maps; "batched" elsewhere too
-    formulation.towers = "separate"
+    formulation.norm_sums = "padded"  # over adjacent maps; or "shifts", or a "banded" product
+    # On one device: "joined" where they see the same maps; "batched" elsewhere too; "separate"
+    formulation.towers = "joined"
     formulation.gradients = "closed"  # of norms and max-pooling; or automatic, as jax derives them
 
     config.data = _data()

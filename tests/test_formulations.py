@@ -22,7 +22,8 @@ CLASSES, ROWS, SIDE = 7, 2, 98
 FORMULATIONS = {
     "space to depth": Formulation(strided="space_to_depth"),
     "banded": Formulation(norm_sums="banded"),
-    "joined": Formulation(towers="joined"),
+    "shifts": Formulation(norm_sums="shifts"),
+    "separate": Formulation(towers="separate"),
     "batched": Formulation(towers="batched"),
     "automatic": Formulation(gradients="automatic"),
     "all": Formulation("space_to_depth", "banded", "batched"),
@@ -35,13 +36,13 @@ ONE_TOWER, TWO_TOWERS = (
 QUICK = [
     ("net145", "all", 1),
     ("net145", "automatic", 1),
-    ("bvlc_alexnet", "joined", 1),
+    ("bvlc_alexnet", "separate", 1),
     ("quickstart", "all", 2),
 ]
 SLOW = [
-    *(("net145", formulation, 1) for formulation in ("space to depth", "banded", "batched")),
+    *(("net145", formulation, 1) for formulation in ("space to depth", "shifts", "banded", "batched")),
     *((name, "all", 1) for name in ONE_TOWER + TWO_TOWERS[1:]),
-    *((name, "joined", 1) for name in ("net145", *TWO_TOWERS[2:])),
+    *((name, "separate", 1) for name in ("net145", *TWO_TOWERS[2:])),
     *((name, "all", 2) for name in TWO_TOWERS),
 ]
 
@@ -125,7 +126,7 @@ def test_the_step_is_the_same_in_every_layout(float64, data, model, split_dense)
     assert_equal(ours, gradients(1, 1, False, PLAIN), 1e-11)
 
 
-@pytest.mark.parametrize("formulation", ["joined", "batched"])
+@pytest.mark.parametrize("formulation", ["plain", "batched"])
 @pytest.mark.parametrize("name", ["net145", "net137", "bvlc_alexnet"])
 def test_no_formulation_has_grouped_convolutions(name, formulation):
     architecture = narrow(name)
@@ -136,7 +137,7 @@ def test_no_formulation_has_grouped_convolutions(name, formulation):
     )  # fmt: skip
 
     def loss(parameters, images):
-        how = FORMULATIONS[formulation]
+        how = {"plain": PLAIN, **FORMULATIONS}[formulation]
         return network.apply(graph, parameters, images, formulation=how).sum()
 
     images = jax.ShapeDtypeStruct((ROWS, SIDE, SIDE, 3), jnp.float32)
@@ -145,7 +146,7 @@ def test_no_formulation_has_grouped_convolutions(name, formulation):
     convolutions = len(re.findall(r"stablehlo.convolution\(", text))
     # One for conv1 and conv3, else two or none; twice as many backward, but once for conv1's
     # kernel. conv2's kernels of the second view of the image are four more in net 137.
-    expected = {"joined": 8 + 15 + (4 if name == "net137" else 0), "batched": 2 + 3}
+    expected = {"plain": 8 + 15 + (4 if name == "net137" else 0), "batched": 2 + 3}
     assert convolutions == expected[formulation]
 
 

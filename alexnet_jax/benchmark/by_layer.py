@@ -110,8 +110,7 @@ def _function(layer, towers: int, dtype) -> Callable:
             case Exchange():
                 return meeting.exchange(maps, towers)
             case AcrossMapNorm(across_towers=True):
-                joined = layer(meeting.exchange(maps, towers)[0])
-                return meeting.share(joined, towers, towers, 0)
+                return layer.across(maps)
             case Dropout():
                 return [layer.training(x, layer.mask(extra, x.shape[1:])) for x in maps]
             case Output():

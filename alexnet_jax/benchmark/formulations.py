@@ -12,7 +12,8 @@ FORMULATIONS: dict[str, dict] = {
     "automatic_gradients": {"formulation": Formulation(gradients="automatic")},
     "space_to_depth": {"formulation": Formulation(strided="space_to_depth")},
     "banded_norms": {"formulation": Formulation(norm_sums="banded")},
-    "joined_towers": {"formulation": Formulation(towers="joined")},
+    "unpadded_norms": {"formulation": Formulation(norm_sums="shifts")},
+    "separate_towers": {"formulation": Formulation(towers="separate")},
     "batched_towers": {"formulation": Formulation(towers="batched")},
     "bfloat16_velocity": {"velocity_dtype": "bfloat16"},
 }

@@ -4,8 +4,8 @@ import dataclasses
 
 FORMULATIONS = {
     "strided": ("windows", "space_to_depth"),
-    "norm_sums": ("shifts", "banded"),
-    "towers": ("separate", "joined", "batched"),
+    "norm_sums": ("padded", "shifts", "banded"),
+    "towers": ("joined", "separate", "batched"),
     "gradients": ("closed", "automatic"),
 }
 
@@ -16,17 +16,19 @@ class Formulation:
 
     `strided`: convolutions whose stride exceeds 1 as such, or with stride 1 on an image whose
     blocks of stride x stride pixels are folded into its maps (convolution.convolve_folded).
-    `norm_sums`: window sums of the norm across maps by shifted additions, or as a product with a
-    banded matrix of zeros and ones.
-    `towers` that live on one device: "separate"; "joined" into one convolution with the filters of
-    all where they see one array, as in conv1 and after an exchange, and into one softmax layer; or
-    "batched", where other convolutions and dense layers are matrix products with a tower axis too.
+    `norm_sums`: window sums of the norm across maps by shifted additions, "padded" from a copy with
+    zeros beyond the edge, which XLA for CPU adds faster, "shifts" without asking for it; or as a
+    product with a banded matrix of zeros and ones.
+    `towers` that live on one device: "joined" into one convolution with the filters of all where
+    they see one array, as in conv1 and after an exchange, with the maps of all in one array until a
+    layer needs its own, and into one softmax layer; "separate"; or "batched", as joined, where
+    other convolutions and dense layers are matrix products with a tower axis too.
     `gradients` of norms and max-pooling in closed form, or as jax and XLA derive them.
     """
 
     strided: str = "windows"
-    norm_sums: str = "shifts"
-    towers: str = "separate"
+    norm_sums: str = "padded"
+    towers: str = "joined"
     gradients: str = "closed"
 
 

@@ -126,9 +126,12 @@ class AcrossMapNorm(_Normalization):
         return cls(n=local_size, k=k, alpha=alpha / local_size, beta=beta, across_towers=True)
 
     def __call__(self, x: jax.Array, how: Formulation = PLAIN) -> jax.Array:
-        banded, automatic = how.norm_sums == "banded", how.gradients == "automatic"
-        return normalization.across_map_norm(
-            x, self.n, self.k, self.alpha, self.beta, banded, automatic
+        return self.across([x], how)[0]
+
+    def across(self, maps: list[jax.Array], how: Formulation = PLAIN) -> list[jax.Array]:
+        """The maps of adjacent towers, normalised with windows that reach into the next tower."""
+        return normalization.across_tower_norm(
+            maps, self.n, self.k, self.alpha, self.beta, how.norm_sums, how.gradients == "automatic"
         )
 
 

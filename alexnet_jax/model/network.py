@@ -165,16 +165,22 @@ class TowerNetwork(nnx.Module):
         images = images.astype(dtype)
         maps, held = [images] * here, Held.ROWS
         for index, layer in enumerate(layers):
+            if not _is_alike(layer):
+                maps = together.apart(maps, here)
             match layer:
                 case Convolution() | LocallyConnected() | Dense():
                     own = self._weights(layer, dtype)
                     if isinstance(layer, Dense) and own["bias"].shape[1] < layer.units // towers:
                         maps, held = meeting.gather(maps, held), Held.UNITS
                     maps = together.weighted(layer, maps, own, images, formulation)
+                case Exchange() if len(maps) < here:
+                    maps = maps * here
                 case Exchange():
                     if held is Held.UNITS:
                         maps, held = meeting.gather(maps, held), Held.ALL
                     maps = meeting.exchange(maps, towers)
+                case AcrossMapNorm(across_towers=True) if here == towers:
+                    maps = layer.across(maps, formulation)
                 case AcrossMapNorm(across_towers=True):
                     joined = layer(meeting.exchange(maps, towers)[0], formulation)
                     maps = meeting.share(joined, here, towers, first)
@@ -195,12 +201,22 @@ class TowerNetwork(nnx.Module):
                     return logits + own["bias"].astype(logits.dtype)
                 case _:
                     maps = [layer(x) for x in maps]
-            seen(index, maps)
+            seen(index, together.apart(maps, here))
         raise ValueError(f"The last layer of {self.architecture.name} must be an Output.")
 
     def _weights(self, layer: Weighted | Output, dtype) -> dict[str, jax.Array]:
         parameters = nnx.to_pure_dict(nnx.state(getattr(self, layer.name)))
         return {kind: value.astype(dtype) for kind, value in parameters.items()}
+
+
+def _is_alike(layer: Layer) -> bool:
+    """Whether a layer does the same to maps of one tower and of all towers side by side."""
+    match layer:
+        case AcrossMapNorm():
+            return layer.across_towers
+        case Convolution() | LocallyConnected() | Dense() | Dropout() | Output():
+            return False
+    return True
 
 
 def _mask(layer: Dropout, x: jax.Array, keys: jax.Array, tower, index: int, held: Held):

@@ -8,11 +8,15 @@ closed form, which keeps only x and d: with g the gradient of the result,
     g / d ** beta - 2 alpha beta x * (sum over the mirrored window of g x / d ** (beta + 1)).
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+# (arrays of adjacent towers, neighbours before a place, neighbours after it) -> sums in each
+Sums = Callable[[Sequence[jax.Array], int, int], list[jax.Array]]
 
 
 def across_map_norm(
@@ -21,18 +25,32 @@ def across_map_norm(
     k: float,
     alpha: float,
     beta: float,
-    banded: bool = False,
+    sums: str = "padded",
     automatic: bool = False,
 ) -> jax.Array:
     """Divide by (k + alpha * sum of squares over n adjacent maps) ** beta.
 
     `alpha` multiplies the plain sum (paper section 3.3). Windows are cut at the first and last map
-    and alpha is not rescaled there; for an even `n` the extra map is on the low side. `banded`
-    takes the sums as a product with a banded matrix, `automatic` leaves the gradient to jax.
+    and alpha is not rescaled there; for an even `n` the extra map is on the low side. `sums` is a
+    field of formulation.Formulation, `automatic` leaves the gradient to jax.
     Source: kernel kFCNorm of cuda-convnet, used by layers-145.cfg.
     """
+    return across_tower_norm([x], n, k, alpha, beta, sums, automatic)[0]
+
+
+def across_tower_norm(
+    maps: Sequence[jax.Array],
+    n: int,
+    k: float,
+    alpha: float,
+    beta: float,
+    sums: str = "padded",
+    automatic: bool = False,
+) -> list[jax.Array]:
+    """As `across_map_norm` of one array with the maps of all towers, which is not made."""
     normalize = _plain if automatic else _normalize
-    return normalize(x, _sums_banded if banded else _sums_across, n, k, alpha, beta)
+    across = functools.partial(_sums_across, form=sums)
+    return normalize(tuple(maps), across, n, k, alpha, beta)
 
 
 def spatial_norm(
@@ -43,7 +61,7 @@ def spatial_norm(
     `alpha` multiplies the plain sum; pixels outside the image count as zero and alpha is not
     rescaled there. Source: layer type `rnorm` of cuda-convnet, layer `cnorm2` of layers-145.cfg.
     """
-    return (_plain if automatic else _normalize)(x, _sums_within, n, k, alpha, beta)
+    return (_plain if automatic else _normalize)((x,), _sums_within, n, k, alpha, beta)[0]
 
 
 def contrast_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> jax.Array:
@@ -54,31 +72,45 @@ def contrast_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> 
     """
     wide = _wide(x)
     low, high = _reach(n)
-    counts = _sums_within(jnp.ones_like(wide[:1, :, :, :1]), low, high)
-    differences = wide - _sums_within(wide, low, high) / counts
-    squares = _sums_within(differences**2, low, high)
+    counts, totals = _sums_within([jnp.ones_like(wide[:1, :, :, :1]), wide], low, high)
+    squares = _sums_within([(wide - totals / counts) ** 2], low, high)[0]
     return (wide * _power(k + alpha * squares, beta)).astype(x.dtype)
 
 
-def _plain(x, sums: Callable, n: int, k: float, alpha: float, beta: float):
-    return _forward(x, sums, n, k, alpha, beta)[0]
+def _plain(maps, sums: Sums, n: int, k: float, alpha: float, beta: float):
+    return _forward(maps, sums, n, k, alpha, beta)[0]
 
 
 _normalize = jax.custom_vjp(_plain, nondiff_argnums=(1, 2, 3, 4, 5))
 
 
-def _forward(x, sums, n, k, alpha, beta):
-    wide = _wide(x)
-    denominator = k + alpha * sums(wide**2, *_reach(n))
-    return (wide * _power(denominator, beta)).astype(x.dtype), (x, denominator)
+def _forward(maps, sums, n, k, alpha, beta):
+    squares = sums([_wide(x) ** 2 for x in maps], *_reach(n))
+    denominators = [k + alpha * own for own in squares]
+    results = [
+        (_wide(x) * _power(denominator, beta)).astype(x.dtype)
+        for x, denominator in zip(maps, denominators, strict=True)
+    ]
+    return results, (maps, denominators)
 
 
-def _backward(sums, n, k, alpha, beta, kept, gradient):
-    x, denominator = kept
-    wide, scaled = _wide(x), _wide(gradient) * _power(denominator, beta)
+def _backward(sums, n, k, alpha, beta, kept, gradients):
+    maps, denominators = kept
     low, high = _reach(n)
-    mirrored = sums(scaled * wide / denominator, high, low)
-    return ((scaled - 2 * alpha * beta * wide * mirrored).astype(x.dtype),)
+    scaled = [
+        _wide(gradient) * _power(denominator, beta)
+        for gradient, denominator in zip(gradients, denominators, strict=True)
+    ]
+    products = [
+        own * _wide(x) / denominator
+        for own, x, denominator in zip(scaled, maps, denominators, strict=True)
+    ]
+    mirrored = sums(products, high, low)
+    result = (
+        (own - 2 * alpha * beta * _wide(x) * around).astype(x.dtype)
+        for own, x, around in zip(scaled, maps, mirrored, strict=True)
+    )
+    return (tuple(result),)
 
 
 _normalize.defvjp(_forward, _backward)
@@ -94,33 +126,40 @@ def _reach(n: int) -> tuple[int, int]:
     return n // 2, n - 1 - n // 2
 
 
-def _sums_within(x: jax.Array, low: int, high: int) -> jax.Array:
-    return _window_sums(x, (1, 2), low, high)  # height and width
+def _sums_within(maps: Sequence[jax.Array], low: int, high: int) -> list[jax.Array]:
+    """Sums over height and width, each tower by itself; zero beyond the edge."""
+    sides = ((0, 0), (low, high), (low, high), (0, 0))
+    padded = (jnp.pad(x, sides) for x in maps)
+    return [_shifted_sums(_shifted_sums(x, 1, low + high), 2, low + high) for x in padded]
 
 
-def _sums_across(x: jax.Array, low: int, high: int) -> jax.Array:
-    return _window_sums(x, (3,), low, high)  # maps
+def _sums_across(maps: Sequence[jax.Array], low: int, high: int, form: str) -> list[jax.Array]:
+    """Sums over maps, which go on in the towers beside; zero before the first and after the last.
+
+    "banded" is a product in full precision, since a GPU would round the squares to ten bits.
+    """
+    found = []
+    for tower, x in enumerate(maps):
+        nothing = jnp.zeros((*x.shape[:-1], max(low, high)), x.dtype)
+        before = jnp.concatenate([nothing, *maps[:tower]], axis=-1)
+        after = jnp.concatenate([*maps[tower + 1 :], nothing], axis=-1)
+        last, first = before[..., before.shape[-1] - low :], after[..., :high]
+        padded = jnp.concatenate([last, x, first], axis=-1)
+        if form == "banded":
+            offset = np.arange(padded.shape[-1])[:, None] - np.arange(x.shape[-1])
+            band = ((offset >= 0) & (offset <= low + high)).astype(x.dtype)
+            found.append(jnp.matmul(padded, band, precision=jax.lax.Precision.HIGHEST))
+            continue
+        if form == "padded":
+            padded = jax.lax.optimization_barrier(padded)
+        found.append(_shifted_sums(padded, x.ndim - 1, low + high))
+    return found
 
 
-def _sums_banded(x: jax.Array, low: int, high: int) -> jax.Array:
-    """As `_sums_across`; in full precision, since a GPU would round the squares to ten bits."""
-    maps = np.arange(x.shape[-1])
-    offset = maps[:, None] - maps[None, :]
-    band = ((-low <= offset) & (offset <= high)).astype(x.dtype)
-    return jnp.matmul(x, band, precision=jax.lax.Precision.HIGHEST)
-
-
-def _window_sums(x: jax.Array, axes: tuple[int, ...], low: int, high: int) -> jax.Array:
-    """Sum over `low` neighbours before and `high` after, along each axis; zero beyond the edge."""
-    for axis in axes:
-        length = x.shape[axis]
-        padding = [(0, 0)] * x.ndim
-        padding[axis] = (low, high)
-        padded = jnp.pad(x, padding)
-        x = sum(
-            jax.lax.slice_in_dim(padded, i, i + length, axis=axis) for i in range(low + 1 + high)
-        )
-    return x
+def _shifted_sums(padded: jax.Array, axis: int, reach: int) -> jax.Array:
+    """Sums of `reach` + 1 neighbours along an axis, which becomes as much shorter."""
+    length = padded.shape[axis] - reach
+    return sum(jax.lax.slice_in_dim(padded, i, i + length, axis=axis) for i in range(reach + 1))
 
 
 def _power(denominator: jax.Array, beta: float) -> jax.Array:

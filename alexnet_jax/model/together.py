@@ -1,4 +1,8 @@
-"""A layer with weights in all towers of a device: one after the other, or in one operation."""
+"""A layer with weights in all towers of a device: one after the other, or in one operation.
+
+Where it was one operation the maps of all towers stay side by side in one array, tower 1's first:
+the list of the towers' maps has that one item until `apart` cuts it.
+"""
 
 import functools
 from collections.abc import Callable
@@ -16,16 +20,24 @@ STRIDED = {"windows": convolution.convolve, "space_to_depth": convolution.convol
 def weighted(
     layer: Weighted, maps: list[jax.Array], own: Tower, image: jax.Array, how: Formulation
 ) -> list[jax.Array]:
-    """What the layer gives in each tower, from `maps` and parameters [towers, ...] of all here."""
+    """What the layer gives in each tower, from their `maps` and parameters [towers, ...].
+
+    One array with the maps of all towers instead, if it was one convolution.
+    """
     run = layer
     if isinstance(layer, Convolution):
         run = functools.partial(layer, convolve=STRIDED[how.strided])
     if len(maps) > 1 and how.towers != "separate":
         if isinstance(layer, Convolution) and all(x is maps[0] for x in maps):
-            return _joined(run, maps[0], own, image, len(maps))
+            return [_joined(run, maps[0], own, image)]
         if isinstance(layer, Convolution | Dense) and how.towers == "batched":
             return _batched(layer, maps, own, image)
     return [run(x, {kind: own[kind][tower] for kind in own}, image) for tower, x in enumerate(maps)]
+
+
+def apart(maps: list[jax.Array], towers: int) -> list[jax.Array]:
+    """The maps of each of the `towers` that live here, if they were side by side."""
+    return maps if len(maps) == towers else jnp.split(maps[0], towers, axis=-1)
 
 
 def partial_logits(
@@ -38,7 +50,7 @@ def partial_logits(
     return layer(jnp.concatenate(flat, axis=-1), kernel.reshape(-1, kernel.shape[-1]))
 
 
-def _joined(run: Callable, x: jax.Array, own: Tower, image: jax.Array, towers: int):
+def _joined(run: Callable, x: jax.Array, own: Tower, image: jax.Array):
     """One convolution of the array that all towers see, with the filters of all, tower 1's first.
 
     Dense layers are not joined: their large kernels would have to be copied into that order.
@@ -48,7 +60,7 @@ def _joined(run: Callable, x: jax.Array, own: Tower, image: jax.Array, towers: i
         moved = jnp.moveaxis(parameter, 0, -2)
         return moved.reshape(*moved.shape[:-2], -1)
 
-    return jnp.split(run(x, jax.tree.map(side_by_side, own), image), towers, axis=-1)
+    return run(x, jax.tree.map(side_by_side, own), image)
 
 
 def _batched(layer: Convolution | Dense, maps: list[jax.Array], own: Tower, image: jax.Array):
