@@ -40,7 +40,10 @@ QUICK = [
     ("quickstart", "all", 2),
 ]
 SLOW = [
-    *(("net145", formulation, 1) for formulation in ("space to depth", "shifts", "banded", "batched")),
+    *(
+        ("net145", formulation, 1)
+        for formulation in ("space to depth", "shifts", "banded", "batched")
+    ),
     *((name, "all", 1) for name in ONE_TOWER + TWO_TOWERS[1:]),
     *((name, "separate", 1) for name in ("net145", *TWO_TOWERS[2:])),
     *((name, "all", 2) for name in TWO_TOWERS),

@@ -1,5 +1,6 @@
 """One network at one batch: the real step, the machine's peak and PyTorch, turn by turn."""
 
+import contextlib
 import dataclasses
 import time
 
@@ -14,6 +15,8 @@ from alexnet_jax.model.network import Architecture
 from alexnet_jax.terminal import ProgressLine, Terminal
 
 OURS = "jax"
+# PyTorch as its users start it, or with the memory settings of this package's commands
+ORDINARY, TUNED = PEERS = ("torch", "torch_tuned")
 EPOCHS, IMAGES = 90, 1_281_167  # of the paper's run and of ILSVRC-2012's training set
 
 
@@ -25,7 +28,7 @@ class Question:
     batch: int
     dtype: str
     samples: int
-    against_torch: bool = False
+    against: str = ""  # one of PEERS, or none
     inference: bool = False
     by_layer: bool = False
     small_peak: bool = False
@@ -42,7 +45,7 @@ def measure(asked: Question, terminal: Terminal) -> dict:
     found = {"network": architecture.name, "input_size": architecture.input_size,
              "batch": asked.batch, "dtype": asked.dtype}  # fmt: skip
     where = None
-    if asked.against_torch:
+    if asked.against:
         where = _proved(architecture, found, terminal)
     terminal.live(f"compiling the training step of {architecture.name}")
     ready = step_time.ready(architecture, asked.batch, asked.dtype)
@@ -95,18 +98,16 @@ def _compared(
     contestants, peak_work = machine_peak.contestants(asked.dtype, asked.small_peak)
     contestants = {OURS: ours} | contestants
     first_seconds, left_out = {}, []
-    if where:
-        from alexnet_jax.benchmark import torch_contest
-
-        terminal.live(f"compiling the {phase} of PyTorch's {asked.architecture.name}")
-        enter = torch_contest.training if phase == "training" else torch_contest.inference
-        contest = enter(asked.architecture, ready, asked.dtype, where, asked.torch_layouts)
-        contestants |= contest.contestants
-        first_seconds, left_out = contest.first_seconds, contest.left_out
-        if not contest.contestants:
-            raise UserError(f"None of PyTorch's ways could be timed. {' '.join(left_out)}")
     report = ProgressLine(f"{phase} of {asked.batch} images, {asked.dtype}", terminal, "turns")
-    seconds = turns.alternate(contestants, asked.samples, report)
+    with contextlib.ExitStack() as stack:
+        if where:
+            terminal.live(f"compiling the {phase} of PyTorch's {asked.architecture.name}")
+            contest = stack.enter_context(_peer(asked, ready, phase, where))
+            contestants |= contest.contestants
+            first_seconds, left_out = contest.first_seconds, contest.left_out
+            if not contest.contestants:
+                raise UserError(f"None of PyTorch's ways could be timed. {' '.join(left_out)}")
+        seconds = turns.alternate(contestants, asked.samples, report)
     times = {name: turns.spread(values) for name, values in seconds.items()}
     peak = {name: peak_work[name] / times.pop(name)["median"] for name in (PRODUCT, COPY)}
     own = times.pop(OURS)
@@ -132,6 +133,16 @@ def _compared(
         result["best_torch"], result["ratio"] = best, result["torch"][best]["ratio"]
         result["ratio_of_least"] = min(row["least"] for row in times.values()) / own["least"]
     return result
+
+
+def _peer(asked: Question, ready: Ready, phase: str, where: str):
+    """PyTorch's contestants, in a process that ends with the context."""
+    from alexnet_jax.benchmark import torch_contest, torch_process
+
+    entry = torch_contest.entry(
+        asked.architecture, ready, asked.dtype, where, asked.torch_layouts, phase == "training"
+    )
+    return torch_process.contest(entry, asked.against == TUNED)
 
 
 def _formulations(asked: Question, ready: Ready, terminal: Terminal) -> dict:

@@ -27,6 +27,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> None:
         from alexnet_jax.benchmark import torch_contest
 
         content["torch"] = torch_contest.configure(torch_contest.device())
+        content["torch"]["memory"] = "tuned" if given.against == step_case.TUNED else "its own"
     terminal.say(step_report.heading(content))
     for question in asked:
         try:
@@ -55,7 +56,7 @@ def questions(given: argparse.Namespace) -> list[step_case.Question]:
     except ValueError:
         raise UserError(f"--batch={given.batch} must be numbers like 128,512.") from None
     check_choice("--dtype", given.dtype, DTYPES)
-    check_choice("--against", given.against or "torch", ("torch",))
+    check_choice("--against", given.against or step_case.ORDINARY, step_case.PEERS)
     if min(*batches, given.steps) < 1 or given.width <= 0:
         raise UserError("--batch and --steps must be at least 1, and --width above 0.")
     several = given.network == "all"
@@ -66,7 +67,7 @@ def questions(given: argparse.Namespace) -> list[step_case.Question]:
             batch,
             given.dtype,
             given.steps,
-            against_torch=given.against == "torch",
+            against=given.against or "",
             inference=given.inference,
             by_layer=given.by_layer and not several,
             small_peak=given.width < 1,

@@ -24,6 +24,20 @@ PROVED_WITH = 2  # images
 TOLERANCE = 1e-4  # of float32 logits and loss, relative
 
 
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What PyTorch's contestants are made of, for any process: weights and a batch on the host."""
+
+    architecture: Architecture
+    weights: standard.Standard
+    images: np.ndarray
+    labels: np.ndarray
+    dtype: str
+    where: str
+    layouts: tuple[str, ...]
+    training: bool
+
+
 @dataclasses.dataclass
 class Contest:
     """Contestants by name, seconds of their first steps (compilation), and what can't be timed."""
@@ -96,51 +110,40 @@ def prove(architecture: Architecture, where: str) -> dict:
     return differences
 
 
-def training(
-    architecture: Architecture, ready: Ready, dtype: str, where: str, layouts: tuple[str, ...]
-) -> Contest:
-    """Eager and compiled steps in each layout, with the parameters of `ready` and its images."""
-    views = ready.steps.views()(np.int32(0), ready.images, ready.preprocessing)
-    return _contest(architecture, ready, views, dtype, where, layouts, torch_peer.training_step)
-
-
-def inference(
-    architecture: Architecture, ready: Ready, dtype: str, where: str, layouts: tuple[str, ...]
-) -> Contest:
-    """Eager and compiled forward passes in each layout."""
-    views = ready.steps.views()(np.int32(0), ready.images, ready.preprocessing)
-
-    def forward(peer, images, labels, dtype, compiled):
-        return torch_peer.forward_pass(peer, images, dtype, compiled)
-
-    return _contest(architecture, ready, views, dtype, where, layouts, forward)
-
-
-def _contest(
+def entry(
     architecture: Architecture,
     ready: Ready,
-    views: jax.Array,
     dtype: str,
     where: str,
     layouts: tuple[str, ...],
-    make_step: Callable,
-) -> Contest:
+    training: bool,
+) -> Entry:
+    """Steps or forward passes with the parameters of `ready` and its images, in each layout."""
+    views = ready.steps.views()(np.int32(0), ready.images, ready.preprocessing)
+    weights = standard.to_standard(architecture, jax.device_get(ready.state.parameters))
+    batch = np.asarray(views), np.asarray(ready.labels)
+    return Entry(architecture, weights, *batch, dtype, where, layouts, training)
+
+
+def enter(given: Entry) -> Contest:
+    """Make and try each way, eager and compiled."""
     import torch
 
-    torch.compiler.reset()  # else another batch size would be compiled as a variable one
     found = Contest({}, {}, [])
-    weights = standard.to_standard(architecture, jax.device_get(ready.state.parameters))
-    for layout in layouts:
-        peer = torch_peer.make(architecture, weights, layout, where)
-        batch = peer.put(np.asarray(views), np.asarray(ready.labels))
+    for layout in given.layouts:
+        peer = torch_peer.make(given.architecture, given.weights, layout, given.where)
+        images, labels = peer.put(given.images, given.labels)
         ways = {"eager": lambda function: function}
         ways["compile"] = lambda function: torch.compile(function, dynamic=False)
         for way, compiled in ways.items():
             name = f"torch {way}, {layout}"
             began = time.perf_counter()
             try:
-                step = make_step(peer, *batch, dtype, compiled)
-                contestant = _waiting(step, where)
+                if given.training:
+                    step = torch_peer.training_step(peer, images, labels, given.dtype, compiled)
+                else:
+                    step = torch_peer.forward_pass(peer, images, given.dtype, compiled)
+                contestant = _waiting(step, given.where)
                 contestant(1)
             except Exception as error:  # no compiler, no memory: the others can be timed
                 found.left_out.append(f"Not measured: {name} ({_first_line(error)})")

@@ -1,0 +1,83 @@
+"""PyTorch's contestants in a process of their own, so that their memory is their own too.
+
+Jax's commands set up the C library's memory (parallel/memory.py), which helps PyTorch as much.
+"""
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+
+from alexnet_jax.benchmark import torch_contest
+from alexnet_jax.benchmark.torch_contest import Contest, Entry
+from alexnet_jax.errors import UserError
+from alexnet_jax.parallel import memory
+
+ENDS_SECONDS = 10.0
+
+
+@contextlib.contextmanager
+def contest(entry: Entry, tuned: bool) -> Iterator[Contest]:
+    """PyTorch's ways as its users start it; `tuned` with the memory of this process.
+
+    UserError if that process ends, as where memory is short.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=_serve, args=(entry, theirs))
+    with contextlib.nullcontext() if tuned else _as_its_users():
+        process.start()
+    theirs.close()
+    try:
+        names, first_seconds, left_out = _answer(ours)
+        contestants = {name: functools.partial(_ask, ours, name) for name in names}
+        yield Contest(contestants, first_seconds, left_out)
+    finally:
+        ours.close()  # by which it ends itself, unless it is busy
+        process.join(ENDS_SECONDS)
+        process.terminate()
+
+
+@contextlib.contextmanager
+def _as_its_users() -> Iterator[None]:
+    """Without what start_again set, for a process that is started meanwhile."""
+    ours = os.environ.get(memory.VARIABLE) == memory.TUNABLES
+    if ours:
+        del os.environ[memory.VARIABLE]
+    try:
+        yield
+    finally:
+        if ours:
+            os.environ[memory.VARIABLE] = memory.TUNABLES
+
+
+def _serve(entry: Entry, connection: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other process ends this one
+    torch_contest.configure(entry.where)
+    entered = torch_contest.enter(entry)
+    connection.send((list(entered.contestants), entered.first_seconds, entered.left_out))
+    while True:
+        try:
+            name, repetitions = connection.recv()
+        except EOFError:
+            return
+        entered.contestants[name](repetitions)
+        connection.send(None)
+
+
+def _ask(connection: Connection, name: str, repetitions: int) -> None:
+    connection.send((name, repetitions))
+    _answer(connection)
+
+
+def _answer(connection: Connection):
+    try:
+        return connection.recv()
+    except (EOFError, ConnectionError):
+        raise UserError(
+            "PyTorch's process has ended while it was timed: what it printed above says why, and "
+            "where nothing did, a smaller --batch needs less memory."
+        ) from None
