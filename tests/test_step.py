@@ -316,3 +316,22 @@ def colour_keys(step=0, seed=5):
     root = jax.random.key(seed, impl="threefry2x32")
     own = jax.random.fold_in(jax.random.fold_in(root, step), 2)
     return [jax.random.fold_in(own, row) for row in range(miniature.BATCH)]
+
+
+@pytest.mark.parametrize("name", ["quickstart", pytest.param("net145", marks=pytest.mark.slow)])
+def test_a_device_of_eight_has_the_work_and_memory_of_one(name):
+    """Of the compiled program, with as many rows a device: what sums gradients is all that is new.
+
+    XLA counts a few operations a collective. Were an activation gathered or a product repeated on
+    all devices, both numbers would be multiples.
+    """
+
+    def cost(devices):
+        steps = miniature.make_steps(name, devices, 1)
+        shapes = steps.batch_shapes(miniature.BATCH * devices, miniature.STORED[name])
+        preprocessing = miniature.plain_preprocessing(steps)
+        compiled = steps.training().lower(steps.state_shapes(), *shapes, preprocessing).compile()
+        found, held = compiled.cost_analysis(), compiled.memory_analysis()
+        return [found["flops"], found["bytes accessed"], held.temp_size_in_bytes]
+
+    np.testing.assert_allclose(cost(8), cost(1), rtol=1e-3)
