@@ -100,10 +100,11 @@ def test_what_each_part_computes_is_what_the_network_does(plain_step):
 
     @jax.jit
     def both(parameters, image):
-        maps = [image, image]
+        maps, shared = [image], True
         for layer in architecture.without_dropout().layers:
-            function = by_layer._function(layer, 2, step.compute_dtype)
+            function = by_layer._function(layer, 2, step.compute_dtype, shared)
             maps = function(parameters.get(getattr(layer, "name", ""), {}), maps, image)
+            shared = by_layer._is_shared(layer, shared)
         return maps, network.apply(graph, parameters, image)
 
     found, expected = both(parameters, image)

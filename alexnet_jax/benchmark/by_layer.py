@@ -15,9 +15,10 @@ import optax
 from alexnet_jax.benchmark import machine_peak, turns, work
 from alexnet_jax.benchmark.machine_peak import COPY, PRODUCT
 from alexnet_jax.benchmark.step_time import Ready
-from alexnet_jax.model import meeting
+from alexnet_jax.model import meeting, together
+from alexnet_jax.model.formulation import PLAIN
 from alexnet_jax.model.layers import AcrossMapNorm, Dropout, Exchange
-from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output
+from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output, Weighted
 from alexnet_jax.terminal import ProgressLine, Terminal
 from alexnet_jax.training import scores
 
@@ -80,41 +81,49 @@ def _parts(ready: Ready) -> Iterator[Part]:
     costs = {one.layer: one for one in work.products(architecture, steps.classes)}
     keys = jax.random.split(jax.random.key(0), rows)
     images = inputs.astype(steps.compute_dtype)
-    maps, owner = [images] * architecture.towers, ""
+    maps, shared, owner = [images], True, ""  # one array that all towers see
     for layer in architecture.layers:
         own = parameters.get(getattr(layer, "name", ""), {})
-        function = _function(layer, architecture.towers, steps.compute_dtype)
+        function = _function(layer, architecture.towers, steps.compute_dtype, shared)
         owner = getattr(layer, "name", owner)
         name = owner if own else f"{owner} {type(layer).__name__}"
         extra = keys if isinstance(layer, Dropout) else images
         cost = costs[owner] if own else None
         maps, found = _layer_parts(name, function, own, maps, extra, cost)
         yield from found
+        shared = _is_shared(layer, shared)
     loss = jax.jit(jax.grad(lambda logits, labels: scores.score(logits, labels)[0].mean()))
     contestant = machine_peak.repeated(loss, maps, ready.labels)
     yield Part("loss and its gradient", contestant, 0, 2 * _bytes(maps))
     yield _update(ready)
 
 
-def _function(layer, towers: int, dtype) -> Callable:
-    """(parameters, maps of all towers, images or keys) -> maps of all towers, as in the network."""
+def _is_shared(layer, before: bool) -> bool:
+    """Whether all towers see one array after a layer, or each its own."""
+    return isinstance(layer, Exchange) or (before and not isinstance(layer, Weighted | Output))
+
+
+def _function(layer, towers: int, dtype, shared: bool) -> Callable:
+    """(parameters, maps, images or keys) -> maps, as in the network.
+
+    The maps are those of each tower, or one array: of all side by side, or `shared`, which all see.
+    """
 
     def function(own, maps, extra):
         own = jax.tree.map(lambda value: value.astype(dtype), own)
+        if not together.is_alike(layer):
+            maps = maps * towers if shared else together.apart(maps, towers)
         match layer:
             case Convolution() | LocallyConnected() | Dense():
-                return [
-                    layer(x, {kind: own[kind][tower] for kind in own}, extra)
-                    for tower, x in enumerate(maps)
-                ]
+                return together.weighted(layer, maps, own, extra, PLAIN)
             case Exchange():
-                return meeting.exchange(maps, towers)
+                return meeting.exchange(maps, towers)[:1] if len(maps) == towers else maps
             case AcrossMapNorm(across_towers=True):
                 return layer.across(maps)
             case Dropout():
                 return [layer.training(x, layer.mask(extra, x.shape[1:])) for x in maps]
             case Output():
-                partial = sum(layer(x, own["kernel"][tower]) for tower, x in enumerate(maps))
+                partial = together.partial_logits(layer, maps, own["kernel"], PLAIN)
                 return partial + own["bias"].astype(partial.dtype)
         return [layer(x) for x in maps]
 
@@ -177,6 +186,5 @@ def _update(ready: Ready) -> Part:
 
 
 def _bytes(tree) -> int:
-    """Of all different arrays in a tree: towers may share one."""
-    arrays = {id(leaf): leaf for leaf in jax.tree.leaves(tree)}
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in arrays.values())
+    """Of all arrays in a tree."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -165,7 +165,7 @@ class TowerNetwork(nnx.Module):
         images = images.astype(dtype)
         maps, held = [images] * here, Held.ROWS
         for index, layer in enumerate(layers):
-            if not _is_alike(layer):
+            if not together.is_alike(layer):
                 maps = together.apart(maps, here)
             match layer:
                 case Convolution() | LocallyConnected() | Dense():
@@ -207,16 +207,6 @@ class TowerNetwork(nnx.Module):
     def _weights(self, layer: Weighted | Output, dtype) -> dict[str, jax.Array]:
         parameters = nnx.to_pure_dict(nnx.state(getattr(self, layer.name)))
         return {kind: value.astype(dtype) for kind, value in parameters.items()}
-
-
-def _is_alike(layer: Layer) -> bool:
-    """Whether a layer does the same to maps of one tower and of all towers side by side."""
-    match layer:
-        case AcrossMapNorm():
-            return layer.across_towers
-        case Convolution() | LocallyConnected() | Dense() | Dropout() | Output():
-            return False
-    return True
 
 
 def _mask(layer: Dropout, x: jax.Array, keys: jax.Array, tower, index: int, held: Held):

@@ -12,7 +12,15 @@ import jax.numpy as jnp
 
 from alexnet_jax.model import convolution
 from alexnet_jax.model.formulation import Formulation
-from alexnet_jax.model.weighted import Convolution, Dense, Output, Tower, Weighted
+from alexnet_jax.model.layers import AcrossMapNorm, Dropout
+from alexnet_jax.model.weighted import (
+    Convolution,
+    Dense,
+    LocallyConnected,
+    Output,
+    Tower,
+    Weighted,
+)
 
 STRIDED = {"windows": convolution.convolve, "space_to_depth": convolution.convolve_folded}
 
@@ -38,6 +46,16 @@ def weighted(
 def apart(maps: list[jax.Array], towers: int) -> list[jax.Array]:
     """The maps of each of the `towers` that live here, if they were side by side."""
     return maps if len(maps) == towers else jnp.split(maps[0], towers, axis=-1)
+
+
+def is_alike(layer) -> bool:
+    """Whether a layer does the same to maps of one tower and of all towers side by side."""
+    match layer:
+        case AcrossMapNorm():
+            return layer.across_towers
+        case Convolution() | LocallyConnected() | Dense() | Dropout() | Output():
+            return False
+    return True
 
 
 def partial_logits(
