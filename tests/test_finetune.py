@@ -15,6 +15,7 @@ from alexnet_jax import inheritance, rates, run
 from alexnet_jax.data import sources
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import UserError
+from alexnet_jax.model.formulation import Formulation
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.terminal import Terminal
 from alexnet_jax.train import begin, train_and_evaluate
