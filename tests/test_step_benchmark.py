@@ -235,7 +235,7 @@ def flags(**changed):
         ({"batch": "4,x"}, "--batch=4,x must be numbers"),
         ({"batch": "0"}, "--batch and --steps must be at least 1"),
         ({"dtype": "float16"}, "--dtype is 'float16': expected float32 or bfloat16"),
-        ({"against": "caffe"}, "--against is 'caffe': expected torch or torch_tuned"),
+        ({"against": "caffe"}, "--against is 'caffe': expected torch"),
         ({"formulations": "fast"}, "--formulations is 'fast': expected all"),
         ({"json": "nowhere/a.json"}, "there is no folder nowhere"),
     ],

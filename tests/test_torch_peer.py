@@ -1,16 +1,19 @@
 """The network in PyTorch beside which the benchmark measures: it must be the same one."""
 
 import dataclasses
+import multiprocessing
+import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax.benchmark import step_time, torch_contest, torch_peer
+from alexnet_jax.benchmark import step_time, torch_contest, torch_peer, torch_process
 from alexnet_jax.errors import UserError
 from alexnet_jax.model import network
 from alexnet_jax.model.networks import NETWORKS
+from alexnet_jax.parallel import memory
 from alexnet_jax.training.views import Augmentation
 from alexnet_jax.weights import standard
 from tests.weighted import trained
@@ -84,3 +87,19 @@ def test_a_network_is_proved_before_it_is_timed(name, monkeypatch):
 def test_what_pytorch_has_no_layers_for_is_said(name, reason):
     with pytest.raises(UserError, match=f"{name} is not compared with PyTorch: its {reason}"):
         torch_peer.check(NETWORKS[name])
+
+
+def test_pytorch_has_the_memory_of_its_users(monkeypatch):
+    """Not what a command set for itself, but what the user set for both."""
+    for value, left in ((memory.TUNABLES, None), ("glibc.malloc.arena_max=1",) * 2):
+        monkeypatch.setenv(memory.VARIABLE, value)
+        with torch_process._as_its_users():
+            assert os.environ.get(memory.VARIABLE) == left
+        assert os.environ[memory.VARIABLE] == value
+
+
+def test_a_process_that_ends_is_told_in_a_sentence():
+    ours, theirs = multiprocessing.Pipe()
+    theirs.close()
+    with pytest.raises(UserError, match="PyTorch's process has ended"):
+        torch_process._ask(ours, "torch eager, NCHW", 1)

@@ -97,9 +97,7 @@ def _step_flags(parser: argparse.ArgumentParser) -> None:
     add("--batch", default="128", metavar="N,...", help="images (%(default)s)")
     add("--dtype", default="float32", help="of activations: float32 or bfloat16 (%(default)s)")
     add("--steps", type=int, default=10, metavar="N", help="samples of each (%(default)s)")
-    add("--against", metavar="torch|torch_tuned",
-        help="the same network in PyTorch, turn by turn, as its users start it or with this "
-        "package's memory settings")  # fmt: skip
+    add("--against", metavar="torch", help="the same network in PyTorch, turn by turn")
     add("--inference", action="store_true", help="the forward pass too")
     add("--by_layer", action=argparse.BooleanOptionalAction, default=True,
         help="time of each layer; never with --network=all")  # fmt: skip

@@ -15,8 +15,6 @@ from alexnet_jax.model.network import Architecture
 from alexnet_jax.terminal import ProgressLine, Terminal
 
 OURS = "jax"
-# PyTorch as its users start it, or with the memory settings of this package's commands
-ORDINARY, TUNED = PEERS = ("torch", "torch_tuned")
 EPOCHS, IMAGES = 90, 1_281_167  # of the paper's run and of ILSVRC-2012's training set
 
 
@@ -28,7 +26,7 @@ class Question:
     batch: int
     dtype: str
     samples: int
-    against: str = ""  # one of PEERS, or none
+    against_torch: bool = False
     inference: bool = False
     by_layer: bool = False
     small_peak: bool = False
@@ -45,7 +43,7 @@ def measure(asked: Question, terminal: Terminal) -> dict:
     found = {"network": architecture.name, "input_size": architecture.input_size,
              "batch": asked.batch, "dtype": asked.dtype}  # fmt: skip
     where = None
-    if asked.against:
+    if asked.against_torch:
         where = _proved(architecture, found, terminal)
     terminal.live(f"compiling the training step of {architecture.name}")
     ready = step_time.ready(architecture, asked.batch, asked.dtype)
@@ -142,7 +140,7 @@ def _peer(asked: Question, ready: Ready, phase: str, where: str):
     entry = torch_contest.entry(
         asked.architecture, ready, asked.dtype, where, asked.torch_layouts, phase == "training"
     )
-    return torch_process.contest(entry, asked.against == TUNED)
+    return torch_process.contest(entry)
 
 
 def _formulations(asked: Question, ready: Ready, terminal: Terminal) -> dict:

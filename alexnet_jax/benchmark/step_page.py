@@ -9,6 +9,7 @@ from alexnet_jax.benchmark import step_case, step_report
 from alexnet_jax.benchmark.formulations import chosen
 from alexnet_jax.errors import UserError, check_choice
 from alexnet_jax.model.networks import NETWORKS, named
+from alexnet_jax.parallel import memory
 from alexnet_jax.provenance import provenance
 from alexnet_jax.terminal import Terminal
 
@@ -23,11 +24,11 @@ def run(given: argparse.Namespace, terminal: Terminal) -> None:
         raise UserError(f"{path} can't be written: there is no folder {path.parent}.")
     content = {"page": "step", "cases": [], "left_out": [], **provenance()}
     content["load_at_start"] = os.getloadavg()[0]
+    content["memory"] = os.environ.get(memory.VARIABLE, "")
     if given.against:
         from alexnet_jax.benchmark import torch_contest
 
         content["torch"] = torch_contest.configure(torch_contest.device())
-        content["torch"]["memory"] = "tuned" if given.against == step_case.TUNED else "its own"
     terminal.say(step_report.heading(content))
     for question in asked:
         try:
@@ -56,7 +57,7 @@ def questions(given: argparse.Namespace) -> list[step_case.Question]:
     except ValueError:
         raise UserError(f"--batch={given.batch} must be numbers like 128,512.") from None
     check_choice("--dtype", given.dtype, DTYPES)
-    check_choice("--against", given.against or step_case.ORDINARY, step_case.PEERS)
+    check_choice("--against", given.against or "torch", ("torch",))
     if min(*batches, given.steps) < 1 or given.width <= 0:
         raise UserError("--batch and --steps must be at least 1, and --width above 0.")
     several = given.network == "all"
@@ -67,7 +68,7 @@ def questions(given: argparse.Namespace) -> list[step_case.Question]:
             batch,
             given.dtype,
             given.steps,
-            against=given.against or "",
+            against_torch=given.against == "torch",
             inference=given.inference,
             by_layer=given.by_layer and not several,
             small_peak=given.width < 1,

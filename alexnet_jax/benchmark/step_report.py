@@ -16,8 +16,6 @@ def heading(content: dict) -> str:
     if "torch" in content:
         torch = content["torch"]
         text += f", torch {torch['version']} on {torch['device']}, {torch['threads']} threads"
-        if torch["memory"] == "tuned":
-            text += " with this package's memory settings"
     load = content["load_at_start"]
     if load > BUSY * hardware["cores"]:
         text += (

@@ -1,6 +1,7 @@
-"""PyTorch's contestants in a process of their own, so that their memory is their own too.
+"""PyTorch's contestants in a process of their own, as its users start it.
 
-Jax's commands set up the C library's memory (parallel/memory.py), which helps PyTorch as much.
+So it has the C library's memory as it is, which parallel/memory.py changes for jax's commands. A
+user who sets that variable himself gives it to both.
 """
 
 import contextlib
@@ -20,15 +21,12 @@ ENDS_SECONDS = 10.0
 
 
 @contextlib.contextmanager
-def contest(entry: Entry, tuned: bool) -> Iterator[Contest]:
-    """PyTorch's ways as its users start it; `tuned` with the memory of this process.
-
-    UserError if that process ends, as where memory is short.
-    """
+def contest(entry: Entry) -> Iterator[Contest]:
+    """PyTorch's ways; UserError if their process ends, as where memory is short."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_serve, args=(entry, theirs))
-    with contextlib.nullcontext() if tuned else _as_its_users():
+    with _as_its_users():
         process.start()
     theirs.close()
     try:
