@@ -67,7 +67,8 @@ def _serve(entry: Entry, connection: Connection) -> None:
 
 
 def _ask(connection: Connection, name: str, repetitions: int) -> None:
-    connection.send((name, repetitions))
+    with contextlib.suppress(ConnectionError):  # the answer tells
+        connection.send((name, repetitions))
     _answer(connection)
 
 
