@@ -16,9 +16,9 @@ class Formulation:
 
     `strided`: convolutions whose stride exceeds 1 as such, or with stride 1 on an image whose
     blocks of stride x stride pixels are folded into its maps (convolution.convolve_folded).
-    `norm_sums`: window sums of the norm across maps by shifted additions, "padded" from a copy with
-    zeros beyond the edge, which XLA for CPU adds faster, "shifts" without asking for it; or as a
-    product with a banded matrix of zeros and ones.
+    `norm_sums`: window sums of the norm across maps by shifted additions, "padded" on a CPU from a
+    copy with zeros beyond the edge, which XLA there adds faster, "shifts" without asking for it; or
+    as a product with a banded matrix of zeros and ones.
     `towers` that live on one device: "joined" into one convolution with the filters of all where
     they see one array, as in conv1 and after an exchange, with the maps of all in one array until a
     layer needs its own, and into one softmax layer; "separate"; or "batched", as joined, where

@@ -150,7 +150,7 @@ def _sums_across(maps: Sequence[jax.Array], low: int, high: int, form: str) -> l
             band = ((offset >= 0) & (offset <= low + high)).astype(x.dtype)
             found.append(jnp.matmul(padded, band, precision=jax.lax.Precision.HIGHEST))
             continue
-        if form == "padded":
+        if form == "padded" and jax.default_backend() == "cpu":
             padded = jax.lax.optimization_barrier(padded)
         found.append(_shifted_sums(padded, x.ndim - 1, low + high))
     return found
