@@ -121,7 +121,8 @@ def folder(tmp_path_factory):
         layouts.tfds_array_record(place, images)
     make_folder(place / "CLASSES", np.random.default_rng(0), each=8)
     shutil.copytree(place / "CLASSES" / "train", place / "FLAT")
-    (place / "IMAGE").write_bytes(weighted.photographs(place / "photographs", 1)[0].read_bytes())
+    photographs = weighted.photographs(place / "photographs", 8)
+    (place / "IMAGE").write_bytes(photographs[0].read_bytes())
     variant = Variant("cifar_18pct")
     checkpoint = convnet2012.checkpoint(variant.architecture())
     (place / "CHECKPOINT_OF_2012").write_bytes(python2.dumps(checkpoint))
@@ -136,7 +137,7 @@ def folder(tmp_path_factory):
     start(place, ".main --config=configs/quickstart.py:smoke --workdir=WORKDIR")
     shutil.copytree(place / "WORKDIR", place / "RUN")
     start(place, ".evaluate --workdir=WORKDIR --json=FILE")
-    start(place, ".features --workdir=WORKDIR --output=TRAIN.npz --layer=fc6 IMAGE")
+    start(place, ".features --workdir=WORKDIR --output=TRAIN.npz --layer=fc6 photographs")
     start(place, ".convert --workdir=WORKDIR --to=alexnet.safetensors")
     return place
 
@@ -161,9 +162,10 @@ def start(place, command):
 def test_a_command_of_the_readme_runs(folder, command):
     if any(word in command for word in NEED_TORCH):
         pytest.importorskip("torch", reason="PyTorch is not installed")
-    for name in ("NEW", "PREPARED", "OUT"):
-        if (folder / name).is_dir():
-            shutil.rmtree(folder / name)
+    for name in ("NEW", "PREPARED", "OUT", "runs"):  # of the test before
+        shutil.rmtree(folder / name, ignore_errors=True)
+        if (folder / name).is_file():
+            (folder / name).unlink()
     if command.startswith(".convert alexnet.pth"):
         start(folder, ".convert --workdir=WORKDIR --to=alexnet.pth")
     smoke = command
