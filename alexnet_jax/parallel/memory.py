@@ -9,7 +9,7 @@ import sys
 
 VARIABLE = "GLIBC_TUNABLES"  # read by glibc when a program starts, by others not at all
 # Keeping what was freed for the next step gains some more, but a run then held nearly three times
-# the memory, since small arrays that stay lie between the large ones.
+# the memory.
 TUNABLES = "glibc.malloc.hugetlb=1"
 
 
