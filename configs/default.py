@@ -39,10 +39,11 @@ def get_config() -> ConfigDict:
     # Other arithmetic for the same network, and so for the same run: speed and rounding differ
     formulation = config.formulation = ConfigDict()
     formulation.strided = "windows"  # convolutions with a stride; or by space_to_depth
+    formulation.few_maps = "neighbours"  # convolutions of few maps on a CPU; or windows, as others
     formulation.norm_sums = "padded"  # over adjacent maps; or "shifts", or a "banded" product
     # On one device: "joined" where they see the same maps; "batched" elsewhere too; "separate"
     formulation.towers = "joined"
-    formulation.gradients = "closed"  # of norms and max-pooling; or automatic, as jax derives them
+    formulation.gradients = "closed"  # of norms and pooling; or automatic, as jax derives them
 
     config.data = _data()
     config.optimizer = _optimizer()

@@ -142,6 +142,16 @@ def max_pool_gradient(x, gradient, size, stride):
     return result
 
 
+def average_pool_gradient(shape, gradient, size, stride):
+    """Each window's gradient goes in equal shares to its pixels that lie in the image."""
+    result = np.zeros(shape)
+    for row, column in np.ndindex(gradient.shape[1:3]):
+        top, left = row * stride, column * stride
+        window = result[:, top : top + size, left : left + size]
+        window += gradient[:, row, column][:, None, None] / np.prod(window.shape[1:3])
+    return result
+
+
 def locally_connected(x, kernel, bias, size, padding):
     """kernel [rows, columns, channels * size * size, filters]: a channel after the other."""
     padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))

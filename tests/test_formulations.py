@@ -26,7 +26,8 @@ FORMULATIONS = {
     "separate": Formulation(towers="separate"),
     "batched": Formulation(towers="batched"),
     "automatic": Formulation(gradients="automatic"),
-    "all": Formulation("space_to_depth", "banded", "batched"),
+    "few as others": Formulation(few_maps="windows"),
+    "all": Formulation("space_to_depth", "windows", "banded", "batched"),
 }
 # Different strides, paddings and norms, and a second view of the image in net 137.
 ONE_TOWER, TWO_TOWERS = (
@@ -38,6 +39,8 @@ QUICK = [
     ("net145", "automatic", 1),
     ("bvlc_alexnet", "separate", 1),
     ("quickstart", "all", 2),
+    ("cifar_towers", "few as others", 2),
+    ("lenet5", "few as others", 1),
 ]
 SLOW = [
     *(
@@ -170,6 +173,44 @@ def test_a_form_of_a_convolution_equals_loops(float64, form, floor, length, size
     np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "size", "padding", "maps"),
+    [(9, 9, 5, 2, 3), (12, 16, 5, 0, 1), (6, 7, 3, 1, 7), (5, 5, 5, 0, 6), (8, 10, 1, 0, 2)],
+)
+def test_a_convolution_of_few_maps_equals_loops_in_values_and_gradients(
+    float64, height, width, size, padding, maps
+):
+    """Gradients are those of a linear function: the result of one input that is 1, weighted."""
+    random = np.random.default_rng(0)
+    x, kernel = (
+        random.normal(size=(2, height, width, maps)),
+        random.normal(size=(size, size, maps, 4)),
+    )
+
+    def loops(x, kernel):
+        return reference.convolve(x, kernel, np.zeros(4), 1, padding)
+
+    y, pull = jax.vjp(lambda x, k: convolution.convolve_few(x, k, 1, padding, True), x, kernel)
+    np.testing.assert_allclose(y, loops(x, kernel), rtol=1e-12, atol=1e-12)
+    weights = random.normal(size=y.shape)
+    by_x, by_kernel = (np.asarray(gradient) for gradient in pull(weights))
+    for place in random.integers(0, x.size, 10):
+        one = np.eye(1, x.size, place).reshape(x.shape)
+        expected = (weights * loops(one, kernel)).sum()
+        np.testing.assert_allclose(by_x.flat[place], expected, rtol=1e-11, atol=1e-11)
+    for place in random.integers(0, kernel.size, 10):
+        one = np.eye(1, kernel.size, place).reshape(kernel.shape)
+        expected = (weights * loops(x, one)).sum()
+        np.testing.assert_allclose(by_kernel.flat[place], expected, rtol=1e-11, atol=1e-11)
+
+
+def test_few_maps_are_convolved_in_another_way():
+    """Else the test above would compare a convolution with itself."""
+    x, kernel = jnp.zeros((1, 8, 8, 3)), jnp.zeros((5, 5, 3, 4))
+    text = jax.jit(lambda x, k: convolution.convolve_few(x, k, 1, 2, True)).lower(x, kernel)
+    assert "tensor<5x2x12x16xf32>" in text.as_text()
+
+
 @pytest.mark.parametrize("n", [3, 4, 5, 9])
 def test_banded_sums_equal_loops_and_have_the_gradient_of_shifts(float64, n):
     random = np.random.default_rng(0)
@@ -189,7 +230,9 @@ def test_banded_sums_equal_loops_and_have_the_gradient_of_shifts(float64, n):
 
 def test_the_config_chooses_the_formulation_of_the_step():
     config = load("quickstart")
-    config.formulation.update(strided="space_to_depth", norm_sums="banded", towers="batched")
+    config.formulation.update(
+        strided="space_to_depth", few_maps="windows", norm_sums="banded", towers="batched"
+    )
     architecture = configuration.architecture_of(config)
     plan = configuration.plan(config, architecture, 100, 10)
     steps = run.make_steps(config, plan, architecture, miniature.make_mesh(1, 1))

@@ -11,6 +11,7 @@ from alexnet_jax.model.formulation import Formulation
 FORMULATIONS: dict[str, dict] = {
     "automatic_gradients": {"formulation": Formulation(gradients="automatic")},
     "space_to_depth": {"formulation": Formulation(strided="space_to_depth")},
+    "few_maps_as_others": {"formulation": Formulation(few_maps="windows")},
     "banded_norms": {"formulation": Formulation(norm_sums="banded")},
     "unpadded_norms": {"formulation": Formulation(norm_sums="shifts")},
     "separate_towers": {"formulation": Formulation(towers="separate")},

@@ -1,8 +1,9 @@
 """Convolutions of [rows, height, width, maps] with kernels [height, width, maps, filters].
 
-One function in three forms, equal up to rounding. Windows start at -padding.
+One function in four forms, equal up to rounding. Windows start at -padding.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -75,6 +76,112 @@ def convolve_patches(
     ]
     windows = jnp.concatenate(taps, axis=-1)
     return windows @ kernel.reshape(math.prod(kernel.shape[:3]), -1)
+
+
+def convolve_few(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: int, floor: bool
+) -> jax.Array:
+    """With stride 1 and less than eight maps, made for XLA on CPUs; others by `convolve`.
+
+    XLA there copies windows pixel by pixel, in pieces as short as a pixel has maps. So four windows
+    beside each other are one, of pixels folded by four, with four times the filters; and the
+    gradient of the input comes from the columns of windows.
+    """
+    if stride > 1 or x.shape[-1] >= _FEW:
+        return convolve(x, kernel, stride, padding, floor)
+    return _few_maps(x, _varying(kernel, x), padding)
+
+
+_FEW, _BESIDE = 8, 4
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _few_maps(x, kernel, padding: int):
+    """_BESIDE windows at a time: a window of the image's blocks holds them all."""
+    height, width, maps, filters = kernel.shape
+    count = convolved_length(x.shape[2], width, 1, padding, True)
+    blocks, held = -(-count // _BESIDE), -(-(width + _BESIDE - 1) // _BESIDE)
+    room = (blocks + held - 1) * _BESIDE
+    none, zero = (0, 0, 0), jnp.zeros((), x.dtype)
+    sides = (padding, room - padding - x.shape[2], 0)
+    rows = jax.lax.pad(x, zero, [none, none, sides, none])
+    rows = rows.reshape(*rows.shape[:2], room // _BESIDE, _BESIDE * maps)
+    taps = [
+        jnp.pad(kernel, ((0, 0), (window, held * _BESIDE - width - window), (0, 0), (0, 0)))
+        for window in range(_BESIDE)
+    ]
+    taps = jnp.stack(taps, 3).reshape(height, held, _BESIDE * maps, _BESIDE * filters)
+    y = _along_height(rows, taps, padding)
+    return y.reshape(*y.shape[:2], blocks * _BESIDE, filters)[:, :, :count]
+
+
+def _few_maps_forward(x, kernel, padding):
+    return _few_maps(x, kernel, padding), (x, kernel)
+
+
+def _few_maps_backward(padding, kept, gradient):
+    x, kernel = kept
+    by_kernel = jax.vjp(lambda kernel: convolve(x, kernel, 1, padding, True), kernel)[1](gradient)
+    by_x = jax.vjp(lambda x: _by_columns(x, kernel, padding), x)[1](gradient)
+    return *by_x, *by_kernel
+
+
+_few_maps.defvjp(_few_maps_forward, _few_maps_backward)
+
+
+def _by_columns(x, kernel, padding: int):
+    """With a window's columns written out as maps."""
+    height, width, maps, filters = kernel.shape
+    count = convolved_length(x.shape[2], width, 1, padding, True)
+    padded = jnp.pad(x, ((0, 0), (0, 0), (padding, padding), (0, 0)))
+    columns = jnp.concatenate([padded[:, :, i : i + count] for i in range(width)], axis=-1)
+    return _along_height(columns, kernel.reshape(height, 1, width * maps, filters), padding)
+
+
+def _along_height(x, kernel, padding: int):
+    """With stride 1, padded above and below alone."""
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), [(padding, padding), (0, 0)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
+    """Add one bias a filter to [rows, height, width, filters].
+
+    On a CPU its gradient, a sum over all but the last axis, is a matrix product over the rows and
+    then a short sum: XLA's sum takes up to ten times as long there.
+    """
+    if jax.default_backend() != "cpu":
+        return y + bias
+    return _add_bias(y, _varying(bias, y))
+
+
+@jax.custom_vjp
+def _add_bias(y, bias):
+    return y + bias
+
+
+def _add_bias_backward(_, gradient):
+    rows, filters = gradient.shape[0], gradient.shape[-1]
+    wide = jnp.promote_types(gradient.dtype, jnp.float32)
+    by_place = jnp.matmul(
+        jnp.ones((1, rows), gradient.dtype),
+        gradient.reshape(rows, -1),
+        preferred_element_type=wide,
+    )
+    return gradient, by_place.reshape(-1, filters).sum(0).astype(gradient.dtype)
+
+
+_add_bias.defvjp(lambda y, bias: (y + bias, None), _add_bias_backward)
+
+
+def _varying(parameter: jax.Array, x: jax.Array) -> jax.Array:
+    """A parameter as one that differs between devices where x does.
+
+    Then its gradient may, as jax requires of a gradient of our own within shard_map, and is summed
+    over devices. XLA takes the addition out.
+    """
+    return parameter + jnp.zeros_like(x, shape=())
 
 
 def _folded(x: jax.Array, block: int) -> jax.Array:

@@ -4,6 +4,7 @@ import dataclasses
 
 FORMULATIONS = {
     "strided": ("windows", "space_to_depth"),
+    "few_maps": ("neighbours", "windows"),
     "norm_sums": ("padded", "shifts", "banded"),
     "towers": ("joined", "separate", "batched"),
     "gradients": ("closed", "automatic"),
@@ -16,6 +17,8 @@ class Formulation:
 
     `strided`: convolutions whose stride exceeds 1 as such, or with stride 1 on an image whose
     blocks of stride x stride pixels are folded into its maps (convolution.convolve_folded).
+    `few_maps`: convolutions of less than eight maps with stride 1: on a CPU the windows of four
+    "neighbours" at once (convolution.convolve_few), or "windows" as such.
     `norm_sums`: window sums of the norm across maps by shifted additions, "padded" on a CPU from a
     copy with zeros beyond the edge, which XLA there adds faster, "shifts" without asking for it; or
     as a product with a banded matrix of zeros and ones.
@@ -23,10 +26,11 @@ class Formulation:
     they see one array, as in conv1 and after an exchange, with the maps of all in one array until a
     layer needs its own, and into one softmax layer; "separate"; or "batched", as joined, where
     other convolutions and dense layers are matrix products with a tower axis too.
-    `gradients` of norms and max-pooling in closed form, or as jax and XLA derive them.
+    `gradients` of norms and pooling in closed form, or as jax and XLA derive them.
     """
 
     strided: str = "windows"
+    few_maps: str = "neighbours"
     norm_sums: str = "padded"
     towers: str = "joined"
     gradients: str = "closed"

@@ -181,8 +181,8 @@ class MaxPool(_Pool):
 class AveragePool(_Pool):
     """Mean pooling, as in LeNet-5's subsampling without its two trained numbers a map."""
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return pooling.average_pool(x, self.size, self.stride)
+    def __call__(self, x: jax.Array, how: Formulation = PLAIN) -> jax.Array:
+        return pooling.average_pool(x, self.size, self.stride, how.gradients == "automatic")
 
 
 Unweighted = (

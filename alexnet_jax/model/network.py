@@ -24,6 +24,7 @@ from alexnet_jax.model.formulation import PLAIN, Formulation
 from alexnet_jax.model.layers import (
     AcrossMapNorm,
     Activation,
+    AveragePool,
     Dropout,
     Exchange,
     MaxPool,
@@ -184,7 +185,7 @@ class TowerNetwork(nnx.Module):
                 case AcrossMapNorm(across_towers=True):
                     joined = layer(meeting.exchange(maps, towers)[0], formulation)
                     maps = meeting.share(joined, here, towers, first)
-                case AcrossMapNorm() | SpatialNorm() | MaxPool():
+                case AcrossMapNorm() | SpatialNorm() | MaxPool() | AveragePool():
                     maps = [layer(x, formulation) for x in maps]
                 case Dropout() if dropout_keys is not None:
                     keys = meeting.keys_of_rows(dropout_keys, len(maps[0]))

@@ -1,9 +1,11 @@
 """Pooling with cuda-convnet's rule: the last window may hang over the edge and is clipped there.
 
-Max-pooling has a backward pass of its own. XLA's, a select-and-scatter, is slow on CPUs and refused
-in XLA's deterministic mode on GPUs; this one needs no scatter and gives the same: the gradient goes
-to the first maximum of each window.
+Both kinds have a backward pass of their own, since XLA's are slow on CPUs. That of max-pooling, a
+select-and-scatter, is also refused in XLA's deterministic mode on GPUs; this one needs no scatter
+and gives the same: the gradient goes to the first maximum of each window.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +23,23 @@ def max_pool(x: jax.Array, size: int, stride: int, automatic: bool = False) -> j
     `x` is [rows, height, width, maps]. The gradient goes to the first maximum of a window;
     `automatic` leaves it to XLA.
     """
-    return (_maximum if automatic else _max_pool)(x, size, stride)
+    if automatic:
+        return _reduce(x, jax.lax.max, -np.inf, size, stride)
+    return _max_pool(x, size, stride)
 
 
 def _maximum(x, size: int, stride: int):
-    return _reduce(x, jax.lax.max, -np.inf, size, stride)
+    """Over rows, then over columns, which takes 2 size comparisons a window, not size squared."""
+    for axis in (1, 2):
+        length = x.shape[axis]
+        count = pooled_length(length, size, stride)
+        reach = (count - 1) * stride
+        filled = _resized(x, axis, reach + size, -np.inf)
+        x = functools.reduce(
+            jnp.maximum,
+            (jax.lax.slice_in_dim(filled, i, i + reach + 1, stride, axis) for i in range(size)),
+        )
+    return x
 
 
 def _max_pool_forward(x, size, stride):
@@ -61,7 +75,9 @@ def _max_pool_backward(size, stride, kept, gradient):
     # [rows, u, a, v, b, maps] is [rows, stride u + a, stride v + b, maps].
     whole = jnp.stack([jnp.stack(row, axis=3) for row in parts], axis=2)
     whole = whole.reshape(len(x), whole.shape[1] * stride, whole.shape[3] * stride, x.shape[3])
-    return (_cut(whole, x.shape),)
+    for axis in (1, 2):  # cut what hangs over the edge; zeros where no window reaches
+        whole = _resized(whole, axis, x.shape[axis], 0)
+    return (whole,)
 
 
 def _shifted_sum(parts: list, y: jax.Array, reach: int) -> jax.Array:
@@ -72,21 +88,68 @@ def _shifted_sum(parts: list, y: jax.Array, reach: int) -> jax.Array:
     return total
 
 
-def _cut(whole: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Cut what hangs over the edge; add zeros where no window reaches."""
-    missing = [(0, max(0, shape[axis] - whole.shape[axis])) for axis in (1, 2)]
-    return jnp.pad(whole, ((0, 0), *missing, (0, 0)))[:, : shape[1], : shape[2]]
-
-
 _max_pool = jax.custom_vjp(_maximum, nondiff_argnums=(1, 2))
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
-def average_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
-    """Mean over size x size windows; a clipped window divides by what is left of it."""
-    total = _reduce(x, jax.lax.add, 0, size, stride)
-    counts = [_window_lengths(length, size, stride) for length in x.shape[1:3]]
-    return total / jnp.asarray(np.multiply.outer(*counts)[:, :, None], x.dtype)
+def average_pool(x: jax.Array, size: int, stride: int, automatic: bool = False) -> jax.Array:
+    """Mean over size x size windows; a clipped window divides by what is left of it.
+
+    `x` is [rows, height, width, maps]; `automatic` leaves the gradient to XLA.
+    """
+    return (_average if automatic else _average_pool)(x, size, stride, x.shape[1:3])
+
+
+def _average(x, size: int, stride: int, lengths: tuple[int, int]):
+    return _reduce(x, jax.lax.add, 0, size, stride) / _pixels(lengths, size, stride, x.dtype)
+
+
+def _average_pool_forward(x, size, stride, lengths):
+    return _average(x, size, stride, lengths), None
+
+
+def _average_pool_backward(size, stride, lengths, _, gradient):
+    """Each pixel's gradient is the sum of those of its windows: over columns, then over rows.
+
+    Along an axis pixel stride u + a is the pixel a + stride m of the windows u - m.
+    """
+    shares = gradient / _pixels(lengths, size, stride, gradient.dtype)
+    reach = (size - 1) // stride
+    for axis in (2, 1):
+        nothing = jnp.zeros_like(_moved(shares, axis, 0, reach))
+        classes = [
+            sum((_moved(shares, axis, i // stride, reach) for i in range(a, size, stride)), nothing)
+            for a in range(stride)
+        ]
+        # [..., u, a, ...] is [..., stride u + a, ...]
+        whole = jnp.stack(classes, axis + 1)
+        sides = (*whole.shape[:axis], -1, *whole.shape[axis + 2 :])
+        shares = _resized(whole.reshape(sides), axis, lengths[axis - 1], 0)
+    return (shares,)
+
+
+_average_pool = jax.custom_vjp(_average, nondiff_argnums=(1, 2, 3))
+_average_pool.defvjp(_average_pool_forward, _average_pool_backward)
+
+
+def _pixels(lengths: tuple[int, int], size: int, stride: int, dtype) -> jax.Array:
+    """How many of each window lie within the image, [height, width, 1] of the result."""
+    counts = [_window_lengths(length, size, stride) for length in lengths]
+    return jnp.asarray(np.multiply.outer(*counts)[:, :, None], dtype)
+
+
+def _moved(x: jax.Array, axis: int, by: int, reach: int) -> jax.Array:
+    """With `by` zeros before an axis and the rest of `reach` after it."""
+    sides = [(0, 0)] * x.ndim
+    sides[axis] = (by, reach - by)
+    return jnp.pad(x, sides)
+
+
+def _resized(x: jax.Array, axis: int, length: int, value: float) -> jax.Array:
+    """Cut off an axis at `length`, or fill it up with `value`."""
+    sides = [(0, 0, 0)] * x.ndim
+    sides[axis] = (0, length - x.shape[axis], 0)  # a negative one cuts
+    return jax.lax.pad(x, jnp.asarray(value, x.dtype), sides)
 
 
 def _window_lengths(length: int, size: int, stride: int) -> np.ndarray:

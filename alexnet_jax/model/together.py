@@ -22,8 +22,6 @@ from alexnet_jax.model.weighted import (
     Weighted,
 )
 
-STRIDED = {"windows": convolution.convolve, "space_to_depth": convolution.convolve_folded}
-
 
 def weighted(
     layer: Weighted, maps: list[jax.Array], own: Tower, image: jax.Array, how: Formulation
@@ -34,7 +32,7 @@ def weighted(
     """
     run = layer
     if isinstance(layer, Convolution):
-        run = functools.partial(layer, convolve=STRIDED[how.strided])
+        run = functools.partial(layer, convolve=_form(layer, how))
     if len(maps) > 1 and how.towers != "separate":
         if isinstance(layer, Convolution) and all(x is maps[0] for x in maps):
             return [_joined(run, maps[0], own, image)]
@@ -66,6 +64,15 @@ def partial_logits(
         return sum(layer(x, kernel[tower]) for tower, x in enumerate(maps))
     flat = [x.reshape(x.shape[0], -1) for x in maps]
     return layer(jnp.concatenate(flat, axis=-1), kernel.reshape(-1, kernel.shape[-1]))
+
+
+def _form(layer: Convolution, how: Formulation) -> convolution.Convolve:
+    """Which of its forms computes a convolution that is not batched."""
+    if layer.stride > 1 and how.strided == "space_to_depth":
+        return convolution.convolve_folded
+    if how.few_maps == "neighbours" and jax.default_backend() == "cpu":
+        return convolution.convolve_few
+    return convolution.convolve
 
 
 def _joined(run: Callable, x: jax.Array, own: Tower, image: jax.Array):
