@@ -217,7 +217,7 @@ def test_banded_sums_equal_loops_and_have_the_gradient_of_shifts(float64, n):
     x, weights = 30 * random.normal(size=(2, 3, 3, 8)), random.normal(size=(2, 3, 3, 8))
 
     def loss(x, banded):
-        y = normalization.across_map_norm(x, n, 2.0, 1e-3, 0.75, banded)
+        (y,) = normalization.across_map_norm([x], n, 2.0, 1e-3, 0.75, banded)
         return (weights * y).sum(), y
 
     gradients, results = zip(

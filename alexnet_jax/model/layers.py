@@ -130,7 +130,7 @@ class AcrossMapNorm(_Normalization):
 
     def across(self, maps: list[jax.Array], how: Formulation = PLAIN) -> list[jax.Array]:
         """The maps of adjacent towers, normalised with windows that reach into the next tower."""
-        return normalization.across_tower_norm(
+        return normalization.across_map_norm(
             maps, self.n, self.k, self.alpha, self.beta, how.norm_sums, how.gradients == "automatic"
         )
 

@@ -1,7 +1,7 @@
 """Response normalisation across maps (paper section 3.3) and within a map (2012 source only).
 
-Arrays are [rows, height, width, maps] of one tower, so that a window never reaches into the other
-tower, as in the 2012 source, where a layer sees the maps of its own GPU alone.
+Arrays are [rows, height, width, maps] of one tower. A window does not reach into the other tower,
+as in the 2012 source, where a layer sees the maps of its own GPU alone, unless both are given.
 
 All are x / d ** beta with d = k + alpha * (sum of squares over a window), and have the gradient in
 closed form, which keeps only x and d: with g the gradient of the result,
@@ -20,25 +20,6 @@ Sums = Callable[[Sequence[jax.Array], int, int], list[jax.Array]]
 
 
 def across_map_norm(
-    x: jax.Array,
-    n: int,
-    k: float,
-    alpha: float,
-    beta: float,
-    sums: str = "padded",
-    automatic: bool = False,
-) -> jax.Array:
-    """Divide by (k + alpha * sum of squares over n adjacent maps) ** beta.
-
-    `alpha` multiplies the plain sum (paper section 3.3). Windows are cut at the first and last map
-    and alpha is not rescaled there; for an even `n` the extra map is on the low side. `sums` is a
-    field of formulation.Formulation, `automatic` leaves the gradient to jax.
-    Source: kernel kFCNorm of cuda-convnet, used by layers-145.cfg.
-    """
-    return across_tower_norm([x], n, k, alpha, beta, sums, automatic)[0]
-
-
-def across_tower_norm(
     maps: Sequence[jax.Array],
     n: int,
     k: float,
@@ -47,7 +28,14 @@ def across_tower_norm(
     sums: str = "padded",
     automatic: bool = False,
 ) -> list[jax.Array]:
-    """As `across_map_norm` of one array with the maps of all towers, which is not made."""
+    """Divide by (k + alpha * sum of squares over n adjacent maps) ** beta.
+
+    `maps` are those of one tower, [x]; or of adjacent towers, as if side by side in one array,
+    which is not made. `alpha` multiplies the plain sum (paper section 3.3). Windows are cut at the
+    first and last map and alpha is not rescaled there; for an even `n` the extra map is on the low
+    side. `sums` is a field of formulation.Formulation, `automatic` leaves the gradient to jax.
+    Source: kernel kFCNorm of cuda-convnet, used by layers-145.cfg.
+    """
     normalize = _plain if automatic else _normalize
     across = functools.partial(_sums_across, form=sums)
     return normalize(tuple(maps), across, n, k, alpha, beta)
