@@ -11,7 +11,7 @@ import pytest
 
 from alexnet_jax import config as configuration
 from alexnet_jax import run
-from alexnet_jax.model import convolution, network, normalization
+from alexnet_jax.model import convolution, network, normalization, weighted, winograd
 from alexnet_jax.model.formulation import PLAIN, Formulation
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.parallel import mesh as meshes
@@ -27,7 +27,7 @@ FORMULATIONS = {
     "batched": Formulation(towers="batched"),
     "automatic": Formulation(gradients="automatic"),
     "few as others": Formulation(few_maps="windows"),
-    "all": Formulation("space_to_depth", "windows", "banded", "batched"),
+    "all": Formulation("space_to_depth", "windows", "windows", "banded", "batched"),
 }
 # Different strides, paddings and norms, and a second view of the image in net 137.
 ONE_TOWER, TWO_TOWERS = (
@@ -173,42 +173,76 @@ def test_a_form_of_a_convolution_equals_loops(float64, form, floor, length, size
     np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "size", "padding", "maps"),
-    [(9, 9, 5, 2, 3), (12, 16, 5, 0, 1), (6, 7, 3, 1, 7), (5, 5, 5, 0, 6), (8, 10, 1, 0, 2)],
-)
-def test_a_convolution_of_few_maps_equals_loops_in_values_and_gradients(
-    float64, height, width, size, padding, maps
-):
-    """Gradients are those of a linear function: the result of one input that is 1, weighted."""
+def assert_equals_loops(convolve, x_shape, kernel_shape, padding):
+    """Values, and gradients: those of a linear function are its weighted results of unit inputs."""
     random = np.random.default_rng(0)
-    x, kernel = (
-        random.normal(size=(2, height, width, maps)),
-        random.normal(size=(size, size, maps, 4)),
-    )
+    x, kernel = random.normal(size=x_shape), random.normal(size=kernel_shape)
 
     def loops(x, kernel):
-        return reference.convolve(x, kernel, np.zeros(4), 1, padding)
+        return reference.convolve(x, kernel, np.zeros(kernel_shape[-1]), 1, padding)
 
-    y, pull = jax.vjp(lambda x, k: convolution.convolve_few(x, k, 1, padding, True), x, kernel)
-    np.testing.assert_allclose(y, loops(x, kernel), rtol=1e-12, atol=1e-12)
-    weights = random.normal(size=y.shape)
-    by_x, by_kernel = (np.asarray(gradient) for gradient in pull(weights))
+    expected = loops(x, kernel)
+    weights = random.normal(size=expected.shape)
+
+    @jax.jit
+    def results(x, kernel, weights):
+        y, pull = jax.vjp(lambda x, kernel: convolve(x, kernel, padding), x, kernel)
+        return y, *pull(weights)
+
+    y, by_x, by_kernel = jax.device_get(results(x, kernel, weights))
+    np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
     for place in random.integers(0, x.size, 10):
-        one = np.eye(1, x.size, place).reshape(x.shape)
+        one = np.eye(1, x.size, place).reshape(x_shape)
         expected = (weights * loops(one, kernel)).sum()
         np.testing.assert_allclose(by_x.flat[place], expected, rtol=1e-11, atol=1e-11)
     for place in random.integers(0, kernel.size, 10):
-        one = np.eye(1, kernel.size, place).reshape(kernel.shape)
+        one = np.eye(1, kernel.size, place).reshape(kernel_shape)
         expected = (weights * loops(x, one)).sum()
         np.testing.assert_allclose(by_kernel.flat[place], expected, rtol=1e-11, atol=1e-11)
 
 
-def test_few_maps_are_convolved_in_another_way():
-    """Else the test above would compare a convolution with itself."""
-    x, kernel = jnp.zeros((1, 8, 8, 3)), jnp.zeros((5, 5, 3, 4))
-    text = jax.jit(lambda x, k: convolution.convolve_few(x, k, 1, 2, True)).lower(x, kernel)
-    assert "tensor<5x2x12x16xf32>" in text.as_text()
+@pytest.mark.parametrize(
+    ("height", "width", "size", "padding", "maps"),
+    [(9, 9, 5, 2, 3), (12, 16, 5, 0, 1), (6, 7, 3, 1, 7), (5, 5, 5, 0, 6), (8, 10, 1, 0, 2)],
+)
+def test_a_convolution_of_few_maps_equals_loops(float64, height, width, size, padding, maps):
+    shapes = (2, height, width, maps), (size, size, maps, 4)
+    assert_equals_loops(convolution.convolve_few, *shapes, padding)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "padding"), [(13, 13, 1), (6, 8, 0), (5, 4, 2), (3, 3, 0)]
+)
+def test_winograds_convolution_equals_loops(float64, height, width, padding):
+    assert_equals_loops(winograd.convolve, (2, height, width, 3), (3, 3, 3, 4), padding)
+
+
+def lowered(formulation, channels, size, filters):
+    """A convolution and a softmax layer, as the network has them; its gradient's program."""
+    architecture = network.Architecture(
+        name="one", input_size=6, channels=channels, towers=1, classes=5,
+        layers=(weighted.Convolution("conv1", filters, size, padding=1), weighted.Output("fc2")),
+    )  # fmt: skip
+    graph = network.graph_of(architecture, 5)
+    shapes = jax.tree.map(
+        lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32),
+        architecture.parameter_shapes(5), is_leaf=lambda leaf: isinstance(leaf, tuple),
+    )  # fmt: skip
+    images = jax.ShapeDtypeStruct((ROWS, 6, 6, channels), jnp.float32)
+    program = jax.jit(lambda p, x: network.apply(graph, p, x, formulation=formulation))
+    return program.lower(shapes, images).as_text()
+
+
+def test_few_maps_and_large_3_by_3_convolutions_take_their_own_ways_on_a_cpu():
+    """Else their tests would say nothing of the network."""
+    assert "stablehlo.convolution" not in lowered(PLAIN, 128, 3, 128)
+    assert "stablehlo.convolution" in lowered(Formulation(three_by_three="windows"), 128, 3, 128)
+    assert "stablehlo.convolution" in lowered(PLAIN, 128, 3, 96)
+    assert "stablehlo.convolution" in lowered(PLAIN, 128, 5, 128)
+    # Windows of five pixels with three more beside them are two blocks of four.
+    blocks = "tensor<5x2x12x16xf32>"
+    assert blocks in lowered(PLAIN, 3, 5, 4)
+    assert blocks not in lowered(Formulation(few_maps="windows"), 3, 5, 4)
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 9])
@@ -231,8 +265,9 @@ def test_banded_sums_equal_loops_and_have_the_gradient_of_shifts(float64, n):
 def test_the_config_chooses_the_formulation_of_the_step():
     config = load("quickstart")
     config.formulation.update(
-        strided="space_to_depth", few_maps="windows", norm_sums="banded", towers="batched"
-    )
+        strided="space_to_depth", few_maps="windows", three_by_three="windows", norm_sums="banded",
+        towers="batched",
+    )  # fmt: skip
     architecture = configuration.architecture_of(config)
     plan = configuration.plan(config, architecture, 100, 10)
     steps = run.make_steps(config, plan, architecture, miniature.make_mesh(1, 1))

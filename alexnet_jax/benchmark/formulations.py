@@ -12,6 +12,7 @@ FORMULATIONS: dict[str, dict] = {
     "automatic_gradients": {"formulation": Formulation(gradients="automatic")},
     "space_to_depth": {"formulation": Formulation(strided="space_to_depth")},
     "few_maps_as_others": {"formulation": Formulation(few_maps="windows")},
+    "no_winograd": {"formulation": Formulation(three_by_three="windows")},
     "banded_norms": {"formulation": Formulation(norm_sums="banded")},
     "unpadded_norms": {"formulation": Formulation(norm_sums="shifts")},
     "separate_towers": {"formulation": Formulation(towers="separate")},

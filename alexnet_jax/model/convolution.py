@@ -14,6 +14,15 @@ import jax.numpy as jnp
 Convolve = Callable[[jax.Array, jax.Array, int, int, bool], jax.Array]
 
 
+def varying(parameter: jax.Array, x: jax.Array) -> jax.Array:
+    """A parameter as one that differs between devices where x does.
+
+    Then its gradient may, as jax requires of a gradient of our own within shard_map, and is summed
+    over devices. XLA takes the addition out.
+    """
+    return parameter + jnp.zeros_like(x, shape=())
+
+
 def convolved_length(length: int, size: int, stride: int, padding: int, floor: bool) -> int:
     """Windows along one side: 1 + ceil((2 padding + length - size) / stride), or its floor.
 
@@ -78,21 +87,22 @@ def convolve_patches(
     return windows @ kernel.reshape(math.prod(kernel.shape[:3]), -1)
 
 
-def convolve_few(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: int, floor: bool
-) -> jax.Array:
-    """With stride 1 and less than eight maps, made for XLA on CPUs; others by `convolve`.
+_FEW, _BESIDE = 8, 4
+
+
+def has_few_maps(x: jax.Array, stride: int) -> bool:
+    """Whether `convolve_few` is meant for such a convolution: 1 apart, with less than 8 maps."""
+    return stride == 1 and x.shape[-1] < _FEW
+
+
+def convolve_few(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
+    """As `convolve` with stride 1, made for few maps and XLA on CPUs.
 
     XLA there copies windows pixel by pixel, in pieces as short as a pixel has maps. So four windows
     beside each other are one, of pixels folded by four, with four times the filters; and the
     gradient of the input comes from the columns of windows.
     """
-    if stride > 1 or x.shape[-1] >= _FEW:
-        return convolve(x, kernel, stride, padding, floor)
-    return _few_maps(x, _varying(kernel, x), padding)
-
-
-_FEW, _BESIDE = 8, 4
+    return _few_maps(x, varying(kernel, x), padding)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -153,7 +163,7 @@ def add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
     """
     if jax.default_backend() != "cpu":
         return y + bias
-    return _add_bias(y, _varying(bias, y))
+    return _add_bias(y, varying(bias, y))
 
 
 @jax.custom_vjp
@@ -173,15 +183,6 @@ def _add_bias_backward(_, gradient):
 
 
 _add_bias.defvjp(lambda y, bias: (y + bias, None), _add_bias_backward)
-
-
-def _varying(parameter: jax.Array, x: jax.Array) -> jax.Array:
-    """A parameter as one that differs between devices where x does.
-
-    Then its gradient may, as jax requires of a gradient of our own within shard_map, and is summed
-    over devices. XLA takes the addition out.
-    """
-    return parameter + jnp.zeros_like(x, shape=())
 
 
 def _folded(x: jax.Array, block: int) -> jax.Array:

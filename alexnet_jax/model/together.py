@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from alexnet_jax.model import convolution
+from alexnet_jax.model import convolution, winograd
 from alexnet_jax.model.formulation import Formulation
 from alexnet_jax.model.layers import AcrossMapNorm, Dropout
 from alexnet_jax.model.weighted import (
@@ -70,9 +70,17 @@ def _form(layer: Convolution, how: Formulation) -> convolution.Convolve:
     """Which of its forms computes a convolution that is not batched."""
     if layer.stride > 1 and how.strided == "space_to_depth":
         return convolution.convolve_folded
-    if how.few_maps == "neighbours" and jax.default_backend() == "cpu":
-        return convolution.convolve_few
-    return convolution.convolve
+    if jax.default_backend() != "cpu":
+        return convolution.convolve
+
+    def convolve(x, kernel, stride, padding, floor):
+        if how.few_maps == "neighbours" and convolution.has_few_maps(x, stride):
+            return convolution.convolve_few(x, kernel, padding)
+        if how.three_by_three == "winograd" and winograd.is_worth_it(x, kernel, stride):
+            return winograd.convolve(x, kernel, padding)
+        return convolution.convolve(x, kernel, stride, padding, floor)
+
+    return convolve
 
 
 def _joined(run: Callable, x: jax.Array, own: Tower, image: jax.Array):
