@@ -155,36 +155,6 @@ def _along_height(x, kernel, padding: int):
     )
 
 
-def add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
-    """Add one bias a filter to [rows, height, width, filters].
-
-    On a CPU its gradient, a sum over all but the last axis, is a matrix product over the rows and
-    then a short sum: XLA's sum takes up to ten times as long there.
-    """
-    if jax.default_backend() != "cpu":
-        return y + bias
-    return _add_bias(y, varying(bias, y))
-
-
-@jax.custom_vjp
-def _add_bias(y, bias):
-    return y + bias
-
-
-def _add_bias_backward(_, gradient):
-    rows, filters = gradient.shape[0], gradient.shape[-1]
-    wide = jnp.promote_types(gradient.dtype, jnp.float32)
-    by_place = jnp.matmul(
-        jnp.ones((1, rows), gradient.dtype),
-        gradient.reshape(rows, -1),
-        preferred_element_type=wide,
-    )
-    return gradient, by_place.reshape(-1, filters).sum(0).astype(gradient.dtype)
-
-
-_add_bias.defvjp(lambda y, bias: (y + bias, None), _add_bias_backward)
-
-
 def _folded(x: jax.Array, block: int) -> jax.Array:
     """[n, height, width, maps] -> [n, height / block, width / block, block * block * maps]."""
     count, height, width, maps = x.shape

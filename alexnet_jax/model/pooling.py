@@ -5,8 +5,6 @@ select-and-scatter, is also refused in XLA's deterministic mode on GPUs; this on
 and gives the same: the gradient goes to the first maximum of each window.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,23 +21,11 @@ def max_pool(x: jax.Array, size: int, stride: int, automatic: bool = False) -> j
     `x` is [rows, height, width, maps]. The gradient goes to the first maximum of a window;
     `automatic` leaves it to XLA.
     """
-    if automatic:
-        return _reduce(x, jax.lax.max, -np.inf, size, stride)
-    return _max_pool(x, size, stride)
+    return (_maximum if automatic else _max_pool)(x, size, stride)
 
 
 def _maximum(x, size: int, stride: int):
-    """Over rows, then over columns, which takes 2 size comparisons a window, not size squared."""
-    for axis in (1, 2):
-        length = x.shape[axis]
-        count = pooled_length(length, size, stride)
-        reach = (count - 1) * stride
-        filled = _resized(x, axis, reach + size, -np.inf)
-        x = functools.reduce(
-            jnp.maximum,
-            (jax.lax.slice_in_dim(filled, i, i + reach + 1, stride, axis) for i in range(size)),
-        )
-    return x
+    return _reduce(x, jax.lax.max, -np.inf, size, stride)
 
 
 def _max_pool_forward(x, size, stride):
