@@ -9,6 +9,9 @@ import numpy as np
 TURNS = 5
 SAMPLE_SECONDS = 0.05  # short work is repeated for so long before the device is waited for
 LONGEST_SAMPLE = 100  # repetitions
+# Memory that lay idle in the others' turns is slow at first: under a hypervisor that takes free
+# pages back a step after a pause took twice as long, and the next was as quick as those before it.
+WARMING = 2
 
 # Does its work so many times, then waits for the device.
 Contestant = Callable[[int], None]
@@ -22,15 +25,15 @@ def alternate(
 ) -> dict[str, list[float]]:
     """Seconds of one repetition of each contestant, at least `samples` times, in turns.
 
-    What each does first, compilation included, does not count, nor does the first repetition of a
-    turn. `report` is told the turns that are done and all of them.
+    What each does first, compilation included, does not count, nor do the first repetitions of a
+    turn, WARMING of them. `report` is told the turns that are done and all of them.
     """
     turns = min(turns, samples)
     repetitions = {name: _repetitions(work) for name, work in contestants.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(turns):
         for name, work in contestants.items():
-            work(1)
+            work(WARMING)
             for _ in range(-(-samples // turns)):
                 seconds[name].append(_timed(work, repetitions[name]))
         report(turn + 1, turns)
