@@ -119,8 +119,9 @@ def test_contestants_take_turns():
     assert {name: len(values) for name, values in seconds.items()} == {"a": 4, "b": 4}
     order = [name for name, _ in calls[4:]]
     assert order == ["a"] * 3 + ["b"] * 3 + ["a"] * 3 + ["b"] * 3
-    # One that does nothing is repeated as often as is allowed, but for a turn's first.
-    assert [n for _, n in calls[4:7]] == [1, turns.LONGEST_SAMPLE, turns.LONGEST_SAMPLE]
+    # One that does nothing is repeated as often as is allowed, but not at a turn's start.
+    often = turns.LONGEST_SAMPLE
+    assert [n for _, n in calls[4:7]] == [turns.WARMING, often, often]
 
 
 def test_spread():
