@@ -33,7 +33,7 @@ from tests import commands
 # Without padding, so that XLA counts as many products as the arithmetic does.
 PLAIN = Architecture(
     "plain", 8, 3, 2,
-    (Convolution("conv1", 8, size=3, floor=True), ReLU(), Dense("fc", 12), Output("out")),
+    (Convolution("conv1", 8, size=3, stride=2, floor=True), ReLU(), Dense("fc", 12), Output("out")),
     classes=5,
 )  # fmt: skip
 KINDS = {"forward": "forward", "weight_gradient": "weight gradient", "input_gradient": "input gradient"}  # noqa: E501  # fmt: skip
