@@ -9,6 +9,7 @@ import atexit
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -18,6 +19,9 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker inherits the folder
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+# Under nohup the programs that tests send SIGHUP to would never hear it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 from alexnet_jax.parallel import platform
 
