@@ -98,9 +98,9 @@ def has_few_maps(x: jax.Array, stride: int) -> bool:
 def convolve_few(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
     """As `convolve` with stride 1, made for few maps and XLA on CPUs.
 
-    XLA there copies windows pixel by pixel, in pieces as short as a pixel has maps. So four windows
-    beside each other are one, of pixels folded by four, with four times the filters; and the
-    gradient of the input comes from the columns of windows.
+    XLA's own are slow with few maps. So four windows beside each other are one, of pixels folded by
+    four, with four times the filters; and the gradient of the input comes from the columns of
+    windows.
     """
     return _few_maps(x, varying(kernel, x), padding)
 
