@@ -218,7 +218,7 @@ def test_winograds_convolution_equals_loops(float64, height, width, padding):
 
 
 def lowered(formulation, channels, size, filters):
-    """A convolution and a softmax layer, as the network has them; its gradient's program."""
+    """A convolution and a softmax layer, as the network has them: the program of its logits."""
     architecture = network.Architecture(
         name="one", input_size=6, channels=channels, towers=1, classes=5,
         layers=(weighted.Convolution("conv1", filters, size, padding=1), weighted.Output("fc2")),
