@@ -40,7 +40,7 @@ def get_config() -> ConfigDict:
     formulation = config.formulation = ConfigDict()
     formulation.strided = "windows"  # convolutions with a stride; or by space_to_depth
     formulation.few_maps = "neighbours"  # convolutions of few maps on a CPU; or windows, as others
-    formulation.three_by_three = "winograd"  # large ones of 3 x 3 on a CPU; or windows, as others
+    formulation.small_windows = "winograd"  # of 3 x 3 and 5 x 5 on a CPU; or windows, as others
     formulation.norm_sums = "padded"  # over adjacent maps; or "shifts", or a "banded" product
     # On one device: "joined" where they see the same maps; "batched" elsewhere too; "separate"
     formulation.towers = "joined"

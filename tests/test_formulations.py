@@ -210,11 +210,44 @@ def test_a_convolution_of_few_maps_equals_loops(float64, height, width, size, pa
     assert_equals_loops(convolution.convolve_few, *shapes, padding)
 
 
+@pytest.mark.parametrize("filters", [4, 64])  # the gradient of the kernel: as others, by its sums
 @pytest.mark.parametrize(
-    ("height", "width", "padding"), [(13, 13, 1), (6, 8, 0), (5, 4, 2), (3, 3, 0)]
-)
-def test_winograds_convolution_equals_loops(float64, height, width, padding):
-    assert_equals_loops(winograd.convolve, (2, height, width, 3), (3, 3, 3, 4), padding)
+    ("height", "width", "size", "padding"),
+    [(13, 13, 3, 1), (6, 8, 3, 0), (5, 4, 3, 2), (3, 3, 3, 0), (4, 27, 3, 1), (2, 1, 3, 4),
+     (9, 9, 5, 2), (5, 12, 5, 0), (7, 6, 5, 4)],
+)  # fmt: skip
+def test_winograds_convolution_equals_loops(float64, height, width, size, padding, filters):
+    shapes = (2, height, width, 3), (size, size, 3, filters)
+    assert_equals_loops(winograd.convolve, *shapes, padding)
+
+
+@pytest.mark.parametrize(("size", "side"), [(3, 13), (5, 27)])
+def test_winograds_rounding_is_within_ten_times_that_of_windows(size, side):
+    """In float32, by the root of the mean square, at sizes of conv2 and conv3."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(2, side, side, 64)).clip(0).astype(np.float32)
+    kernel = random.normal(size=(size, size, 64, 96)).astype(np.float32)
+    weights = random.normal(size=(2, side, side, 96)).astype(np.float32)
+    padding = size // 2
+
+    def windows(x, kernel, padding):
+        return convolution.convolve(x, kernel, 1, padding, True)
+
+    def results(convolve, x, kernel, weights):
+        y, pull = jax.vjp(lambda x, kernel: convolve(x, kernel, padding), x, kernel)
+        return y, *pull(weights)
+
+    with jax.enable_x64(True):
+        exact = jax.device_get(
+            results(windows, *(a.astype(np.float64) for a in (x, kernel, weights)))
+        )
+
+    def errors(convolve):
+        ours = jax.device_get(results(convolve, x, kernel, weights))
+        return [np.sqrt(((a - b) ** 2).mean()) for a, b in zip(ours, exact, strict=True)]
+
+    for ours, plain in zip(errors(winograd.convolve), errors(windows), strict=True):
+        assert ours < 10 * plain
 
 
 def lowered(formulation, channels, size, filters):
@@ -233,12 +266,19 @@ def lowered(formulation, channels, size, filters):
     return program.lower(shapes, images).as_text()
 
 
-def test_few_maps_and_large_3_by_3_convolutions_take_their_own_ways_on_a_cpu():
+def test_few_maps_and_small_windows_take_their_own_ways_on_a_cpu():
     """Else their tests would say nothing of the network."""
-    assert "stablehlo.convolution" not in lowered(PLAIN, 128, 3, 128)
-    assert "stablehlo.convolution" in lowered(Formulation(three_by_three="windows"), 128, 3, 128)
-    assert "stablehlo.convolution" in lowered(PLAIN, 128, 3, 96)
-    assert "stablehlo.convolution" in lowered(PLAIN, 128, 5, 128)
+
+    def convolutions(formulation, *sizes):
+        return lowered(formulation, *sizes).count("stablehlo.convolution(")
+
+    # Eight points: six results of a row by windows of three, four by windows of five.
+    assert convolutions(PLAIN, 64, 3, 64) == 8
+    assert convolutions(PLAIN, 64, 3, 48) == 1
+    assert convolutions(PLAIN, 16, 5, 16) == 8
+    assert convolutions(PLAIN, 16, 5, 15) == 1
+    assert convolutions(PLAIN, 64, 7, 64) == 1
+    assert convolutions(Formulation(small_windows="windows"), 64, 3, 64) == 1
     # Windows of five pixels with three more beside them are two blocks of four.
     blocks = "tensor<5x2x12x16xf32>"
     assert blocks in lowered(PLAIN, 3, 5, 4)
@@ -265,7 +305,7 @@ def test_banded_sums_equal_loops_and_have_the_gradient_of_shifts(float64, n):
 def test_the_config_chooses_the_formulation_of_the_step():
     config = load("quickstart")
     config.formulation.update(
-        strided="space_to_depth", few_maps="windows", three_by_three="windows", norm_sums="banded",
+        strided="space_to_depth", few_maps="windows", small_windows="windows", norm_sums="banded",
         towers="batched",
     )  # fmt: skip
     architecture = configuration.architecture_of(config)

@@ -77,7 +77,7 @@ def test_multiply_adds_are_those_of_the_compiled_program():
     graph = network.graph_of(architecture, 1000)
     shapes = jax.eval_shape(lambda: network.create(architecture, 1000, jax.random.key(0))[1])
     images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
-    plainly = Formulation(three_by_three="windows")
+    plainly = Formulation(small_windows="windows")
     forward = jax.jit(lambda p, x: network.apply(graph, p, x, formulation=plainly))
     cost = forward.lower(shapes, images).cost_analysis()
     products = summary.total(summary.summarize(architecture, 1000)).multiply_adds

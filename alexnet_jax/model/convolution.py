@@ -122,7 +122,7 @@ def _few_maps(x, kernel, padding: int):
         for window in range(_BESIDE)
     ]
     taps = jnp.stack(taps, 3).reshape(height, held, _BESIDE * maps, _BESIDE * filters)
-    y = _along_height(rows, taps, padding)
+    y = along_height(rows, taps, padding)
     return y.reshape(*y.shape[:2], blocks * _BESIDE, filters)[:, :, :count]
 
 
@@ -146,10 +146,10 @@ def _by_columns(x, kernel, padding: int):
     count = convolved_length(x.shape[2], width, 1, padding, True)
     padded = jnp.pad(x, ((0, 0), (0, 0), (padding, padding), (0, 0)))
     columns = jnp.concatenate([padded[:, :, i : i + count] for i in range(width)], axis=-1)
-    return _along_height(columns, kernel.reshape(height, 1, width * maps, filters), padding)
+    return along_height(columns, kernel.reshape(height, 1, width * maps, filters), padding)
 
 
-def _along_height(x, kernel, padding: int):
+def along_height(x, kernel, padding: int):
     """With stride 1, padded above and below alone."""
     return jax.lax.conv_general_dilated(
         x, kernel, (1, 1), [(padding, padding), (0, 0)], dimension_numbers=("NHWC", "HWIO", "NHWC")

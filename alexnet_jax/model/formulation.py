@@ -5,7 +5,7 @@ import dataclasses
 FORMULATIONS = {
     "strided": ("windows", "space_to_depth"),
     "few_maps": ("neighbours", "windows"),
-    "three_by_three": ("winograd", "windows"),
+    "small_windows": ("winograd", "windows"),
     "norm_sums": ("padded", "shifts", "banded"),
     "towers": ("joined", "separate", "batched"),
     "gradients": ("closed", "automatic"),
@@ -20,8 +20,8 @@ class Formulation:
     blocks of stride x stride pixels are folded into its maps (convolution.convolve_folded).
     `few_maps`: convolutions of less than eight maps with stride 1: on a CPU the windows of four
     "neighbours" at once (convolution.convolve_few), or "windows" as such.
-    `three_by_three`: large convolutions with windows of 3 x 3 and stride 1: on a CPU by "winograd"
-    (winograd.convolve), or "windows" as such.
+    `small_windows`: convolutions of many maps with windows of 3 x 3 or 5 x 5 and stride 1: on a CPU
+    by "winograd" (winograd.convolve), or "windows" as such.
     `norm_sums`: window sums of the norm across maps by shifted additions, "padded" on a CPU from a
     copy with zeros beyond the edge, which XLA there adds faster, "shifts" without asking for it; or
     as a product with a banded matrix of zeros and ones.
@@ -34,7 +34,7 @@ class Formulation:
 
     strided: str = "windows"
     few_maps: str = "neighbours"
-    three_by_three: str = "winograd"
+    small_windows: str = "winograd"
     norm_sums: str = "padded"
     towers: str = "joined"
     gradients: str = "closed"

@@ -76,7 +76,7 @@ def _form(layer: Convolution, how: Formulation) -> convolution.Convolve:
     def convolve(x, kernel, stride, padding, floor):
         if how.few_maps == "neighbours" and convolution.has_few_maps(x, stride):
             return convolution.convolve_few(x, kernel, padding)
-        if how.three_by_three == "winograd" and winograd.is_worth_it(x, kernel, stride):
+        if how.small_windows == "winograd" and winograd.is_worth_it(x, kernel, stride, padding):
             return winograd.convolve(x, kernel, padding)
         return convolution.convolve(x, kernel, stride, padding, floor)
 

@@ -1,97 +1,189 @@
-"""Convolutions with 3 x 3 windows, 1 apart, in fewer multiplications.
+"""Convolutions with small windows, 1 apart, in fewer multiplications.
 
-Winograd's minimal filtering F(2 x 2, 3 x 3), as Lavin and Gray use it for networks (2015,
-arXiv:1509.09308): 2 x 2 results come from a 4 x 4 tile of the image by 16 products instead of 36,
-between sums of pixels and sums of taps. So the convolution is sixteen products of matrices
-[tiles, maps] and [maps, filters]. Rounding errors are about those of the sum over windows.
+Winograd's minimal filtering F(m, r), as Lavin and Gray use it for networks (2015,
+arXiv:1509.09308), along the rows of an image alone: m results beside each other come from a tile of
+n = m + r - 1 pixels by n products instead of m r, between sums of pixels and sums of taps. It is a
+product of polynomials, known from its values at n points. So a convolution of r x r is n
+convolutions of r x 1, whose results are summed in turn. Five by five windows need two fifths of the
+multiplications, three by three in rows of 13 just over half.
+
+Rounding errors are three to ten times those of the sum over windows (docs/performance.md).
 """
+
+import fractions
+import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
-from alexnet_jax.model.convolution import varying
+from alexnet_jax.model import convolution
 
-FEWEST_MAPS = 128  # as many maps and filters as make the sums worth their time on a CPU
+# As many maps and filters as make the sums worth their time on a CPU, for windows of each size, and
+# as many filters as make the gradient of the kernel worth it.
+FEWEST_MAPS = {3: 64, 5: 16}
+_FEWEST_FILTERS = 64
+# Values of polynomials at few small points lose least; the last point is infinity.
+_POINTS = (0, 1, -1, 2, -2, fractions.Fraction(1, 2), fractions.Fraction(-1, 2))
+_LARGEST_SHARE = 0.75  # of the multiplications, else the sums would cost more than is saved
+
+Sums = tuple[tuple[float, ...], ...]
 
 
-def is_worth_it(x: jax.Array, kernel: jax.Array, stride: int) -> bool:
-    """Whether `convolve` is meant for such a convolution: 3 x 3, 1 apart, many maps, not bfloat16.
+def is_worth_it(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> bool:
+    """Whether `convolve` is meant for such a convolution: 1 apart, many maps, not bfloat16.
 
     bfloat16 would round the sums.
     """
-    fits = kernel.shape[:2] == (3, 3) and stride == 1 and x.dtype != jnp.bfloat16
-    return fits and min(kernel.shape[2:]) >= FEWEST_MAPS
+    size = kernel.shape[0]
+    if kernel.shape[1] != size or size not in FEWEST_MAPS or stride > 1 or x.dtype == jnp.bfloat16:
+        return False
+    count = convolution.convolved_length(x.shape[2], size, 1, padding, True)
+    products = _products(_results_of_a_tile(count, size), count, size)
+    return min(kernel.shape[2:]) >= FEWEST_MAPS[size] and products <= _LARGEST_SHARE * count * size
 
 
 def convolve(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
-    """x [rows, height, width, maps] with kernel [3, 3, maps, filters]; windows start at -padding.
+    """x [rows, height, width, maps] with kernel [r, r, maps, filters]; windows start at -padding.
 
     The gradient keeps x and the kernel alone, as that of other convolutions, and not the sums.
     """
-    return _convolve(x, varying(kernel, x), padding)
+    return _convolve(x, convolution.varying(kernel, x), padding)
 
 
-def _plain(x, kernel, padding: int):
-    height, width = (length + 2 * padding - 2 for length in x.shape[1:3])
-    tiles = (-(-height // 2), -(-width // 2))
-    sums = _of_tiles(x, tiles, padding)
-    taps = _of_taps(kernel)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolve(x, kernel, padding: int):
+    size = len(kernel)
+    count = convolution.convolved_length(x.shape[2], size, 1, padding, True)
+    m = _results_of_a_tile(count, size)
+    of_pixels, of_taps, of_products = _transforms(m, size)
+    tiles = _sums(of_pixels, _pixels(x, m, size, padding))
+    taps = _sums(of_taps, [kernel[:, i, None] for i in range(size)])
     products = [
-        (tile.reshape(-1, tile.shape[-1]) @ tap).reshape(*tile.shape[:3], -1)
-        for tile, tap in zip(sums, taps, strict=True)
+        convolution.along_height(tile, tap, 0) for tile, tap in zip(tiles, taps, strict=True)
     ]
-    return _results(products)[:, :height, :width]
+    # [rows, height, tiles, results of each, filters]
+    y = jnp.stack(_sums(_transposed(of_products), products), axis=3)
+    return y.reshape(*y.shape[:2], -1, y.shape[-1])[:, :, :count]
 
 
 def _forward(x, kernel, padding):
-    return _plain(x, kernel, padding), (x, kernel)
+    return _convolve(x, kernel, padding), (x, kernel)
 
 
 def _backward(padding, kept, gradient):
-    return jax.vjp(lambda x, kernel: _plain(x, kernel, padding), *kept)[1](gradient)
+    """That of x is a convolution too, with the kernel turned round."""
+    x, kernel = kept
+    size, _, _, filters = kernel.shape
+    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    by_x = _convolve(gradient, turned, size - 1 - padding)
+    if filters < _FEWEST_FILTERS:
+        plain = functools.partial(convolution.convolve, x, stride=1, padding=padding, floor=True)
+        (by_kernel,) = jax.vjp(plain, kernel)[1](gradient)
+    else:
+        by_kernel = _by_kernel(x, gradient, size, padding)
+    return by_x, by_kernel
 
 
-_convolve = jax.custom_vjp(_plain, nondiff_argnums=(2,))
 _convolve.defvjp(_forward, _backward)
 
 
-def _of_tiles(x: jax.Array, tiles: tuple[int, int], padding: int) -> list[jax.Array]:
-    """Sixteen [rows, tiles down, tiles across, maps]: a row of sums after the other.
+def _by_kernel(x, gradient, size: int, padding: int):
+    """The gradient of the kernel: the same sums, and products over all tiles."""
+    _, height, count, filters = gradient.shape
+    m = _results_of_a_tile(count, size)
+    of_pixels, of_taps, of_products = _transforms(m, size)
+    room = -(-count // m) * m - count
+    none = (0, 0, 0)
+    padded = jax.lax.pad(gradient, jnp.zeros((), x.dtype), [none, none, (0, room, 0), none])
+    results = _sums(of_products, [padded[:, :, i::m] for i in range(m)])
+    tiles = _sums(of_pixels, _pixels(x, m, size, padding))
 
-    Tiles are 4 x 4 pixels, 2 apart, so that neighbours share half of theirs.
+    def product(tile, result):  # [r, maps, filters]
+        seen = [tile[:, top : top + height].reshape(-1, tile.shape[-1]) for top in range(size)]
+        return jnp.stack([pixels.T @ result.reshape(-1, filters) for pixels in seen])
+
+    products = [product(*both) for both in zip(tiles, results, strict=True)]
+    return jnp.stack(_sums(_transposed(of_taps), products), axis=1)
+
+
+def _pixels(x: jax.Array, m: int, size: int, padding: int) -> list[jax.Array]:
+    """The first pixels of all tiles, the second ones, ...: n of [rows, height, tiles, maps].
+
+    Tiles are m apart; x has its padding above and below.
     """
-    sides = [
-        (padding, 2 * count + 2 - padding - length, 0)
-        for count, length in zip(tiles, x.shape[1:3], strict=True)
-    ]
+    n = m + size - 1
+    count = convolution.convolved_length(x.shape[2], size, 1, padding, True)
+    reach = (-(-count // m) - 1) * m
+    sides = [(padding, padding, 0), (padding, reach + n - padding - x.shape[2], 0)]
     none = (0, 0, 0)
     padded = jax.lax.pad(x, jnp.zeros((), x.dtype), [none, *sides, none])
-
-    def along(x: jax.Array, axis: int) -> list[jax.Array]:
-        reach = 2 * tiles[axis - 1] - 1
-        a, b, c, d = (jax.lax.slice_in_dim(x, i, i + reach, 2, axis) for i in range(4))
-        return [a - c, b + c, c - b, b - d]
-
-    return [both for down in along(padded, 1) for both in along(down, 2)]
+    return [padded[:, :, i : i + reach + 1 : m] for i in range(n)]
 
 
-def _of_taps(kernel: jax.Array) -> list[jax.Array]:
-    """Sixteen [maps, filters] in the same order."""
-
-    def along(a: jax.Array, b: jax.Array, c: jax.Array) -> list[jax.Array]:
-        return [a, (a + b + c) / 2, (a - b + c) / 2, c]
-
-    return [both for down in along(*kernel) for both in along(*down)]
+def _results_of_a_tile(count: int, size: int) -> int:
+    """The m of F(m, r) that needs the fewest products for a row, and of such the least."""
+    return min(range(1, len(_POINTS) + 3 - size), key=lambda m: (_products(m, count, size), m))
 
 
-def _results(products: list[jax.Array]) -> jax.Array:
-    """[rows, 2 tiles down, 2 tiles across, filters] from the sixteen products."""
+def _products(m: int, count: int, size: int) -> int:
+    """For a row of `count` results, times the height of a window."""
+    return -(-count // m) * (m + size - 1)
 
-    def along(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> list[jax.Array]:
-        return [a + b + c, b - c - d]
 
-    # [rows, tile down, which of its rows, tile across, which of its columns, filters]
-    across = [along(*products[4 * i : 4 * i + 4]) for i in range(4)]
-    down = zip(*(along(*column) for column in zip(*across, strict=True)), strict=True)
-    y = jnp.stack([jnp.stack(row, axis=3) for row in down], axis=2)
-    return y.reshape(len(y), 2 * y.shape[1], 2 * y.shape[3], -1)
+@functools.cache
+def _transforms(m: int, size: int) -> tuple[Sums, Sums, Sums]:
+    """Toom and Cook's: sums of n pixels, of r taps and, transposed, of n products.
+
+    Each row belongs to a point p: the product of all (x - q) but (x - p), the powers of p over that
+    product's value at p, and the powers of p; infinity has the product of all and the last power.
+    """
+    points = _POINTS[: m + size - 2]
+    last = _product_of_roots(points)
+    pixels, taps, products = [], [], []
+    for p in points:
+        others = [q for q in points if q != p]
+        coefficients = [*_product_of_roots(others), 0]
+        value = sum(c * p**i for i, c in enumerate(coefficients))
+        pixels.append(coefficients)
+        taps.append([p**i / fractions.Fraction(value) for i in range(size)])
+        products.append([p**i for i in range(m)])
+    pixels.append(last)
+    taps.append([0] * (size - 1) + [1])
+    products.append([0] * (m - 1) + [1])
+    pixels, taps, products = (
+        tuple(tuple(map(float, row)) for row in rows) for rows in (pixels, taps, products)
+    )
+    return pixels, taps, products
+
+
+def _product_of_roots(roots: Sequence) -> list:
+    """Coefficients of the product of all (x - root), the constant first."""
+    coefficients = [1]
+    for root in roots:
+        up, down = [0, *coefficients], [*(-root * c for c in coefficients), 0]
+        coefficients = [a + b for a, b in zip(up, down, strict=True)]
+    return coefficients
+
+
+def _transposed(sums: Sums) -> Sums:
+    return tuple(zip(*sums, strict=True))
+
+
+def _sums(rows: Sums, arrays: Sequence[jax.Array]) -> list[jax.Array]:
+    """A sum of arrays with the coefficients of each row, zeros and ones left out."""
+
+    def weighted(row: tuple[float, ...]) -> jax.Array:
+        total = None
+        for factor, array in zip(row, arrays, strict=True):
+            if factor == 0:
+                continue
+            if total is None:
+                total = array if factor == 1 else factor * array
+            elif abs(factor) == 1:
+                total = total + array if factor == 1 else total - array
+            else:
+                total = total + factor * array
+        return total
+
+    return [weighted(row) for row in rows]
