@@ -275,8 +275,8 @@ def test_few_maps_and_small_windows_take_their_own_ways_on_a_cpu():
     # Eight points: six results of a row by windows of three, four by windows of five.
     assert convolutions(PLAIN, 64, 3, 64) == 8
     assert convolutions(PLAIN, 64, 3, 48) == 1
-    assert convolutions(PLAIN, 16, 5, 16) == 8
-    assert convolutions(PLAIN, 16, 5, 15) == 1
+    assert convolutions(PLAIN, 32, 5, 32) == 8
+    assert convolutions(PLAIN, 32, 5, 16) == 1
     assert convolutions(PLAIN, 64, 7, 64) == 1
     assert convolutions(Formulation(small_windows="windows"), 64, 3, 64) == 1
     # Windows of five pixels with three more beside them are two blocks of four.

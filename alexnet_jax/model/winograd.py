@@ -21,7 +21,7 @@ from alexnet_jax.model import convolution
 
 # As many maps and filters as make the sums worth their time on a CPU, for windows of each size, and
 # as many filters as make the gradient of the kernel worth it.
-FEWEST_MAPS = {3: 64, 5: 16}
+FEWEST_MAPS = {3: 64, 5: 32}
 _FEWEST_FILTERS = 64
 # Values of polynomials at few small points lose least; the last point is infinity.
 _POINTS = (0, 1, -1, 2, -2, fractions.Fraction(1, 2), fractions.Fraction(-1, 2))
