@@ -132,6 +132,21 @@ def test_the_step_is_the_same_in_every_layout(float64, data, model, split_dense)
     assert_equal(ours, gradients(1, 1, False, PLAIN), 1e-11)
 
 
+def test_winograds_rows_give_the_gradients_of_windows_on_two_devices(float64):
+    """At full width, since narrower networks are computed as others."""
+
+    def gradients(data, formulation):
+        architecture = NETWORKS["cifar_18pct"]
+        steps = miniature.make_steps("", data, 1, "float64", architecture=architecture)
+        steps = dataclasses.replace(steps, formulation=formulation)
+        preprocessing = miniature.plain_preprocessing(steps)
+        batch = miniature.put(steps, *miniature.batch_of("quickstart", 0))
+        return jax.device_get(steps.gradients()(steps.initial_state(), *batch, preprocessing)[0])
+
+    windows = gradients(1, Formulation(small_windows="windows"))
+    assert_equal(gradients(2, PLAIN), windows, 1e-11)
+
+
 @pytest.mark.parametrize("formulation", ["plain", "batched"])
 @pytest.mark.parametrize("name", ["net145", "net137", "bvlc_alexnet"])
 def test_no_formulation_has_grouped_convolutions(name, formulation):
