@@ -41,7 +41,7 @@ FIGURE1 = Experiment(
     "3.1, Figure 1",
     "ReLU reaches 25% training error six times sooner than tanh",
     (
-        *(figure1_run("relu", rate, 25.0, 25) for rate in (0.0005, 0.001, 0.002)),
+        *(figure1_run("relu", rate, 25.0, 25) for rate in (0.0005, 0.001, 0.002, 0.004)),
         *(figure1_run("tanh", rate, 60.0, 60) for rate in (0.0005, 0.001, 0.002, 0.004)),
     ),
     (Column("epochs to 25% training error", measures.epochs_to_25_percent, percent=False),),
