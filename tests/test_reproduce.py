@@ -100,7 +100,8 @@ def figure1_results(epochs):
 def test_the_ratio_of_epochs_is_that_of_the_chosen_rates(tmp_path):
     done = figure1_results({"figure1-relu-0.0005": [9.0], "figure1-relu-0.001": [4.0, 6.0],
                             "figure1-relu-0.002": [8.0], "figure1-relu-0.004": [9.0],
-                            "figure1-tanh-0.0005": [60.0], "figure1-tanh-0.001": [30.0, 30.0],
+                            "figure1-relu-0.008": [25.0], "figure1-tanh-0.0005": [60.0],
+                            "figure1-tanh-0.001": [30.0, 30.0],
                             "figure1-tanh-0.002": [50.0]})  # fmt: skip
     assert not pictures.draw_figure1(FIGURE1, done, tmp_path / "f.png")
     done |= figure1_results({"figure1-tanh-0.004": [70.0]})
