@@ -4,8 +4,8 @@ Winograd's minimal filtering F(m, r), as Lavin and Gray use it for networks (201
 arXiv:1509.09308), along the rows of an image alone: m results beside each other come from a tile of
 n = m + r - 1 pixels by n products instead of m r, between sums of pixels and sums of taps. It is a
 product of polynomials, known from its values at n points. So a convolution of r x r is n
-convolutions of r x 1, whose results are summed in turn. In rows of 27 results 5 x 5
-windows need 41% of the multiplications, in rows of 13 those of 3 x 3 54%.
+convolutions of r x 1, whose results are summed in turn. In rows of 27 results 5 x 5 windows need
+41% of the multiplications, in rows of 13 those of 3 x 3 54%.
 
 Rounding errors are four to six times those of the sum over windows (docs/performance.md).
 """
@@ -21,9 +21,9 @@ from alexnet_jax.model import convolution
 
 # As many maps and filters as make the sums worth their time on a CPU, for windows of each size, and
 # as many filters as make the gradient of the kernel worth it.
-FEWEST_MAPS = {3: 64, 5: 32}
+_FEWEST_MAPS = {3: 64, 5: 32}
 _FEWEST_FILTERS = 64
-# Values of polynomials at few small points lose least; the last point is infinity.
+# Where polynomials are evaluated, small numbers first; the last point is infinity.
 _POINTS = (0, 1, -1, 2, -2, fractions.Fraction(1, 2), fractions.Fraction(-1, 2))
 _LARGEST_SHARE = 0.75  # of the multiplications, else the sums would cost more than is saved
 
@@ -36,11 +36,11 @@ def is_worth_it(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> b
     bfloat16 would round the sums.
     """
     size = kernel.shape[0]
-    if kernel.shape[1] != size or size not in FEWEST_MAPS or stride > 1 or x.dtype == jnp.bfloat16:
+    if kernel.shape[1] != size or size not in _FEWEST_MAPS or stride > 1 or x.dtype == jnp.bfloat16:
         return False
     count = convolution.convolved_length(x.shape[2], size, 1, padding, True)
     products = _products(_results_of_a_tile(count, size), count, size)
-    return min(kernel.shape[2:]) >= FEWEST_MAPS[size] and products <= _LARGEST_SHARE * count * size
+    return min(kernel.shape[2:]) >= _FEWEST_MAPS[size] and products <= _LARGEST_SHARE * count * size
 
 
 def convolve(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
