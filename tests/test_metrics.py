@@ -1,6 +1,7 @@
 """The records of a run: each step once in every file, files whole, no failure stops a run."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -35,6 +36,20 @@ def events(path, split):
 def steps_of(found, tag):
     # Logs of one process in one second have files whose names may not sort as they were made.
     return [event.step for event in sorted(found.Tensors(tag), key=lambda one: one.wall_time)]
+
+
+def test_without_clu_the_numbers_are_written_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "clu.metric_writers", None)
+    said = []
+    with open_log(tmp_path, 0, said=said) as log:
+        log.write_config("batch: 1", {"batch": 1})
+        log.write(record(10))
+        log.write_images(10, {"filters": np.zeros((4, 4, 3), np.uint8)})
+    assert [r["step"] for r in lines(tmp_path)] == [10]
+    assert said == [
+        "warning: nothing is written for TensorBoard, since there is no module clu.metric_writers; "
+        "metrics.jsonl has all numbers."
+    ]
 
 
 def test_a_resumed_log_holds_each_step_once(tmp_path):

@@ -1,5 +1,7 @@
 """The stream is a function of (seed, step): complete, disjoint, resumable, honest about errors."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,12 @@ class Numbers:
         images = np.empty((len(ids), 2, 2, 1), np.uint8) if into is None else into
         images[:] = ids[:, None, None, None]
         return images, self.labels[ids]
+
+
+@pytest.fixture(autouse=True, params=["tf.data", "without TensorFlow"])
+def reader(request, monkeypatch):
+    if request.param == "without TensorFlow":
+        monkeypatch.setattr(stream, "_tensorflow", lambda: None)
 
 
 def ids_of(records, seed, steps, batch):
@@ -115,6 +123,18 @@ def test_evaluation_sees_each_record_once_and_pads_with_no_label(records, batch,
     assert counts == {-(-records // batch)}, "processes must take equally many steps"
 
 
+def test_no_more_is_read_ahead_than_asked_for(monkeypatch):
+    """`workers` batches that are decoded, `ahead` that wait, and what tf.data holds itself."""
+    read, source, rows = [], Numbers(1200), np.arange(12)
+    load = source.load
+    monkeypatch.setattr(source, "load", lambda ids, into=None: read.append(1) or load(ids, into))
+    stepping = stream.training_batches(source, 5, 12, rows, 0, 100, 2, 3)
+    for _ in range(10):
+        next(stepping)
+    stepping.close()
+    assert 10 <= len(read) <= 10 + 2 + 3 + 3
+
+
 def test_all_records_come_in_order():
     ids = np.arange(1, 200, 3)
     loaded = stream.all_records(Numbers(200), ids, 2, chunk=16)
@@ -125,6 +145,22 @@ def test_all_records_come_in_order():
 def test_an_error_of_the_source_arrives_as_it_was():
     with pytest.raises(UserError, match="image 9 is broken"):
         batches(0, 30, np.arange(12), broken=[9])
+
+
+def test_of_several_errors_the_first_in_order_arrives():
+    source = Numbers(24)
+    late = threading.Event()
+
+    def load(ids, into=None):
+        if 23 in ids:
+            late.set()
+            raise UserError("the second batch is broken")
+        assert late.wait(60)
+        raise UserError("the first batch is broken")
+
+    source.load = load
+    with pytest.raises(UserError, match="the first batch is broken"):
+        list(stream.all_records(source, np.arange(24), 2, chunk=12))
 
 
 def test_an_unreadable_image_is_replaced_by_a_later_one_of_its_epoch():

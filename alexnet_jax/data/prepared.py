@@ -250,7 +250,7 @@ def _pixels(path: str, shape: tuple[int, ...]) -> np.ndarray:
             f"{path} holds {pixels.dtype} {list(pixels.shape)}, where uint8 {list(shape)} was "
             f"expected: {ANEW}."
         )
-    return pixels
+    return np.asarray(pixels)  # a plain view: rows of a memmap take twice as long
 
 
 def decode_into(data: bytes, pixels: np.ndarray) -> None:

@@ -14,6 +14,7 @@ import math
 import mmap
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -216,18 +217,21 @@ def _permutation(records: int, seed: int, epoch: int) -> np.ndarray:
 def _ordered(
     load: Callable[[int], Batch], first: int, last: int, workers: int, ahead: int
 ) -> Iterator[Batch]:
-    """load(first) ... load(last - 1) in order, on tf.data's threads.
+    """load(first) ... load(last - 1) in order, on threads of tf.data, without TensorFlow of Python.
 
     An error of `load` is raised here as it was, not as TensorFlow wraps it.
     """
     tf = _tensorflow()
-    errors: list[Exception] = []
+    if tf is None:
+        yield from _ordered_without_tensorflow(load, first, last, workers, ahead)
+        return
+    errors: dict[int, Exception] = {}  # by index: a later one may fail sooner
 
     def guarded(index):
         try:
             return load(int(index))
         except Exception as error:
-            errors.append(error)
+            errors[int(index)] = error
             raise
 
     def read(index):
@@ -245,14 +249,32 @@ def _ordered(
             yield Batch(*arrays)
     except tf.errors.OpError:
         if errors:
-            raise errors[0] from None
+            raise errors[min(errors)] from None
         raise
+
+
+def _ordered_without_tensorflow(
+    load: Callable[[int], Batch], first: int, last: int, workers: int, ahead: int
+) -> Iterator[Batch]:
+    pool, begun = ThreadPoolExecutor(workers), collections.deque[Future[Batch]]()
+    try:
+        for index in range(first, last):
+            begun.append(pool.submit(load, index))
+            if len(begun) == workers + ahead:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @functools.cache
 def _tensorflow():
-    """TensorFlow without the GPU, which belongs to JAX."""
-    import tensorflow as tf
+    """TensorFlow without the GPU, which belongs to JAX; None where it is not installed."""
+    try:
+        import tensorflow as tf
+    except ImportError:
+        return None
 
     tf.config.set_visible_devices([], "GPU")
     return tf

@@ -78,8 +78,15 @@ class MetricsLog:
         self._line_is_cut = False
 
     def _open_tensorboard(self, folder: pathlib.Path, first_step: int) -> None:
+        try:
+            from clu.metric_writers import SummaryWriter
+        except ImportError as error:
+            self._say(
+                "warning: nothing is written for TensorBoard, since there is no module "
+                f"{error.name}; metrics.jsonl has all numbers."
+            )
+            return
         _cut_back_events(folder, first_step)
-        from clu.metric_writers import SummaryWriter
 
         self._writers = {part: SummaryWriter(str(folder / part)) for part in (WHOLE, *SPLITS)}
 
