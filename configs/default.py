@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
 
     # Other arithmetic for the same network, and so for the same run: speed and rounding differ
     formulation = config.formulation = ConfigDict()
-    formulation.strided = "windows"  # convolutions with a stride; or by space_to_depth
+    formulation.strided = "by_device"  # convolutions with a stride; or windows, space_to_depth
     formulation.few_maps = "neighbours"  # convolutions of few maps on a CPU; or windows, as others
     formulation.small_windows = "winograd"  # of 3 x 3 and 5 x 5 on a CPU; or windows, as others
     formulation.norm_sums = "padded"  # over adjacent maps; or "shifts", or a "banded" product

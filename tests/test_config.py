@@ -271,7 +271,7 @@ def set_field(config, dotted, value):
         ("data.size", 200, "smaller than the 224 pixels"),
         ("evaluate.views", "five", "expected center or ten or all"),
         ("parallel.layout", "model", "expected data or towers or hybrid"),
-        ("formulation.strided", "depth", "expected windows or space_to_depth"),
+        ("formulation.strided", "depth", "expected by_device or windows or space_to_depth"),
         ("formulation.norm_sums", "bands", "expected padded or shifts or banded"),
         ("formulation.towers", "merged", "expected joined or separate or batched"),
         ("optimizer.velocity_dtype", "float16", "expected bfloat16"),

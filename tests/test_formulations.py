@@ -116,6 +116,35 @@ def test_a_formulation_equals_the_plain_network(float64, name, formulation, mode
     assert_equal(computed(name, FORMULATIONS[formulation], model), plain(name), 1e-11)
 
 
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("bvlc_alexnet", 1),
+        ("quickstart", 2),
+        pytest.param("net145", 1, marks=pytest.mark.slow),
+        pytest.param("bvlc_alexnet", 2, marks=pytest.mark.slow),
+    ],
+)
+def test_what_a_gpu_computes_equals_the_plain_network(float64, monkeypatch, name, model):
+    """Its forms, computed here: folded strides, shifted sums, norms that keep no denominator."""
+    expected = plain(name)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert_equal(computed(name, PLAIN, model), expected, 1e-11)
+
+
+def test_a_gpus_norms_keep_their_maps_alone(monkeypatch):
+    """In bfloat16 no array of float32 lies between the passes, however XLA fuses them."""
+    x = jnp.ones((2, 3, 3, 8), jnp.bfloat16)
+
+    def kept(x):
+        _, backward = jax.vjp(lambda x: normalization.across_map_norm([x], 5, 2.0, 1e-4, 0.75), x)
+        return {str(leaf.dtype) for leaf in jax.tree.leaves(backward) if leaf.size > 1}
+
+    assert kept(x) == {"bfloat16", "float32"}
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert kept(x) == {"bfloat16"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("data", "model", "split_dense"), [(2, 1, True), (2, 2, False)])
 def test_the_step_is_the_same_in_every_layout(float64, data, model, split_dense):
@@ -300,21 +329,25 @@ def test_few_maps_and_small_windows_take_their_own_ways_on_a_cpu():
     assert blocks not in lowered(Formulation(few_maps="windows"), 3, 5, 4)
 
 
+@pytest.mark.parametrize("towers", [1, 2, 4])
 @pytest.mark.parametrize("n", [3, 4, 5, 9])
-def test_banded_sums_equal_loops_and_have_the_gradient_of_shifts(float64, n):
+def test_all_sums_of_norms_equal_loops_and_have_one_gradient(float64, n, towers):
+    """Windows of five and nine reach through a tower of two maps into the one behind it."""
     random = np.random.default_rng(0)
     x, weights = 30 * random.normal(size=(2, 3, 3, 8)), random.normal(size=(2, 3, 3, 8))
 
-    def loss(x, banded):
-        (y,) = normalization.across_map_norm([x], n, 2.0, 1e-3, 0.75, banded)
+    def loss(x, form):
+        maps = jnp.split(x, towers, axis=-1)
+        y = normalization.across_map_norm(maps, n, 2.0, 1e-3, 0.75, form)
+        y = jnp.concatenate(y, axis=-1)
         return (weights * y).sum(), y
 
-    gradients, results = zip(
-        *(jax.grad(loss, has_aux=True)(x, banded) for banded in (True, False)), strict=True
-    )
     expected = reference.across_maps(x, n, 2.0, 1e-3, 0.75)
-    np.testing.assert_allclose(results[0], expected, rtol=1e-13)
-    np.testing.assert_allclose(gradients[0], gradients[1], rtol=1e-11, atol=1e-14)
+    forms = ("padded", "shifts", "banded")
+    found = [jax.grad(loss, has_aux=True)(x, form) for form in forms]
+    for gradient, result in found:
+        np.testing.assert_allclose(result, expected, rtol=1e-13)
+        np.testing.assert_allclose(gradient, found[0][0], rtol=1e-11, atol=1e-14)
 
 
 def test_the_config_chooses_the_formulation_of_the_step():

@@ -11,6 +11,7 @@ from alexnet_jax.model.formulation import Formulation
 FORMULATIONS: dict[str, dict] = {
     "automatic_gradients": {"formulation": Formulation(gradients="automatic")},
     "space_to_depth": {"formulation": Formulation(strided="space_to_depth")},
+    "strided_windows": {"formulation": Formulation(strided="windows")},
     "few_maps_as_others": {"formulation": Formulation(few_maps="windows")},
     "no_winograd": {"formulation": Formulation(small_windows="windows")},
     "banded_norms": {"formulation": Formulation(norm_sums="banded")},

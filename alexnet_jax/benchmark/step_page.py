@@ -7,6 +7,7 @@ import pathlib
 
 from alexnet_jax.benchmark import step_case, step_report
 from alexnet_jax.benchmark.formulations import chosen
+from alexnet_jax.benchmark.torch_peer import LAYOUTS
 from alexnet_jax.errors import UserError, check_choice
 from alexnet_jax.model.networks import NETWORKS, named
 from alexnet_jax.parallel import memory
@@ -60,6 +61,9 @@ def questions(given: argparse.Namespace) -> list[step_case.Question]:
     check_choice("--against", given.against or "torch", ("torch",))
     if min(*batches, given.steps) < 1 or given.width <= 0:
         raise UserError("--batch and --steps must be at least 1, and --width above 0.")
+    layouts = tuple(given.torch_layouts.split(","))
+    for layout in layouts:
+        check_choice("--torch_layouts", layout, LAYOUTS)
     several = given.network == "all"
     networks = list(NETWORKS.values()) if several else map(named, given.network.split(","))
     return [
@@ -72,6 +76,7 @@ def questions(given: argparse.Namespace) -> list[step_case.Question]:
             inference=given.inference,
             by_layer=given.by_layer and not several,
             small_peak=given.width < 1,
+            torch_layouts=layouts,
             formulations=chosen(given.formulations or ""),
         )
         for network in networks

@@ -21,6 +21,8 @@ def random_crop(images: jax.Array, keys: jax.Array, crop: int) -> jax.Array:
     """A crop x crop patch of each image, offsets uniform over all (size - crop + 1)^2 places."""
     places = images.shape[1] - crop + 1
     offsets = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, places))(keys)
+    # Else XLA for GPUs draws them anew for each pixel.
+    offsets = jax.lax.optimization_barrier(offsets)
 
     def cut(image, offset):
         return jax.lax.dynamic_slice(image, (*offset, 0), (crop, crop, image.shape[2]))

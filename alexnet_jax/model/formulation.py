@@ -3,7 +3,7 @@
 import dataclasses
 
 FORMULATIONS = {
-    "strided": ("windows", "space_to_depth"),
+    "strided": ("by_device", "windows", "space_to_depth"),
     "few_maps": ("neighbours", "windows"),
     "small_windows": ("winograd", "windows"),
     "norm_sums": ("padded", "shifts", "banded"),
@@ -16,15 +16,16 @@ FORMULATIONS = {
 class Formulation:
     """Which arithmetic computes a network, each field on its own.
 
-    `strided`: convolutions whose stride exceeds 1 as such, or with stride 1 on an image whose
-    blocks of stride x stride pixels are folded into its maps (convolution.convolve_folded).
+    `strided`: convolutions whose stride exceeds 1 as "windows", as such, or by "space_to_depth",
+    with stride 1 on an image whose blocks of stride x stride pixels are folded into its maps
+    (convolution.convolve_folded), "by_device" so on GPUs alone.
     `few_maps`: convolutions of less than eight maps with stride 1: on a CPU the windows of four
     "neighbours" at once (convolution.convolve_few), or "windows" as such.
     `small_windows`: convolutions of many maps with windows of 3 x 3 or 5 x 5 and stride 1: on a CPU
     by "winograd" (winograd.convolve), or "windows" as such.
-    `norm_sums`: window sums of the norm across maps by shifted additions, "padded" on a CPU from a
-    copy with zeros beyond the edge, which XLA there adds faster, "shifts" without asking for it; or
-    as a product with a banded matrix of zeros and ones.
+    `norm_sums`: window sums of the norm across maps by additions of "shifts", "padded" on a CPU of
+    a copy with zeros beyond the edge, which XLA there adds faster; or as a product with a "banded"
+    matrix of zeros and ones.
     `towers` that live on one device: "joined" into one convolution with the filters of all where
     they see one array, as in conv1 and after an exchange, with the maps of all in one array until a
     layer needs its own, and into one softmax layer; "separate"; or "batched", as joined, where
@@ -32,7 +33,7 @@ class Formulation:
     `gradients` of norms and pooling in closed form, or as jax and XLA derive them.
     """
 
-    strided: str = "windows"
+    strided: str = "by_device"
     few_maps: str = "neighbours"
     small_windows: str = "winograd"
     norm_sums: str = "padded"

@@ -4,7 +4,7 @@ Arrays are [rows, height, width, maps] of one tower. A window does not reach int
 as in the 2012 source, where a layer sees the maps of its own GPU alone, unless both are given.
 
 All are x / d ** beta with d = k + alpha * (sum of squares over a window), and have the gradient in
-closed form, which keeps only x and d: with g the gradient of the result,
+closed form, which keeps only x and d, or x alone: with g the gradient of the result,
     g / d ** beta - 2 alpha beta x * (sum over the mirrored window of g x / d ** (beta + 1)).
 """
 
@@ -73,17 +73,26 @@ _normalize = jax.custom_vjp(_plain, nondiff_argnums=(1, 2, 3, 4, 5))
 
 
 def _forward(maps, sums, n, k, alpha, beta):
-    squares = sums([_wide(x) ** 2 for x in maps], *_reach(n))
-    denominators = [k + alpha * own for own in squares]
+    denominators = _denominators(maps, sums, n, k, alpha)
     results = [
         (_wide(x) * _power(denominator, beta)).astype(x.dtype)
         for x, denominator in zip(maps, denominators, strict=True)
     ]
+    if _writes_little():
+        return jax.lax.optimization_barrier(results), (maps, None)
     return results, (maps, denominators)
+
+
+def _denominators(maps, sums: Sums, n: int, k: float, alpha: float) -> list[jax.Array]:
+    squares = sums([_wide(x) ** 2 for x in maps], *_reach(n))
+    return [k + alpha * own for own in squares]
 
 
 def _backward(sums, n, k, alpha, beta, kept, gradients):
     maps, denominators = kept
+    if denominators is None:
+        maps = jax.lax.optimization_barrier(maps)  # or XLA finds that it has them already
+        denominators = _denominators(maps, sums, n, k, alpha)
     low, high = _reach(n)
     scaled = [
         _wide(gradient) * _power(denominator, beta)
@@ -93,6 +102,9 @@ def _backward(sums, n, k, alpha, beta, kept, gradients):
         own * _wide(x) / denominator
         for own, x, denominator in zip(scaled, maps, denominators, strict=True)
     ]
+    if _writes_little():
+        narrow = [own.astype(x.dtype) for own, x in zip(products, maps, strict=True)]
+        products = [_wide(own) for own in jax.lax.optimization_barrier(narrow)]
     mirrored = sums(products, high, low)
     result = (
         (own - 2 * alpha * beta * _wide(x) * around).astype(x.dtype)
@@ -102,6 +114,14 @@ def _backward(sums, n, k, alpha, beta, kept, gradients):
 
 
 _normalize.defvjp(_forward, _backward)
+
+
+def _writes_little() -> bool:
+    """Whether denominators are computed twice and what is written is as narrow as the maps.
+
+    A GPU computes faster than it writes. Barriers keep XLA from writing float32 all the same.
+    """
+    return jax.default_backend() == "gpu"
 
 
 def _wide(x: jax.Array) -> jax.Array:
@@ -126,6 +146,8 @@ def _sums_across(maps: Sequence[jax.Array], low: int, high: int, form: str) -> l
 
     "banded" is a product in full precision, since a GPU would round the squares to ten bits.
     """
+    if form == "shifts" or (form == "padded" and jax.default_backend() != "cpu"):
+        return [_shifted_into(tower, maps, low, high) for tower in range(len(maps))]
     found = []
     for tower, x in enumerate(maps):
         nothing = jnp.zeros((*x.shape[:-1], max(low, high)), x.dtype)
@@ -138,10 +160,34 @@ def _sums_across(maps: Sequence[jax.Array], low: int, high: int, form: str) -> l
             band = ((offset >= 0) & (offset <= low + high)).astype(x.dtype)
             found.append(jnp.matmul(padded, band, precision=jax.lax.Precision.HIGHEST))
             continue
-        if form == "padded" and jax.default_backend() == "cpu":
-            padded = jax.lax.optimization_barrier(padded)
+        padded = jax.lax.optimization_barrier(padded)
         found.append(_shifted_sums(padded, x.ndim - 1, low + high))
     return found
+
+
+def _shifted_into(tower: int, maps: Sequence[jax.Array], low: int, high: int) -> jax.Array:
+    """Sums for the maps of a tower, each shift of each tower's maps cut to those places."""
+    width, total = maps[tower].shape[-1], jnp.zeros_like(maps[tower])
+    for offset in range(-low, high + 1):
+        for other, x in enumerate(maps):
+            by = (other - tower) * width - offset
+            if abs(by) < width:  # something of it is left
+                sides = [(0, 0, 0)] * (x.ndim - 1) + [(by, -by, 0)]
+                total += jax.lax.pad(x, jnp.zeros((), x.dtype), sides)
+    return total
+
+
+def _shifted_towers(maps, tower, low, high):
+    width = maps[tower].shape[-1]
+    zero = jnp.zeros((), maps[tower].dtype)
+    total = None
+    for offset in range(-low, high + 1):
+        for other, x in enumerate(maps):
+            by = (other - tower) * width - offset
+            if abs(by) < width:
+                term = jax.lax.pad(x, zero, [(0, 0, 0)] * (x.ndim - 1) + [(by, -by, 0)])
+                total = term if total is None else total + term
+    return total
 
 
 def _shifted_sums(padded: jax.Array, axis: int, reach: int) -> jax.Array:

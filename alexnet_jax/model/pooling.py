@@ -30,7 +30,24 @@ def _maximum(x, size: int, stride: int):
 
 def _max_pool_forward(x, size, stride):
     y = _maximum(x, size, stride)
-    return y, (x, y)
+    return y, (_first_maximum(x, y, size, stride), x.shape[1:3])
+
+
+def _first_maximum(x: jax.Array, y: jax.Array, size: int, stride: int) -> jax.Array:
+    """Which pixel of its window, counted row by row, is the first that is the maximum `y`.
+
+    size * size where none is, as with NaN.
+    """
+    rows, columns = y.shape[1:3]
+    side = max(rows, columns) * stride + size
+    padding = [(0, side - x.shape[axis]) for axis in (1, 2)]
+    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-np.inf)
+    none = size * size
+    place = jnp.full(y.shape, none, jnp.uint8 if none < 256 else jnp.int32)
+    for number, (i, j) in reversed(list(enumerate(np.ndindex(size, size)))):
+        pixel = padded[:, i : i + rows * stride : stride, j : j + columns * stride : stride]
+        place = jnp.where(pixel == y, jnp.asarray(number, place.dtype), place)
+    return place
 
 
 def _max_pool_backward(size, stride, kept, gradient):
@@ -41,28 +58,22 @@ def _max_pool_backward(size, stride, kept, gradient):
     windows, each masked to where that pixel is the first maximum and shifted by (m, n); and the
     classes, interleaved, are the gradient.
     """
-    x, y = kept
-    rows, columns = y.shape[1:3]
-    side = max(rows, columns) * stride + size
-    padding = [(0, side - x.shape[axis]) for axis in (1, 2)]
-    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-np.inf)
-    classes, found = {}, jnp.zeros(y.shape, bool)
-    for i, j in np.ndindex(size, size):  # row by row: the first maximum wins
-        pixel = padded[:, i : i + rows * stride : stride, j : j + columns * stride : stride]
-        first = (pixel == y) & ~found
-        found |= first
-        masked = jnp.where(first, gradient, jnp.zeros((), gradient.dtype))
+    place, lengths = kept
+    classes = {}
+    for number, (i, j) in enumerate(np.ndindex(size, size)):
+        masked = jnp.where(place == number, gradient, jnp.zeros((), gradient.dtype))
         classes.setdefault((i % stride, j % stride), []).append((i // stride, j // stride, masked))
     reach = (size - 1) // stride
     parts = [
-        [_shifted_sum(classes.get((a, b), []), y, reach) for b in range(stride)]
+        [_shifted_sum(classes.get((a, b), []), gradient, reach) for b in range(stride)]
         for a in range(stride)
     ]
     # [rows, u, a, v, b, maps] is [rows, stride u + a, stride v + b, maps].
     whole = jnp.stack([jnp.stack(row, axis=3) for row in parts], axis=2)
-    whole = whole.reshape(len(x), whole.shape[1] * stride, whole.shape[3] * stride, x.shape[3])
+    sides = whole.shape[1] * stride, whole.shape[3] * stride
+    whole = whole.reshape(len(gradient), *sides, gradient.shape[3])
     for axis in (1, 2):  # cut what hangs over the edge; zeros where no window reaches
-        whole = _resized(whole, axis, x.shape[axis], 0)
+        whole = _resized(whole, axis, lengths[axis - 1], 0)
     return (whole,)
 
 
