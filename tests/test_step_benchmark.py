@@ -225,6 +225,7 @@ def flags(**changed):
     words = {
         "network": "lenet5", "batch": "4", "dtype": "float32", "steps": 2, "against": None,
         "inference": False, "by_layer": False, "width": 1.0, "json": None, "formulations": None,
+        "torch_layouts": "channels_last,NCHW",
     }  # fmt: skip
     return type("Flags", (), words | changed)
 
@@ -238,6 +239,7 @@ def flags(**changed):
         ({"dtype": "float16"}, "--dtype is 'float16': expected float32 or bfloat16"),
         ({"against": "caffe"}, "--against is 'caffe': expected torch"),
         ({"formulations": "fast"}, "--formulations is 'fast': expected all"),
+        ({"torch_layouts": "NHWC"}, "--torch_layouts is 'NHWC': expected NCHW or channels_last"),
         ({"json": "nowhere/a.json"}, "there is no folder nowhere"),
     ],
 )
@@ -314,6 +316,7 @@ def test_the_cases_of_a_gpu():
     flagged = [case.xla_flags for case in asked if case.xla_flags]
     assert flagged == list(gpu.XLA_FLAGS.values())
     assert not any("torch" in word for case in gpu.cases(True, False) for word in case.words)
+    assert set(gpu.FORMS) < set(formulations.NAMES)
 
 
 @pytest.mark.slow
