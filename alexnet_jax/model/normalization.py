@@ -177,19 +177,6 @@ def _shifted_into(tower: int, maps: Sequence[jax.Array], low: int, high: int) ->
     return total
 
 
-def _shifted_towers(maps, tower, low, high):
-    width = maps[tower].shape[-1]
-    zero = jnp.zeros((), maps[tower].dtype)
-    total = None
-    for offset in range(-low, high + 1):
-        for other, x in enumerate(maps):
-            by = (other - tower) * width - offset
-            if abs(by) < width:
-                term = jax.lax.pad(x, zero, [(0, 0, 0)] * (x.ndim - 1) + [(by, -by, 0)])
-                total = term if total is None else total + term
-    return total
-
-
 def _shifted_sums(padded: jax.Array, axis: int, reach: int) -> jax.Array:
     """Sums of `reach` + 1 neighbours along an axis, which becomes as much shorter."""
     length = padded.shape[axis] - reach
