@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.reproduce import execute, measures, pictures, plan, sitting, tables
+from alexnet_jax.reproduce import (
+    execute,
+    experiments,
+    measures,
+    pictures,
+    plan,
+    sitting,
+    tables,
+)
 from alexnet_jax.reproduce.experiment import Column, Experiment, Run
 from alexnet_jax.reproduce.experiments import EXPERIMENTS, FIGURE1
 from tests import commands
@@ -104,15 +112,34 @@ def test_the_ratio_of_epochs_is_that_of_the_chosen_rates(tmp_path):
                             "figure1-tanh-0.001": [30.0, 30.0],
                             "figure1-tanh-0.002": [50.0]})  # fmt: skip
     assert not pictures.draw_figure1(FIGURE1, done, tmp_path / "f.png")
-    done |= figure1_results({"figure1-tanh-0.004": [70.0]})
+    done |= figure1_results({"figure1-tanh-0.004": [70.0], "figure1-tanh-0.008": [80.0]})
     text = tables.section(FIGURE1, done)
     row = next(line for line in text.splitlines() if "`figure1-tanh-0.001`" in line)
     # 30 / 5; of the error the part of ReLU alone: 6 * 1 / 5
-    assert "| 30.0 ± 0.0 (best 30.0) | 6.0 ± 1.2 | more |" in row
+    assert "| 30.0 ± 0.0 (best 30.0) | 0.00 ± 0.00% (best 0.00%) | 6.0 ± 1.2 | more |" in row
     assert text.count("**chosen**") == 2
     assert "edge" not in text
     assert pictures.draw_figure1(FIGURE1, done, tmp_path / "f.png")
     assert (tmp_path / "f.png").stat().st_size > 10_000
+
+
+def test_a_rate_that_never_gets_there_is_a_bound():
+    done = figure1_results(
+        {f"figure1-relu-{rate:g}": [5.0] for rate in experiments.FIGURE1_RATES}
+        | {f"figure1-tanh-{rate:g}": [40.0] for rate in experiments.FIGURE1_RATES}
+    )
+    for rate, error in zip(experiments.FIGURE1_RATES, (0.4, 0.3, 0.29, 0.31, 0.6), strict=True):
+        curve = [(1.0, 0.7), (60.0, error)]
+        done[f"figure1-tanh-{rate:g}", 0] = result(0.3, curve=curve)
+    text = tables.section(FIGURE1, done)
+    row = next(line for line in text.splitlines() if "`figure1-tanh-0.002`" in line)
+    assert row.startswith(
+        "| tanh, rate 0.002, **chosen** (`figure1-tanh-0.002`) | 1 | more than 60.0"
+    )
+    assert "| 29.00% | more than 12.0 | one seed |" in row
+    done["figure1-tanh-0.002", 1] = result(0.3, curve=[(58.0, 0.28)])
+    done["figure1-relu-0.0005", 1] = done["figure1-relu-0.0005", 0]
+    assert "| more than 11.6 | more |" in tables.section(FIGURE1, done)
 
 
 def test_gaps_and_views_are_differences():

@@ -35,12 +35,14 @@ class Column:
     """A number of each run, averaged over seeds; None where a run has none.
 
     `percent` says that it is a share, shown in percent, `best` that the lowest is the best seed's.
+    `bound` is what the number would be at least where a run has none.
     """
 
     heading: str
     measure: Callable[[Result], float | None]
     percent: bool = True
     best: bool = True
+    bound: Callable[[Result], float | None] = lambda result: None
 
 
 @dataclasses.dataclass(frozen=True)

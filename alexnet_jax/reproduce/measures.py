@@ -45,6 +45,17 @@ def epochs_to_25_percent(result: Result) -> float | None:
     return epochs_to_reach(*np.array(points, np.float64).T, 0.25)
 
 
+def epochs_trained(result: Result) -> float | None:
+    """Epochs at the last recorded training error."""
+    return max((epoch for epoch, _ in result["curve"]["training"]), default=None)
+
+
+def lowest_training_error(result: Result) -> float | None:
+    """The lowest of all training errors on the way, each a mean since the one before."""
+    errors = (error for _, error in result["curve"]["training"] if error is not None)
+    return min(errors, default=None)
+
+
 def _evaluated(result: Result, split: str, views: str) -> float | None:
     return result.get("evaluations", {}).get(f"{split} {views}", {}).get("top1_error")
 

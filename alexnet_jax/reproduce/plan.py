@@ -15,16 +15,19 @@ def candidates(experiment: Experiment, name: str) -> list[Run]:
 
 
 def chosen(experiment: Experiment, name: str, done: Done) -> Run | None:
-    """The best candidate with seed 0 by the first column; None until all are done.
+    """The best candidate with seed 0 by the first column, then the second; None until all are done.
 
     A run that has no number, e.g. since it diverged, is worse than any other.
     """
     runs = candidates(experiment, name)
     if not runs or not all((run.name, 0) in done for run in runs):
         return None
-    measure = experiment.columns[0].measure
-    values = [measure(done[run.name, 0]) for run in runs]
-    return min(zip(runs, values, strict=True), key=lambda pair: (pair[1] is None, pair[1] or 0))[0]
+
+    def rank(run: Run) -> list[tuple[bool, float]]:
+        values = [column.measure(done[run.name, 0]) for column in experiment.columns[:2]]
+        return [(value is None, value or 0.0) for value in values]
+
+    return min(runs, key=rank)
 
 
 def at_the_edge(experiment: Experiment, run: Run) -> bool:

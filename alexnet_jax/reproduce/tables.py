@@ -103,7 +103,7 @@ def _row(experiment: Experiment, run: Run, done: Done) -> list[str]:
     if run.group and plan.chosen(experiment, run.group, done) is run:
         edge = ", at the edge of its candidates" * plan.at_the_edge(experiment, run)
         note = f", **chosen**{edge}"
-    means = [_mean(column, run, done) or "none" for column in experiment.columns]
+    means = [_mean(column, run, done) or _bound(column, run, done) for column in experiment.columns]
     minutes = statistics.mean(result["seconds"] for result in results) / 60
     commits = dict.fromkeys(_short(result["git_commit"]) for result in results)
     compared = _compared(experiment, run, done) if _compares(experiment) else ()
@@ -150,6 +150,17 @@ def _mean(column: Column, run: Run, done: Done) -> str:
     return text + f", {without} without" * bool(without)
 
 
+def _bounds(column: Column, run: Run, done: Done) -> list[float]:
+    values = (column.bound(result) for result in _results(run, done))
+    return [value for value in values if value is not None]
+
+
+def _bound(column: Column, run: Run, done: Done) -> str:
+    """What stands where no seed has a number."""
+    least = _bounds(column, run, done)
+    return f"more than {min(least):.1f}" if least else "none"
+
+
 def _compared(experiment: Experiment, run: Run, done: Done) -> tuple[str, str]:
     """The difference from the run it is compared with, or the ratio, and whether it is clear.
 
@@ -161,6 +172,10 @@ def _compared(experiment: Experiment, run: Run, done: Done) -> tuple[str, str]:
         return "", ""
     column = experiment.columns[0]
     ours, theirs = _values(column, run, done), _values(column, other, done)
+    least = _bounds(column, run, done)
+    if experiment.ratio and theirs and not ours and least:
+        value = min(least) / statistics.mean(theirs)
+        return f"more than {value:.1f}", "more" if min(len(least), len(theirs)) > 1 else "one seed"
     if not ours or not theirs:
         return "", ""
     mean, base = statistics.mean(ours), statistics.mean(theirs)
