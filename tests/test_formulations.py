@@ -11,7 +11,7 @@ import pytest
 
 from alexnet_jax import config as configuration
 from alexnet_jax import run
-from alexnet_jax.model import convolution, network, normalization, weighted, winograd
+from alexnet_jax.model import convolution, network, normalization, together, weighted, winograd
 from alexnet_jax.model.formulation import PLAIN, Formulation
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.parallel import mesh as meshes
@@ -143,6 +143,40 @@ def test_a_gpus_norms_keep_their_maps_alone(monkeypatch):
     assert kept(x) == {"bfloat16", "float32"}
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert kept(x) == {"bfloat16"}
+
+
+def test_a_gpus_norms_round_the_gradient_little_in_bfloat16(monkeypatch):
+    """Sums are of numbers with eight bits, as the gradients that come in and go out have."""
+    random = np.random.default_rng(0)
+    x, weights = (random.normal(scale=s, size=(4, 9, 9, 32)).astype(np.float32) for s in (60, 1))
+
+    def gradient(dtype):
+        def loss(x):
+            y = normalization.across_map_norm([x.astype(dtype)], 5, 2.0, 1e-4, 0.75)
+            return (weights.astype(dtype) * y[0]).sum(dtype=jnp.float32)
+
+        return np.asarray(jax.grad(loss)(jnp.asarray(x)))
+
+    def error():
+        return np.linalg.norm(gradient(jnp.bfloat16) - exact) / np.linalg.norm(exact)
+
+    exact = gradient(jnp.float32)
+    kept = error()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert 0 < error() < 1.5 * kept
+
+
+def test_only_convolutions_of_few_maps_are_folded_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+
+    def strides(maps):
+        layer = weighted.Convolution("conv", filters=8, size=5, stride=2)
+        own = {"kernel": jnp.ones((5, 5, maps, 8)), "bias": jnp.zeros(8)}
+        form = together._form(layer, PLAIN)
+        run = lambda x: layer(x, own, x, convolve=form)  # noqa: E731
+        return "stride = [2, 2]" in jax.jit(run).lower(jnp.ones((1, 9, 9, maps))).as_text()
+
+    assert (strides(3), strides(8)) == (False, True)
 
 
 @pytest.mark.slow
@@ -332,7 +366,7 @@ def test_few_maps_and_small_windows_take_their_own_ways_on_a_cpu():
 @pytest.mark.parametrize("towers", [1, 2, 4])
 @pytest.mark.parametrize("n", [3, 4, 5, 9])
 def test_all_sums_of_norms_equal_loops_and_have_one_gradient(float64, n, towers):
-    """Windows of five and nine reach through a tower of two maps into the one behind it."""
+    """Windows of nine reach through a tower of two maps into the one behind it."""
     random = np.random.default_rng(0)
     x, weights = 30 * random.normal(size=(2, 3, 3, 8)), random.normal(size=(2, 3, 3, 8))
 

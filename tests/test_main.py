@@ -12,6 +12,8 @@ import sys
 import pytest
 from PIL import Image
 
+from tests import commands
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 
@@ -235,3 +237,23 @@ def test_a_run_may_start_from_the_parameters_of_another(tmp_path):
                  f"--config.init.from_run={tmp_path / 'first'}")  # fmt: skip
     assert second.returncode == 0, second.stderr
     assert "Starting with conv1, conv2 from " in second.stdout
+
+
+@pytest.mark.slow
+def test_a_run_without_tensorflow_and_clu_ends_as_with_them(tmp_path):
+    found = []
+    for missing in ((), ("tensorflow", "clu")):
+        workdir = tmp_path / f"without {len(missing)}"
+        code = (
+            f"import runpy, sys; sys.modules.update(dict.fromkeys({missing})); "
+            f"sys.argv = ['main', '--config=configs/quickstart.py:smoke', '--workdir={workdir}']; "
+            "runpy.run_module('alexnet_jax.main', run_name='__main__')"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+            env=commands.ENVIRONMENT,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert ("nothing is written for TensorBoard" in done.stdout) == bool(missing)
+        found.append(json.loads((workdir / "summary.json").read_text())["parameters_sha256"])
+    assert found[0] == found[1]

@@ -140,6 +140,11 @@ def test_a_rate_that_never_gets_there_is_a_bound():
     done["figure1-tanh-0.002", 1] = result(0.3, curve=[(58.0, 0.28)])
     done["figure1-relu-0.0005", 1] = done["figure1-relu-0.0005", 0]
     assert "| more than 11.6 | more |" in tables.section(FIGURE1, done)
+    short = result(0.3, curve=[(2.0, 0.28)])
+    done["figure1-tanh-0.002", 1] = short
+    assert "| more than 0.4 | no |" in tables.section(FIGURE1, done)
+    assert measures.epochs_trained(short) == 2.0
+    assert measures.epochs_trained(short | {"diverged": True}) is None
 
 
 def test_gaps_and_views_are_differences():

@@ -225,7 +225,7 @@ def flags(**changed):
     words = {
         "network": "lenet5", "batch": "4", "dtype": "float32", "steps": 2, "against": None,
         "inference": False, "by_layer": False, "width": 1.0, "json": None, "formulations": None,
-        "torch_layouts": "channels_last,NCHW",
+        "torch_layouts": None,
     }  # fmt: skip
     return type("Flags", (), words | changed)
 

@@ -17,8 +17,8 @@ train [--config=FILE] [--path=DIR|synthetic]: the training loop with its data ag
 alone, the share of time that the device waits for data, and the way to the first step. Every field
 of the config is a flag, as of alexnet_jax.main.
 
-gpu --json=DIR: all that is to be known of a GPU, in ten minutes, written as it comes; the same
-command goes on with what is missing.
+gpu --json=DIR: all that is to be known of a GPU, what matters most first and written as it comes;
+out of time (--minutes) the same command goes on with what is missing.
 """
 
 import argparse
@@ -98,8 +98,8 @@ def _step_flags(parser: argparse.ArgumentParser) -> None:
     add("--dtype", default="float32", help="of activations: float32 or bfloat16 (%(default)s)")
     add("--steps", type=int, default=10, metavar="N", help="samples of each (%(default)s)")
     add("--against", metavar="torch", help="the same network in PyTorch, turn by turn")
-    add("--torch_layouts", default="channels_last,NCHW", metavar="LAYOUT,...",
-        help="of PyTorch's arrays (%(default)s)")  # fmt: skip
+    add("--torch_layouts", metavar="LAYOUT,...",
+        help="of PyTorch's arrays: channels_last, NCHW; by default both")  # fmt: skip
     add("--inference", action="store_true", help="the forward pass too")
     add("--by_layer", action=argparse.BooleanOptionalAction, default=True,
         help="time of each layer; never with --network=all")  # fmt: skip

@@ -34,7 +34,7 @@ class Case:
     xla_flags: str = ""
 
 
-# Those that could differ there; the rest are forms for CPUs.
+# Those that differ from the plain step on a GPU.
 FORMS = (
     "strided_windows", "automatic_gradients", "bfloat16_velocity", "two_steps", "banded_norms",
     "separate_towers", "batched_towers",
@@ -56,16 +56,17 @@ def cases(tiny: bool, torch: bool) -> list[Case]:
             words += ("--no-by_layer",)
         return Case(f"{dtype}-{batch}{name and '-'}{name}", words, flags)
 
-    def against(*layouts: str) -> tuple[str, ...]:
-        chosen = (f"--torch_layouts={','.join(layouts)}",) if layouts else ()
-        return ("--against=torch", *chosen) if torch else ()
-
     first, half = batches[0], dtypes[0]
+
+    def versus(dtype: str, batch: int) -> Case:
+        layouts = () if batch == first else ("--torch_layouts=channels_last",)
+        return case(dtype, batch, "", *(("--against=torch", *layouts) if torch else ()))
+
     return [
-        case(half, first, "", *against()),
+        versus(half, first),
         case(half, first, "formulations", f"--formulations={','.join(FORMS)}"),
         *(
-            case(dtype, batch, "", *against("channels_last"))
+            versus(dtype, batch)
             for dtype in dtypes
             for batch in batches
             if (dtype, batch) != (half, first)

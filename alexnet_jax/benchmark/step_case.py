@@ -10,6 +10,7 @@ from alexnet_jax.benchmark import by_layer, limits, machine_peak, step_time, tur
 from alexnet_jax.benchmark.formulations import FORMULATIONS, TWO_STEPS
 from alexnet_jax.benchmark.machine_peak import COPY, PRODUCT
 from alexnet_jax.benchmark.step_time import Ready
+from alexnet_jax.benchmark.torch_peer import LAYOUTS
 from alexnet_jax.errors import UserError
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.terminal import ProgressLine, Terminal
@@ -30,7 +31,7 @@ class Question:
     inference: bool = False
     by_layer: bool = False
     small_peak: bool = False
-    torch_layouts: tuple[str, ...] = ("channels_last", "NCHW")
+    torch_layouts: tuple[str, ...] = LAYOUTS
     formulations: tuple[str, ...] = ()  # names of formulations.NAMES
 
 

@@ -61,7 +61,7 @@ def questions(given: argparse.Namespace) -> list[step_case.Question]:
     check_choice("--against", given.against or "torch", ("torch",))
     if min(*batches, given.steps) < 1 or given.width <= 0:
         raise UserError("--batch and --steps must be at least 1, and --width above 0.")
-    layouts = tuple(given.torch_layouts.split(","))
+    layouts = tuple(given.torch_layouts.split(",")) if given.torch_layouts else LAYOUTS
     for layout in layouts:
         check_choice("--torch_layouts", layout, LAYOUTS)
     several = given.network == "all"

@@ -76,8 +76,9 @@ def training_batches(
 ) -> Iterator[Batch]:
     """The rows of this process for steps first_step ... last_step - 1, in order.
 
-    `workers` batches are decoded at a time, and at most `ahead` finished ones wait. An image that
-    can't be read is replaced if `replace_bad`, or raises BadImage.
+    `workers` batches are decoded at a time, and at most `ahead` finished ones wait, or as many as
+    both together without TensorFlow. An image that can't be read is replaced if `replace_bad`, or
+    raises BadImage.
     """
     buffers = _Buffers((len(rows), source.size, source.size, source.channels))
 
@@ -217,7 +218,7 @@ def _permutation(records: int, seed: int, epoch: int) -> np.ndarray:
 def _ordered(
     load: Callable[[int], Batch], first: int, last: int, workers: int, ahead: int
 ) -> Iterator[Batch]:
-    """load(first) ... load(last - 1) in order, on threads of tf.data, without TensorFlow of Python.
+    """load(first) ... load(last - 1) in order, on tf.data's threads, without TensorFlow on others.
 
     An error of `load` is raised here as it was, not as TensorFlow wraps it.
     """
@@ -273,7 +274,7 @@ def _tensorflow():
     """TensorFlow without the GPU, which belongs to JAX; None where it is not installed."""
     try:
         import tensorflow as tf
-    except ImportError:
+    except ModuleNotFoundError:
         return None
 
     tf.config.set_visible_devices([], "GPU")

@@ -1,6 +1,6 @@
 """Convolutions of [rows, height, width, maps] with kernels [height, width, maps, filters].
 
-One function in four forms, equal up to rounding. Windows start at -padding.
+One function in several forms, equal up to rounding. Windows start at -padding.
 """
 
 import functools
@@ -12,6 +12,9 @@ import jax.numpy as jnp
 
 # (x, kernel, stride, padding, floor) -> [rows, height, width, filters]
 Convolve = Callable[[jax.Array, jax.Array, int, int, bool], jax.Array]
+
+# Where XLA is slow; of 2, 4 and 8 windows at once 4 were fastest in three layers of four.
+_FEW, _BESIDE = 8, 4
 
 
 def varying(parameter: jax.Array, x: jax.Array) -> jax.Array:
@@ -66,6 +69,14 @@ def convolve_folded(
     return convolve(_folded(rows, stride), jnp.moveaxis(taps, 0, -1), 1, 0, floor)
 
 
+def convolve_folding_few(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: int, floor: bool
+) -> jax.Array:
+    """Folded if it has few maps: the more it has, the less it gains, and zeros are multiplied."""
+    form = convolve_folded if x.shape[-1] < _FEW else convolve
+    return form(x, kernel, stride, padding, floor)
+
+
 def convolve_patches(
     x: jax.Array, kernel: jax.Array, stride: int, padding: int, floor: bool
 ) -> jax.Array:
@@ -85,10 +96,6 @@ def convolve_patches(
     ]
     windows = jnp.concatenate(taps, axis=-1)
     return windows @ kernel.reshape(math.prod(kernel.shape[:3]), -1)
-
-
-# Where XLA is slow; of 2, 4 and 8 windows at once 4 were fastest in three layers of four.
-_FEW, _BESIDE = 8, 4
 
 
 def has_few_maps(x: jax.Array, stride: int) -> bool:

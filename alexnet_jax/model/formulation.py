@@ -16,9 +16,9 @@ FORMULATIONS = {
 class Formulation:
     """Which arithmetic computes a network, each field on its own.
 
-    `strided`: convolutions whose stride exceeds 1 as "windows", as such, or by "space_to_depth",
-    with stride 1 on an image whose blocks of stride x stride pixels are folded into its maps
-    (convolution.convolve_folded), "by_device" so on GPUs alone.
+    `strided`: convolutions whose stride exceeds 1: "windows", as such; "space_to_depth", with
+    stride 1 on an image whose blocks of stride x stride pixels are folded into its maps
+    (convolution.convolve_folded); "by_device", the latter on GPUs for less than eight maps.
     `few_maps`: convolutions of less than eight maps with stride 1: on a CPU the windows of four
     "neighbours" at once (convolution.convolve_few), or "windows" as such.
     `small_windows`: convolutions of many maps with windows of 3 x 3 or 5 x 5 and stride 1: on a CPU

@@ -64,7 +64,7 @@ class Dropout(_Elementwise):
 
 @jax.custom_vjp
 def _relu(x):
-    """Keeps the result alone, so that a GPU's convolution need not write what goes in."""
+    """max(0, x); the backward pass needs the result alone, so a GPU need not write x."""
     return jnp.maximum(x, jnp.zeros((), x.dtype))
 
 

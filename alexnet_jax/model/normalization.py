@@ -66,7 +66,7 @@ def contrast_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> 
 
 
 def _plain(maps, sums: Sums, n: int, k: float, alpha: float, beta: float):
-    return _forward(maps, sums, n, k, alpha, beta)[0]
+    return _normalized(maps, _denominators(maps, sums, n, k, alpha), beta)
 
 
 _normalize = jax.custom_vjp(_plain, nondiff_argnums=(1, 2, 3, 4, 5))
@@ -74,13 +74,17 @@ _normalize = jax.custom_vjp(_plain, nondiff_argnums=(1, 2, 3, 4, 5))
 
 def _forward(maps, sums, n, k, alpha, beta):
     denominators = _denominators(maps, sums, n, k, alpha)
-    results = [
-        (_wide(x) * _power(denominator, beta)).astype(x.dtype)
-        for x, denominator in zip(maps, denominators, strict=True)
-    ]
+    results = _normalized(maps, denominators, beta)
     if _writes_little():
         return jax.lax.optimization_barrier(results), (maps, None)
     return results, (maps, denominators)
+
+
+def _normalized(maps, denominators, beta):
+    return [
+        (_wide(x) * _power(denominator, beta)).astype(x.dtype)
+        for x, denominator in zip(maps, denominators, strict=True)
+    ]
 
 
 def _denominators(maps, sums: Sums, n: int, k: float, alpha: float) -> list[jax.Array]:
@@ -90,8 +94,9 @@ def _denominators(maps, sums: Sums, n: int, k: float, alpha: float) -> list[jax.
 
 def _backward(sums, n, k, alpha, beta, kept, gradients):
     maps, denominators = kept
-    if denominators is None:
-        maps = jax.lax.optimization_barrier(maps)  # or XLA finds that it has them already
+    narrow = denominators is None
+    if narrow:
+        maps = jax.lax.optimization_barrier(maps)  # or XLA keeps the forward pass's denominators
         denominators = _denominators(maps, sums, n, k, alpha)
     low, high = _reach(n)
     scaled = [
@@ -102,9 +107,9 @@ def _backward(sums, n, k, alpha, beta, kept, gradients):
         own * _wide(x) / denominator
         for own, x, denominator in zip(scaled, maps, denominators, strict=True)
     ]
-    if _writes_little():
-        narrow = [own.astype(x.dtype) for own, x in zip(products, maps, strict=True)]
-        products = [_wide(own) for own in jax.lax.optimization_barrier(narrow)]
+    if narrow:
+        products = [own.astype(x.dtype) for own, x in zip(products, maps, strict=True)]
+        products = [_wide(own) for own in jax.lax.optimization_barrier(products)]
     mirrored = sums(products, high, low)
     result = (
         (own - 2 * alpha * beta * _wide(x) * around).astype(x.dtype)

@@ -77,9 +77,10 @@ def _max_pool_backward(size, stride, kept, gradient):
     return (whole,)
 
 
-def _shifted_sum(parts: list, y: jax.Array, reach: int) -> jax.Array:
+def _shifted_sum(parts: list, like: jax.Array, reach: int) -> jax.Array:
     """Sum of [rows, h, w, maps] moved down and right by (m, n), as [rows, h + reach, ...]."""
-    total = jnp.zeros((y.shape[0], y.shape[1] + reach, y.shape[2] + reach, y.shape[3]), y.dtype)
+    rows, height, width, maps = like.shape
+    total = jnp.zeros((rows, height + reach, width + reach, maps), like.dtype)
     for m, n, part in parts:
         total += jnp.pad(part, ((0, 0), (m, reach - m), (n, reach - n), (0, 0)))
     return total

@@ -68,11 +68,11 @@ def partial_logits(
 
 def _form(layer: Convolution, how: Formulation) -> convolution.Convolve:
     """Which of its forms computes a convolution that is not batched."""
-    device = jax.default_backend()
-    folded = how.strided == "space_to_depth" or (how.strided == "by_device" and device == "gpu")
-    if layer.stride > 1 and folded:
+    if layer.stride > 1 and how.strided == "space_to_depth":
         return convolution.convolve_folded
-    if device != "cpu":
+    if jax.default_backend() == "gpu" and how.strided == "by_device":
+        return convolution.convolve_folding_few
+    if jax.default_backend() != "cpu":
         return convolution.convolve
 
     def convolve(x, kernel, stride, padding, floor):

@@ -46,7 +46,9 @@ def epochs_to_25_percent(result: Result) -> float | None:
 
 
 def epochs_trained(result: Result) -> float | None:
-    """Epochs at the last recorded training error."""
+    """Epochs at the last recorded training error; None if training diverged."""
+    if result.get("diverged"):
+        return None
     return max((epoch for epoch, _ in result["curve"]["training"]), default=None)
 
 

@@ -103,7 +103,10 @@ def _row(experiment: Experiment, run: Run, done: Done) -> list[str]:
     if run.group and plan.chosen(experiment, run.group, done) is run:
         edge = ", at the edge of its candidates" * plan.at_the_edge(experiment, run)
         note = f", **chosen**{edge}"
-    means = [_mean(column, run, done) or _bound(column, run, done) for column in experiment.columns]
+    means = [
+        _mean(column, run, done) or _without_number(column, run, done)
+        for column in experiment.columns
+    ]
     minutes = statistics.mean(result["seconds"] for result in results) / 60
     commits = dict.fromkeys(_short(result["git_commit"]) for result in results)
     compared = _compared(experiment, run, done) if _compares(experiment) else ()
@@ -155,8 +158,8 @@ def _bounds(column: Column, run: Run, done: Done) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def _bound(column: Column, run: Run, done: Done) -> str:
-    """What stands where no seed has a number."""
+def _without_number(column: Column, run: Run, done: Done) -> str:
+    """What stands where no seed has one."""
     least = _bounds(column, run, done)
     return f"more than {min(least):.1f}" if least else "none"
 
@@ -165,6 +168,7 @@ def _compared(experiment: Experiment, run: Run, done: Done) -> tuple[str, str]:
     """The difference from the run it is compared with, or the ratio, and whether it is clear.
 
     Errors of both runs are taken for independent; those of a ratio are carried over to first order.
+    Where ours has a bound alone so has the ratio, without an error.
     """
     other = plan.chosen(experiment, run.against, done)
     is_it = not run.group or plan.chosen(experiment, run.group, done) is run
@@ -175,7 +179,9 @@ def _compared(experiment: Experiment, run: Run, done: Done) -> tuple[str, str]:
     least = _bounds(column, run, done)
     if experiment.ratio and theirs and not ours and least:
         value = min(least) / statistics.mean(theirs)
-        return f"more than {value:.1f}", "more" if min(len(least), len(theirs)) > 1 else "one seed"
+        clear = "more" if value > 1 else "no"
+        one = min(len(least), len(theirs)) < 2
+        return f"more than {value:.1f}", "one seed" if one else clear
     if not ours or not theirs:
         return "", ""
     mean, base = statistics.mean(ours), statistics.mean(theirs)

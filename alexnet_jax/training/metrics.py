@@ -22,6 +22,8 @@ WHOLE, SPLITS = "", ("train", "val")
 class MetricsLog:
     """Writes the records of a run to WORKDIR/metrics.jsonl and to WORKDIR/tensorboard.
 
+    The latter needs clu and TensorFlow.
+
     Only the lead process has a log that writes. What is later than `first_step` is dropped from
     existing files: the run goes on from there and writes it again. What can't be written is said
     once, through `say`, and the run goes on.
@@ -80,14 +82,13 @@ class MetricsLog:
     def _open_tensorboard(self, folder: pathlib.Path, first_step: int) -> None:
         try:
             from clu.metric_writers import SummaryWriter
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             self._say(
                 "warning: nothing is written for TensorBoard, since there is no module "
                 f"{error.name}; metrics.jsonl has all numbers."
             )
             return
         _cut_back_events(folder, first_step)
-
         self._writers = {part: SummaryWriter(str(folder / part)) for part in (WHOLE, *SPLITS)}
 
     def _to_tensorboard(self, method: str, split: str, *what) -> None:
