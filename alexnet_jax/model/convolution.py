@@ -72,7 +72,7 @@ def convolve_folded(
 def convolve_folding_few(
     x: jax.Array, kernel: jax.Array, stride: int, padding: int, floor: bool
 ) -> jax.Array:
-    """Folded if it has few maps: the more it has, the less it gains, and zeros are multiplied."""
+    """Folded if it has few maps, where that was measured; with many, zeros cost more products."""
     form = convolve_folded if x.shape[-1] < _FEW else convolve
     return form(x, kernel, stride, padding, floor)
 
