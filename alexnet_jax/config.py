@@ -69,8 +69,18 @@ class Plan:
 
 
 def architecture_of(config: ConfigDict) -> Architecture:
-    """The network that the config names, with its towers, width and dropout."""
-    return variant_of(config).architecture()
+    """The network that the config names, with its towers, width and dropout, and how it starts."""
+    architecture, factor = variant_of(config).architecture(), config.init.first_weights
+    if factor <= 0:
+        raise UserError(f"init.first_weights={factor:g} must be above 0; 1 is as published.")
+    if factor == 1:
+        return architecture
+    if any(getattr(layer, "low_resolution", None) for layer in architecture.layers):
+        raise UserError(
+            f"init.first_weights={factor:g} is for one layer, but {architecture.name} has two that "
+            "see pixels: use 1."
+        )
+    return architecture.with_first_weights(factor)
 
 
 def variant_of(config: ConfigDict) -> Variant:
@@ -243,13 +253,13 @@ def identity(config: ConfigDict, classes: int, fingerprint: str) -> dict:
 def check_same_run(ours: dict, theirs: dict, workdir: pathlib.Path) -> None:
     """UserError naming the first field in which `ours` differs from the run in `workdir`.
 
-    A field of the optimiser that did not exist yet when that run began had its default.
+    A field of init or optimizer that did not exist yet when that run began had its default.
     """
     from configs import default
 
     defaults = identity(default.get_config(), 0, "").items()
-    optimizer = {name: value for name, value in defaults if name.startswith("optimizer.")}
-    for name, value in (optimizer | theirs).items():
+    added = {name: value for name, value in defaults if name.startswith(("init.", "optimizer."))}
+    for name, value in (added | theirs).items():
         if name in ours and ours[name] != value:
             raise UserError(
                 f"{workdir} holds a run with other settings: {name} is {value} there and "

@@ -54,6 +54,7 @@ def get_config() -> ConfigDict:
     init.layers = ()  # of these layers alone, such as conv1,conv2; empty: of all
     init.skip = ()  # but not of these
     init.softmax = True  # of the last layer too; False where the classes are others
+    init.first_weights = 1.0  # factor on the first layer's; 255 suits data.units="min_max"
     # With the mean image and colours of that run's training set instead of this one's
     init.statistics = False
 

@@ -151,13 +151,20 @@ def test_another_run_is_refused_by_the_name_of_the_field(field, value):
     assert "--config.init.from_run=runs/x" in str(caught.value)
 
 
-def test_a_run_of_before_a_rule_existed_does_not_go_on_with_it():
+@pytest.mark.parametrize(
+    ("field", "value", "difference"),
+    [
+        ("optimizer.rule", "lars", "optimizer.rule is momentum there and lars here"),
+        ("init.first_weights", 255.0, "init.first_weights is 1.0 there and 255.0 here"),
+    ],
+)
+def test_a_run_of_before_a_field_existed_does_not_go_on_with_it(field, value, difference):
     config = default.get_config()
-    before = {name: value for name, value in identity_of(config).items()
-              if name not in ("optimizer.rule", "optimizer.average")}  # fmt: skip
+    new = ("optimizer.rule", "optimizer.average", "init.first_weights")
+    before = {name: value for name, value in identity_of(config).items() if name not in new}
     configuration.check_same_run(identity_of(config), before, pathlib.Path("x"))
-    config.optimizer.rule = "lars"
-    with pytest.raises(UserError, match="optimizer.rule is momentum there and lars here"):
+    set_field(config, field, value)
+    with pytest.raises(UserError, match=difference):
         configuration.check_same_run(identity_of(config), before, pathlib.Path("x"))
 
 
@@ -262,6 +269,7 @@ def set_field(config, dotted, value):
         ("model.compute_dtype", "float16", "expected float32 or bfloat16"),
         ("data.mean", "pixel", "expected image or scalar or channel or none"),
         ("data.mean_at", "corner", "expected centre or crop"),
+        ("init.first_weights", 0.0, "init.first_weights=0 must be above 0"),
         ("data.units", "bits", "expected grey_levels or min_max or standardise"),
         ("data.units", "min_max", "goes with data.mean=none and data.scale=1, but they are image"),
         ("data.units", "standardise", "goes with data.mean=channel and data.scale=1"),
@@ -346,6 +354,13 @@ def test_impossible_schedules_are_refused_with_a_sentence(schedule, field, value
     config.optimizer.schedule = schedule
     set_field(config, field, value)
     with pytest.raises(UserError, match=sentence):
+        plan_of(config)
+
+
+def test_first_weights_are_refused_where_two_layers_see_pixels():
+    config = default.get_config()
+    config.model.network, config.init.first_weights = "net135", 255.0
+    with pytest.raises(UserError, match="net135 has two that see pixels"):
         plan_of(config)
 
 

@@ -188,3 +188,17 @@ def test_activation_and_dropout_are_choices():
     assert kinds.count(Tanh) == 7
     assert ReLU not in kinds
     assert all(layer.scale_in_training for layer in changed.layers if isinstance(layer, Dropout))
+
+
+@pytest.mark.parametrize("name", ["cifar_towers", "net145", "cifar_11pct", "quickstart"])
+def test_pixels_from_0_to_1_look_like_grey_levels_to_weights_255_times_as_large(name):
+    plain = NETWORKS[name].with_width(1 / 16 if name == "net145" else 1)
+    images = 255 * np.random.default_rng(0).random(
+        (2, plain.input_size, plain.input_size, plain.channels), np.float32
+    )
+    logits = [
+        network.TowerNetwork(architecture, architecture.classes, jax.random.key(0))(jnp.array(x))
+        for architecture, x in ((plain, images), (plain.with_first_weights(255), images / 255))
+    ]
+    assert np.abs(logits[0]).max() > 0
+    np.testing.assert_allclose(logits[0], logits[1], rtol=1e-3, atol=1e-4 * np.abs(logits[0]).max())

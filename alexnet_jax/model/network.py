@@ -81,6 +81,14 @@ class Architecture:
         layers = (activation if isinstance(layer, ReLU) else layer for layer in self.layers)
         return dataclasses.replace(self, layers=tuple(layers))
 
+    def with_first_weights(self, factor: float) -> "Architecture":
+        """The same layers, with the initial weights of the first one `factor` times as large."""
+        weighted = (Convolution, LocallyConnected, Dense)
+        first = next(layer for layer in self.layers if isinstance(layer, weighted))
+        larger = dataclasses.replace(first, deviation=factor * first.deviation)
+        layers = (larger if layer is first else layer for layer in self.layers)
+        return dataclasses.replace(self, layers=tuple(layers))
+
     def with_dropout_scaled(self, in_training: bool) -> "Architecture":
         """The same layers with one of the two conventions of dropout; see layers.Dropout."""
 

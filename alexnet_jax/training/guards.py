@@ -57,6 +57,6 @@ def stalled(steps: int, classes: int) -> str:
         "conv5 as in 2012 (net145), where the paper's text has 0.01;\n"
         "  - another learning rate: 0.01 works with 128 images a step, 0.1 is too high;\n"
         "  - pixels as large as the initial weights expect: grey levels without their mean "
-        "(data.units, data.mean, data.scale);\n"
+        "(data.units, data.mean, data.scale), or others with init.first_weights;\n"
         "  - labels that belong to their images, in a training set that is whole."
     )
