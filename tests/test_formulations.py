@@ -11,7 +11,16 @@ import pytest
 
 from alexnet_jax import config as configuration
 from alexnet_jax import run
-from alexnet_jax.model import convolution, network, normalization, together, weighted, winograd
+from alexnet_jax.model import (
+    convolution,
+    few,
+    fusion,
+    network,
+    normalization,
+    together,
+    weighted,
+    winograd,
+)
 from alexnet_jax.model.formulation import PLAIN, Formulation
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.parallel import mesh as meshes
@@ -279,13 +288,17 @@ def assert_equals_loops(convolve, x_shape, kernel_shape, padding):
         np.testing.assert_allclose(by_kernel.flat[place], expected, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("filters", [4, 16, 32])  # four windows at once, or two; many filters
 @pytest.mark.parametrize(
     ("height", "width", "size", "padding", "maps"),
-    [(9, 9, 5, 2, 3), (12, 16, 5, 0, 1), (6, 7, 3, 1, 7), (5, 5, 5, 0, 6), (8, 10, 1, 0, 2)],
-)
-def test_a_convolution_of_few_maps_equals_loops(float64, height, width, size, padding, maps):
-    shapes = (2, height, width, maps), (size, size, maps, 4)
-    assert_equals_loops(convolution.convolve_few, *shapes, padding)
+    [(9, 9, 5, 2, 3), (12, 16, 5, 0, 1), (6, 7, 3, 1, 7), (5, 5, 5, 0, 6), (8, 10, 1, 0, 2),
+     (5, 9, 5, 2, 14), (4, 6, 3, 2, 20)],
+)  # fmt: skip
+def test_a_convolution_of_few_maps_equals_loops(
+    float64, height, width, size, padding, maps, filters
+):
+    shapes = (2, height, width, maps), (size, size, maps, filters)
+    assert_equals_loops(few.convolve, *shapes, padding)
 
 
 @pytest.mark.parametrize("filters", [4, 64])  # the gradient of the kernel: as others, by its sums
@@ -361,6 +374,51 @@ def test_few_maps_and_small_windows_take_their_own_ways_on_a_cpu():
     blocks = "tensor<5x2x12x16xf32>"
     assert blocks in lowered(PLAIN, 3, 5, 4)
     assert blocks not in lowered(Formulation(few_maps="windows"), 3, 5, 4)
+    assert "tensor<5x3x24x32xf32>" in lowered(PLAIN, 12, 5, 16)
+    assert "tensor<5x5x16x32xf32>" in lowered(PLAIN, 16, 5, 32)
+
+
+def test_what_is_written_is_computed_apart_from_what_reads_it():
+    """Else XLA puts it into what reads it, and computes it for each place that it is read at."""
+
+    def three_times(x, keep):
+        y = keep(jnp.sin(x) * x)
+        return sum(jnp.pad(y, ((i, 2 - i), (0, 0))) for i in range(3))
+
+    def is_one_part(keep):
+        program = jax.jit(three_times, static_argnums=1).lower(jnp.ones((8, 8)), keep).compile()
+        computations = program.as_text().split("\n\n")
+        assert any(" sine(" in one for one in computations)
+        return any(" sine(" in one and " pad(" in one for one in computations)
+
+    assert not is_one_part(fusion.written)
+    # What the function is for: jax's own barrier does not help on a CPU.
+    assert is_one_part(lambda y: y)
+    assert is_one_part(jax.lax.optimization_barrier)
+
+
+def test_what_is_written_passes_through_derivatives_and_devices(float64):
+    x = jnp.arange(6.0).reshape(2, 3)
+    function = lambda x: jnp.sin(fusion.written({"x": x})["x"]).sum()  # noqa: E731
+    np.testing.assert_allclose(jax.grad(function)(x), np.cos(x))
+    np.testing.assert_allclose(jax.vmap(function)(x), np.sin(x).sum(1))
+
+
+def test_a_biass_gradient_is_the_sum_over_rows_and_pixels(float64):
+    random = np.random.default_rng(0)
+    y, weights = random.normal(size=(2, 3, 4, 5, 6))
+    bias = random.normal(size=6)
+    result, pull = jax.vjp(convolution.biased, y, bias)
+    np.testing.assert_array_equal(result, y + bias)
+    by_y, by_bias = pull(weights)
+    np.testing.assert_array_equal(by_y, weights)
+    np.testing.assert_allclose(by_bias, weights.sum((0, 1, 2)), rtol=1e-12)
+
+
+def test_a_biass_gradient_is_summed_in_float32():
+    """4,096 ones have a sum that bfloat16 would not reach by adding them up."""
+    y, bias = jnp.zeros((4, 32, 32, 1), jnp.bfloat16), jnp.zeros(1, jnp.bfloat16)
+    assert jax.vjp(convolution.biased, y, bias)[1](jnp.ones_like(y))[1] == 4096
 
 
 @pytest.mark.parametrize("towers", [1, 2, 4])

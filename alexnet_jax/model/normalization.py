@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alexnet_jax.model.fusion import written
+
 # (arrays of adjacent towers, neighbours before a place, neighbours after it) -> sums in each
 Sums = Callable[[Sequence[jax.Array], int, int], list[jax.Array]]
 
@@ -165,8 +167,7 @@ def _sums_across(maps: Sequence[jax.Array], low: int, high: int, form: str) -> l
             band = ((offset >= 0) & (offset <= low + high)).astype(x.dtype)
             found.append(jnp.matmul(padded, band, precision=jax.lax.Precision.HIGHEST))
             continue
-        padded = jax.lax.optimization_barrier(padded)
-        found.append(_shifted_sums(padded, x.ndim - 1, low + high))
+        found.append(_shifted_sums(written(padded), x.ndim - 1, low + high))
     return found
 
 

@@ -5,9 +5,13 @@ select-and-scatter, is also refused in XLA's deterministic mode on GPUs; this on
 and gives the same: the gradient goes to the first maximum of each window.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from alexnet_jax.model.fusion import written
 
 
 def pooled_length(length: int, size: int, stride: int) -> int:
@@ -28,26 +32,39 @@ def _maximum(x, size: int, stride: int):
     return _reduce(x, jax.lax.max, -np.inf, size, stride)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _max_pool(x, size: int, stride: int):
+    if jax.default_backend() != "cpu":
+        return _maximum(x, size, stride)
+    return functools.reduce(jnp.maximum, _pixels_of_windows(x, size, stride))
+
+
 def _max_pool_forward(x, size, stride):
-    y = _maximum(x, size, stride)
-    return y, (_first_maximum(x, y, size, stride), x.shape[1:3])
-
-
-def _first_maximum(x: jax.Array, y: jax.Array, size: int, stride: int) -> jax.Array:
-    """Which pixel of its window, counted row by row, is the first that is the maximum `y`.
+    """What is kept is which pixel of its window, counted row by row, is the first maximum.
 
     size * size where none is, as with NaN.
     """
-    rows, columns = y.shape[1:3]
+    pixels = _pixels_of_windows(x, size, stride)
+    if jax.default_backend() != "cpu":
+        y = _maximum(x, size, stride)
+    else:
+        y = written(functools.reduce(jnp.maximum, pixels))
+    place = jnp.full(y.shape, len(pixels), jnp.uint8 if len(pixels) < 256 else jnp.int32)
+    for number, pixel in reversed(list(enumerate(pixels))):
+        place = jnp.where(pixel == y, jnp.asarray(number, place.dtype), place)
+    return y, (place, x.shape[1:3])
+
+
+def _pixels_of_windows(x: jax.Array, size: int, stride: int) -> list[jax.Array]:
+    """The first pixels of all windows, the second ones, ...; -inf beyond the edge."""
+    rows, columns = (pooled_length(length, size, stride) for length in x.shape[1:3])
     side = max(rows, columns) * stride + size
     padding = [(0, side - x.shape[axis]) for axis in (1, 2)]
-    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-np.inf)
-    none = size * size
-    place = jnp.full(y.shape, none, jnp.uint8 if none < 256 else jnp.int32)
-    for number, (i, j) in reversed(list(enumerate(np.ndindex(size, size)))):
-        pixel = padded[:, i : i + rows * stride : stride, j : j + columns * stride : stride]
-        place = jnp.where(pixel == y, jnp.asarray(number, place.dtype), place)
-    return place
+    padded = written(jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-np.inf))
+    return [
+        padded[:, i : i + rows * stride : stride, j : j + columns * stride : stride]
+        for i, j in np.ndindex(size, size)
+    ]
 
 
 def _max_pool_backward(size, stride, kept, gradient):
@@ -59,6 +76,7 @@ def _max_pool_backward(size, stride, kept, gradient):
     classes, interleaved, are the gradient.
     """
     place, lengths = kept
+    place, gradient = written((place, gradient))
     classes = {}
     for number, (i, j) in enumerate(np.ndindex(size, size)):
         masked = jnp.where(place == number, gradient, jnp.zeros((), gradient.dtype))
@@ -86,7 +104,6 @@ def _shifted_sum(parts: list, like: jax.Array, reach: int) -> jax.Array:
     return total
 
 
-_max_pool = jax.custom_vjp(_maximum, nondiff_argnums=(1, 2))
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 

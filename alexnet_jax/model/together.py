@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from alexnet_jax.model import convolution, winograd
+from alexnet_jax.model import convolution, few, winograd
 from alexnet_jax.model.formulation import Formulation
 from alexnet_jax.model.layers import AcrossMapNorm, Dropout
 from alexnet_jax.model.weighted import (
@@ -36,7 +36,7 @@ def weighted(
     if len(maps) > 1 and how.towers != "separate":
         if isinstance(layer, Convolution) and all(x is maps[0] for x in maps):
             return [_joined(run, maps[0], own, image)]
-        if isinstance(layer, Convolution | Dense) and how.towers == "batched":
+        if how.towers == "batched" and isinstance(layer, Convolution | Dense):
             return _batched(layer, maps, own, image)
     return [run(x, {kind: own[kind][tower] for kind in own}, image) for tower, x in enumerate(maps)]
 
@@ -76,8 +76,8 @@ def _form(layer: Convolution, how: Formulation) -> convolution.Convolve:
         return convolution.convolve
 
     def convolve(x, kernel, stride, padding, floor):
-        if how.few_maps == "neighbours" and convolution.has_few_maps(x, stride):
-            return convolution.convolve_few(x, kernel, padding)
+        if how.few_maps == "neighbours" and few.is_worth_it(x, kernel, stride):
+            return few.convolve(x, kernel, padding)
         if how.small_windows == "winograd" and winograd.is_worth_it(x, kernel, stride, padding):
             return winograd.convolve(x, kernel, padding)
         return convolution.convolve(x, kernel, stride, padding, floor)

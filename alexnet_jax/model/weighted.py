@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from alexnet_jax.model import lowresolution
-from alexnet_jax.model.convolution import Convolve, convolve, convolved_length
+from alexnet_jax.model.convolution import Convolve, biased, convolve, convolved_length
 
 Shape = tuple[int, ...]
 Tower = dict[str, jax.Array]  # the parameters of a layer in one tower
@@ -58,7 +58,8 @@ class Convolution:
     def __call__(
         self, x: jax.Array, own: Tower, image: jax.Array, convolve: Convolve = convolve
     ) -> jax.Array:
-        y = convolve(x, own["kernel"], self.stride, self.padding, self.floor) + own["bias"]
+        y = convolve(x, own["kernel"], self.stride, self.padding, self.floor)
+        y = biased(y, own["bias"])
         if self.low_resolution:
             view = self.low_resolution(image)
             y += convolve(view, own["low_kernel"], self.low_resolution.stride, 0, floor=False)

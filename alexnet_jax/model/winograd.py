@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from alexnet_jax.model import convolution
+from alexnet_jax.model.fusion import written
 
 # As many maps and filters as make the sums worth their time on a CPU, for windows of each size, and
 # as many filters as make the gradient of the kernel worth it.
@@ -64,7 +65,7 @@ def _convolve(x, kernel, padding: int):
     ]
     # [rows, height, tiles, results of each, filters]
     y = jnp.stack(_sums(_transposed(of_products), products), axis=3)
-    return y.reshape(*y.shape[:2], -1, y.shape[-1])[:, :, :count]
+    return written(y.reshape(*y.shape[:2], -1, y.shape[-1])[:, :, :count])
 
 
 def _forward(x, kernel, padding):
@@ -117,7 +118,7 @@ def _pixels(x: jax.Array, m: int, size: int, padding: int) -> list[jax.Array]:
     reach = (-(-count // m) - 1) * m
     sides = [(padding, padding, 0), (padding, reach + n - padding - x.shape[2], 0)]
     none = (0, 0, 0)
-    padded = jax.lax.pad(x, jnp.zeros((), x.dtype), [none, *sides, none])
+    padded = written(jax.lax.pad(x, jnp.zeros((), x.dtype), [none, *sides, none]))
     return [padded[:, :, i : i + reach + 1 : m] for i in range(n)]
 
 
