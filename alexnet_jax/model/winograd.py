@@ -20,10 +20,7 @@ import jax.numpy as jnp
 from alexnet_jax.model import convolution
 from alexnet_jax.model.fusion import written
 
-# As many maps and filters as make the sums worth their time on a CPU, for windows of each size, and
-# as many filters as make the gradient of the kernel worth it.
-_FEWEST_MAPS = {3: 64, 5: 32}
-_FEWEST_FILTERS = 64
+_SIZES, _FEWEST = (3, 5), 32  # so many maps and filters make the sums worth their time on a CPU
 # Where polynomials are evaluated, small numbers first; the last point is infinity.
 _POINTS = (0, 1, -1, 2, -2, fractions.Fraction(1, 2), fractions.Fraction(-1, 2))
 _LARGEST_SHARE = 0.75  # of the multiplications, else the sums would cost more than is saved
@@ -37,11 +34,11 @@ def is_worth_it(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> b
     bfloat16 would round the sums.
     """
     size = kernel.shape[0]
-    if kernel.shape[1] != size or size not in _FEWEST_MAPS or stride > 1 or x.dtype == jnp.bfloat16:
+    if kernel.shape[1] != size or size not in _SIZES or stride > 1 or x.dtype == jnp.bfloat16:
         return False
     count = convolution.convolved_length(x.shape[2], size, 1, padding, True)
     products = _products(_results_of_a_tile(count, size), count, size)
-    return min(kernel.shape[2:]) >= _FEWEST_MAPS[size] and products <= _LARGEST_SHARE * count * size
+    return min(kernel.shape[2:]) >= _FEWEST and products <= _LARGEST_SHARE * count * size
 
 
 def convolve(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
@@ -75,37 +72,34 @@ def _forward(x, kernel, padding):
 def _backward(padding, kept, gradient):
     """That of x is a convolution too, with the kernel turned round."""
     x, kernel = kept
-    size, _, _, filters = kernel.shape
+    size = len(kernel)
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     by_x = _convolve(gradient, turned, size - 1 - padding)
-    if filters < _FEWEST_FILTERS:
-        plain = functools.partial(convolution.convolve, x, stride=1, padding=padding, floor=True)
-        (by_kernel,) = jax.vjp(plain, kernel)[1](gradient)
-    else:
-        by_kernel = _by_kernel(x, gradient, size, padding)
-    return by_x, by_kernel
+    return by_x, _by_kernel(x, gradient, size, padding)
 
 
 _convolve.defvjp(_forward, _backward)
 
 
 def _by_kernel(x, gradient, size: int, padding: int):
-    """The gradient of the kernel: the same sums, and products over all tiles."""
-    _, height, count, filters = gradient.shape
+    """The gradient of the kernel: the same sums, and of each sum the gradient of its r x 1 taps."""
+    count, filters = gradient.shape[2:]
     m = _results_of_a_tile(count, size)
     of_pixels, of_taps, of_products = _transforms(m, size)
-    room = -(-count // m) * m - count
-    none = (0, 0, 0)
-    padded = jax.lax.pad(gradient, jnp.zeros((), x.dtype), [none, none, (0, room, 0), none])
+    room, none = -(-count // m) * m - count, (0, 0, 0)
+    padded = written(
+        jax.lax.pad(gradient, jnp.zeros((), x.dtype), [none, none, (0, room, 0), none])
+    )
     results = _sums(of_products, [padded[:, :, i::m] for i in range(m)])
     tiles = _sums(of_pixels, _pixels(x, m, size, padding))
 
-    def product(tile, result):  # [r, maps, filters]
-        seen = [tile[:, top : top + height].reshape(-1, tile.shape[-1]) for top in range(size)]
-        return jnp.stack([pixels.T @ result.reshape(-1, filters) for pixels in seen])
+    def of_a_sum(tile, result):  # [r, 1, maps, filters]
+        taps = jnp.zeros((size, 1, tile.shape[-1], filters), x.dtype)
+        along = functools.partial(convolution.along_height, tile, padding=0)
+        return jax.vjp(along, convolution.varying(taps, tile))[1](result)[0]
 
-    products = [product(*both) for both in zip(tiles, results, strict=True)]
-    return jnp.stack(_sums(_transposed(of_taps), products), axis=1)
+    gradients = [of_a_sum(*both) for both in zip(tiles, results, strict=True)]
+    return jnp.concatenate(_sums(_transposed(of_taps), gradients), axis=1)
 
 
 def _pixels(x: jax.Array, m: int, size: int, padding: int) -> list[jax.Array]:
