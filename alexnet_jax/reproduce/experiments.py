@@ -153,17 +153,18 @@ INPUTS = Experiment(
     tuple(
         candidate(group, label, rate, changes)
         for group, label, grid, changes in (
+            # As with FIGURE1_RATES, some have a fourth since the third was the best.
             (MEAN, "mean image subtracted, ReLU", (0.002, 0.01, 0.05), {}),
-            ("inputs-raw", "grey levels as they are", (0.0005, 0.002, 0.01), UNCENTRED),
+            ("inputs-raw", "grey levels as they are", (0.0005, 0.002, 0.01, 0.05), UNCENTRED),
             ("inputs-min-max", "min-max, 0 to 1", (0.005, 0.02, 0.08), MIN_MAX),
             ("inputs-min-max-255", "min-max, conv1 starts 255 times as large",
              (0.005, 0.02, 0.08), MIN_MAX | AS_OF_255),
             ("inputs-standardised", "standardised", (0.005, 0.02, 0.08), STANDARDISED),
             ("inputs-standardised-64", "standardised, conv1 starts 64 times as large",
-             (0.005, 0.02, 0.08), STANDARDISED | AS_OF_64),
-            ("inputs-tanh", "mean image, tanh", (0.002, 0.01, 0.05),
+             (0.005, 0.02, 0.08, 0.32), STANDARDISED | AS_OF_64),
+            ("inputs-tanh", "mean image, tanh", (0.002, 0.01, 0.05, 0.2),
              {"model.activation": "tanh"}),
-            ("inputs-sigmoid", "mean image, sigmoid", (0.01, 0.05, 0.2),
+            ("inputs-sigmoid", "mean image, sigmoid", (0.01, 0.05, 0.2, 0.8),
              {"model.activation": "sigmoid"}),
         )
         for rate in grid
