@@ -391,9 +391,18 @@ def test_what_is_written_is_computed_apart_from_what_reads_it():
         return any(" sine(" in one and " pad(" in one for one in computations)
 
     assert not is_one_part(fusion.written)
+    with fusion.freely():
+        assert is_one_part(lambda y: fusion.written(y))
     # What the function is for: jax's own barrier does not help on a CPU.
     assert is_one_part(lambda y: y)
     assert is_one_part(jax.lax.optimization_barrier)
+
+
+@pytest.mark.parametrize("name", ["cifar_towers", "cifar_18pct"])
+def test_a_network_fused_freely_equals_the_plain_network(float64, name):
+    expected = plain(name)
+    with fusion.freely():
+        assert_equal(computed(name, PLAIN), expected, 1e-12)
 
 
 def test_what_is_written_passes_through_derivatives_and_devices(float64):

@@ -20,8 +20,9 @@ FORMULATIONS: dict[str, dict] = {
     "batched_towers": {"formulation": Formulation(towers="batched")},
     "bfloat16_velocity": {"velocity_dtype": "bfloat16"},
 }
+FREELY_FUSED = "freely_fused"  # see fusion.written
 TWO_STEPS = "two_steps"  # of one program, which the host starts once
-NAMES = (*FORMULATIONS, TWO_STEPS)
+NAMES = (*FORMULATIONS, FREELY_FUSED, TWO_STEPS)
 
 
 def chosen(words: str) -> tuple[str, ...]:

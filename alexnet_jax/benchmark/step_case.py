@@ -7,11 +7,12 @@ import time
 import jax
 
 from alexnet_jax.benchmark import by_layer, limits, machine_peak, step_time, turns, work
-from alexnet_jax.benchmark.formulations import FORMULATIONS, TWO_STEPS
+from alexnet_jax.benchmark.formulations import FORMULATIONS, FREELY_FUSED, TWO_STEPS
 from alexnet_jax.benchmark.machine_peak import COPY, PRODUCT
 from alexnet_jax.benchmark.step_time import Ready
 from alexnet_jax.benchmark.torch_peer import LAYOUTS
 from alexnet_jax.errors import UserError
+from alexnet_jax.model import fusion
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.terminal import ProgressLine, Terminal
 
@@ -150,7 +151,8 @@ def _formulations(asked: Question, ready: Ready, terminal: Terminal) -> dict:
     for name in asked.formulations:
         terminal.live(f"compiling {name}")
         changes = FORMULATIONS.get(name, {})
-        other = step_time.ready(asked.architecture, asked.batch, asked.dtype, **changes)
+        with fusion.freely() if name == FREELY_FUSED else contextlib.nullcontext():
+            other = step_time.ready(asked.architecture, asked.batch, asked.dtype, **changes)
         contestants[name] = step_time.in_twos(other) if name == TWO_STEPS else other
     report = ProgressLine(f"formulations at {asked.batch} images", terminal, "turns")
     seconds = turns.alternate(contestants, asked.samples, report)

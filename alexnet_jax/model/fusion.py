@@ -5,6 +5,9 @@ number several times over, at other places, it is then computed as often: half a
 pass for each window of a pooling layer. XLA takes `optimization_barrier` out before it does that.
 """
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
 from typing import TypeVar
 
 import jax
@@ -12,6 +15,7 @@ from jax.experimental import xla_metadata
 
 Arrays = TypeVar("Arrays")
 
+_freely = contextvars.ContextVar("freely", default=False)
 _same = jax.jit(jax.lax.optimization_barrier)  # a function that jax does not see through
 
 
@@ -20,7 +24,17 @@ def written(arrays: Arrays) -> Arrays:
 
     They pass through a call that XLA may not put in place, which costs nothing by itself.
     """
-    if jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu" or _freely.get():
         return arrays
     with xla_metadata.set_xla_metadata(inlineable="false"):
         return _same(arrays)
+
+
+@contextlib.contextmanager
+def freely() -> Iterator[None]:
+    """What is lowered meanwhile is fused as XLA likes, to measure what `written` gains."""
+    before = _freely.set(True)
+    try:
+        yield
+    finally:
+        _freely.reset(before)
