@@ -36,7 +36,7 @@ def weighted(
     if len(maps) > 1 and how.towers != "separate":
         if isinstance(layer, Convolution) and all(x is maps[0] for x in maps):
             return [_joined(run, maps[0], own, image)]
-        if how.towers == "batched" and isinstance(layer, Convolution | Dense):
+        if isinstance(layer, Convolution | Dense) and how.towers == "batched":
             return _batched(layer, maps, own, image)
     return [run(x, {kind: own[kind][tower] for kind in own}, image) for tower, x in enumerate(maps)]
 
