@@ -5,9 +5,10 @@
 DIR holds train/CLASS/* (50,000 images of 32 x 32 pixels) and test/CLASS/* (10,000). By default the
 "18%" net: 120 epochs, then 10 at a tenth of the rates and 10 at a hundredth, 18% test error on the
 original images, 20.1% here on JPEG copies (docs/results.md); one core, at 1,200 images/s, needs an
-estimated hour and forty minutes, two an hour. `:80sec` is the "26% in 80 seconds" net, ten epochs; `:13pct` and `:11pct` those with locally connected layers on
-random crops of 24 pixels, 520 epochs, far too long for two cores. `:short` takes a fifth of the
-epochs, and 3 + 3: 23.7% with the "18%" net on the copies. `:smoke` takes three steps.
+estimated hour and forty minutes, two an hour. `:80sec` is the "26% in 80 seconds" net, ten epochs;
+`:13pct` and `:11pct` those with locally connected layers on random crops of 24 pixels, 520 epochs,
+far too long for two cores. `:short` takes a fifth of the epochs, and 3 + 3: 23.7% with the "18%"
+net on the copies. `:smoke` takes three steps.
 """
 
 from configs import default
