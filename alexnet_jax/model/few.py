@@ -2,7 +2,7 @@
 
 Several windows beside each other are one, of pixels folded by as many, with as many times the
 filters. For two at a time it has a fifth more to multiply in rows of 5 x 5 windows, for four three
-fifths, and is faster all the same: by 1.2 to 2.3 in the layers that docs/performance.md names.
+fifths, and is faster all the same: by 1.3 to 2.1 in the layer that docs/performance.md names.
 """
 
 import functools

@@ -1,8 +1,8 @@
 """What XLA on a CPU should compute once.
 
 It puts what makes an array into each part of the program that reads it. Where a part reads each
-number several times over, at other places, it is then computed as often: half a network's backward
-pass for each window of a pooling layer. XLA takes `optimization_barrier` out before it does that.
+number several times over, at other places, it is then computed as often: the search for maxima and
+a norm's gradient for each window of a pooling layer. XLA takes `optimization_barrier` out before.
 """
 
 import contextlib

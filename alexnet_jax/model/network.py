@@ -83,8 +83,7 @@ class Architecture:
 
     def with_first_weights(self, factor: float) -> "Architecture":
         """The same layers, with the initial weights of the first one `factor` times as large."""
-        weighted = (Convolution, LocallyConnected, Dense)
-        first = next(layer for layer in self.layers if isinstance(layer, weighted))
+        first = next(layer for layer in self.layers if isinstance(layer, Weighted))
         larger = dataclasses.replace(first, deviation=factor * first.deviation)
         layers = (larger if layer is first else layer for layer in self.layers)
         return dataclasses.replace(self, layers=tuple(layers))

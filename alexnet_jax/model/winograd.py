@@ -7,7 +7,7 @@ product of polynomials, known from its values at n points. So a convolution of r
 convolutions of r x 1, whose results are summed in turn. In rows of 27 results 5 x 5 windows need
 41% of the multiplications, in rows of 13 those of 3 x 3 54%.
 
-Rounding errors are four to six times those of the sum over windows (docs/performance.md).
+Rounding errors are three to five times those of the sum over windows (docs/performance.md).
 """
 
 import fractions

@@ -36,7 +36,7 @@ def figure1_run(activation: str, rate: float, epochs: float, minutes: int) -> Ru
     )
 
 
-# Where the last of them was the best, another was added.
+# The last was added when the one before it was the best.
 FIGURE1_RATES = (0.0005, 0.001, 0.002, 0.004, 0.008)
 FIGURE1 = Experiment(
     "figure1",
