@@ -204,7 +204,7 @@ def test_the_step_is_the_same_in_every_layout(float64, data, model, split_dense)
     assert_equal(ours, gradients(1, 1, False, PLAIN), 1e-11)
 
 
-def test_winograds_rows_give_the_gradients_of_windows_on_two_devices(float64):
+def test_winograds_columns_give_the_gradients_of_windows_on_two_devices(float64):
     """At full width, since narrower networks are computed as others."""
 
     def gradients(data, formulation):
@@ -231,6 +231,7 @@ def test_no_formulation_has_grouped_convolutions(name, formulation):
 
     def loss(parameters, images):
         how = {"plain": PLAIN, **FORMULATIONS}[formulation]
+        how = dataclasses.replace(how, small_windows="windows")
         return network.apply(graph, parameters, images, formulation=how).sum()
 
     images = jax.ShapeDtypeStruct((ROWS, SIDE, SIDE, 3), jnp.float32)
@@ -306,8 +307,9 @@ def test_a_convolution_of_few_maps_equals_loops(
     [(13, 13, 3, 1), (6, 8, 3, 0), (5, 4, 3, 2), (3, 3, 3, 0), (4, 27, 3, 1), (2, 1, 3, 4),
      (9, 9, 5, 2), (5, 12, 5, 0), (7, 6, 5, 4)],
 )  # fmt: skip
-def test_winograds_convolution_equals_loops(float64, height, width, size, padding):
-    shapes = (2, height, width, 3), (size, size, 3, 4)
+@pytest.mark.parametrize("filters", [4, 32])  # two windows at once, or one
+def test_winograds_convolution_equals_loops(float64, height, width, size, padding, filters):
+    shapes = (2, height, width, 3), (size, size, 3, filters)
     assert_equals_loops(winograd.convolve, *shapes, padding)
 
 
@@ -362,19 +364,20 @@ def test_few_maps_and_small_windows_take_their_own_ways_on_a_cpu():
     def convolutions(formulation, *sizes):
         return lowered(formulation, *sizes).count("stablehlo.convolution(")
 
-    # Eight points: six results of a row by windows of three, four by windows of five.
-    assert convolutions(PLAIN, 32, 3, 48) == 8
-    assert convolutions(PLAIN, 24, 3, 48) == 1
-    assert convolutions(PLAIN, 32, 5, 32) == 8
-    assert convolutions(PLAIN, 32, 5, 16) == 1
+    # Eight points: six results of a column by windows of three, four by windows of five.
+    assert convolutions(PLAIN, 12, 3, 48) == 8
+    assert convolutions(PLAIN, 11, 3, 48) == 1
+    assert convolutions(PLAIN, 32, 5, 12) == 8
+    assert convolutions(PLAIN, 32, 5, 11) == 1
     assert convolutions(PLAIN, 64, 7, 64) == 1
     assert convolutions(Formulation(small_windows="windows"), 64, 3, 64) == 1
     # Windows of five pixels with three more beside them are two blocks of four.
     blocks = "tensor<5x2x12x16xf32>"
     assert blocks in lowered(PLAIN, 3, 5, 4)
     assert blocks not in lowered(Formulation(few_maps="windows"), 3, 5, 4)
-    assert "tensor<5x3x24x32xf32>" in lowered(PLAIN, 12, 5, 16)
-    assert "tensor<5x5x16x32xf32>" in lowered(PLAIN, 16, 5, 32)
+    assert "tensor<5x3x16x32xf32>" in lowered(PLAIN, 8, 5, 16)
+    assert "tensor<1x3x24x32xf32>" in lowered(PLAIN, 12, 5, 16)
+    assert "tensor<1x5x12x32xf32>" in lowered(PLAIN, 12, 5, 32)
 
 
 def test_what_is_written_is_computed_apart_from_what_reads_it():

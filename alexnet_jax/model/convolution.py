@@ -125,10 +125,11 @@ def convolve_patches(
     return windows @ kernel.reshape(math.prod(kernel.shape[:3]), -1)
 
 
-def along_height(x, kernel, padding: int):
-    """With stride 1, padded above and below alone."""
+def windows(x: jax.Array, kernel: jax.Array, above: int, left: int) -> jax.Array:
+    """With stride 1 and zeros: so many rows above and below, so many columns left and right."""
+    sides = [(above, above), (left, left)]
     return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), [(padding, padding), (0, 0)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x, kernel, (1, 1), sides, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 

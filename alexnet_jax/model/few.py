@@ -30,7 +30,7 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolve(x, kernel, padding: int):
-    return _beside(x, kernel, padding, _at_once(*kernel.shape[2:]))
+    return _beside(x, kernel, padding, padding, _at_once(*kernel.shape[2:]))
 
 
 def _forward(x, kernel, padding):
@@ -41,14 +41,14 @@ def _backward(padding, kept, gradient):
     """That of x is a convolution too, with the kernel turned round."""
     x, kernel = kept
     size, _, maps, filters = kernel.shape
-    at_once = 2 if filters < _FILTERS else 1
-    taps = functools.partial(_beside, x, padding=padding, at_once=at_once)
+    taps = functools.partial(in_pairs, x, above=padding, left=padding)
     (by_kernel,) = jax.vjp(taps, kernel)[1](gradient)
     if maps < _FEW_COLUMNS:
         (by_x,) = jax.vjp(lambda x: _by_columns(x, kernel, padding), x)[1](gradient)
     else:
         turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-        by_x = _beside(gradient, turned, size - 1 - padding, _at_once(filters, maps))
+        around = size - 1 - padding
+        by_x = _beside(gradient, turned, around, around, _at_once(filters, maps))
     return by_x, by_kernel
 
 
@@ -62,16 +62,21 @@ def _at_once(maps: int, filters: int) -> int:
     return 2 if maps < _MAPS or filters < _FILTERS else 1
 
 
-def _beside(x, kernel, padding: int, at_once: int):
+def in_pairs(x: jax.Array, kernel: jax.Array, above: int, left: int) -> jax.Array:
+    """As convolution.windows, two beside each other at once where filters are few."""
+    return _beside(x, kernel, above, left, 2 if kernel.shape[3] < _FILTERS else 1)
+
+
+def _beside(x, kernel, above: int, left: int, at_once: int):
     """`at_once` windows at a time: a window of the image's blocks holds them all."""
     if at_once == 1:
-        return convolution.convolve(x, kernel, 1, padding, True)
+        return convolution.windows(x, kernel, above, left)
     height, width, maps, filters = kernel.shape
-    count = convolution.convolved_length(x.shape[2], width, 1, padding, True)
+    count = convolution.convolved_length(x.shape[2], width, 1, left, True)
     blocks, held = -(-count // at_once), -(-(width + at_once - 1) // at_once)
     room = (blocks + held - 1) * at_once
     none, zero = (0, 0, 0), jnp.zeros((), x.dtype)
-    sides = (padding, room - padding - x.shape[2], 0)
+    sides = (left, room - left - x.shape[2], 0)
     rows = jax.lax.pad(x, zero, [none, none, sides, none])
     rows = rows.reshape(*rows.shape[:2], room // at_once, at_once * maps)
     taps = [
@@ -79,7 +84,7 @@ def _beside(x, kernel, padding: int, at_once: int):
         for window in range(at_once)
     ]
     taps = jnp.stack(taps, 3).reshape(height, held, at_once * maps, at_once * filters)
-    y = convolution.along_height(rows, taps, padding)
+    y = convolution.windows(rows, taps, above, 0)
     return y.reshape(*y.shape[:2], blocks * at_once, filters)[:, :, :count]
 
 
@@ -90,4 +95,4 @@ def _by_columns(x, kernel, padding: int):
     padded = jnp.pad(x, ((0, 0), (0, 0), (padding, padding), (0, 0)))
     columns = jnp.concatenate([padded[:, :, i : i + count] for i in range(width)], axis=-1)
     taps = kernel.reshape(height, 1, width * maps, filters)
-    return convolution.along_height(columns, taps, padding)
+    return convolution.windows(columns, taps, padding, 0)

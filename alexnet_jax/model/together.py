@@ -76,10 +76,10 @@ def _form(layer: Convolution, how: Formulation) -> convolution.Convolve:
         return convolution.convolve
 
     def convolve(x, kernel, stride, padding, floor):
-        if how.few_maps == "neighbours" and few.is_worth_it(x, kernel, stride):
-            return few.convolve(x, kernel, padding)
         if how.small_windows == "winograd" and winograd.is_worth_it(x, kernel, stride, padding):
             return winograd.convolve(x, kernel, padding)
+        if how.few_maps == "neighbours" and few.is_worth_it(x, kernel, stride):
+            return few.convolve(x, kernel, padding)
         return convolution.convolve(x, kernel, stride, padding, floor)
 
     return convolve

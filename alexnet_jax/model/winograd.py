@@ -1,11 +1,12 @@
 """Convolutions with small windows, 1 apart, in fewer multiplications.
 
 Winograd's minimal filtering F(m, r), as Lavin and Gray use it for networks (2015,
-arXiv:1509.09308), along the rows of an image alone: m results beside each other come from a tile of
-n = m + r - 1 pixels by n products instead of m r, between sums of pixels and sums of taps. It is a
-product of polynomials, known from its values at n points. So a convolution of r x r is n
-convolutions of r x 1, whose results are summed in turn. In rows of 27 results 5 x 5 windows need
-41% of the multiplications, in rows of 13 those of 3 x 3 54%.
+arXiv:1509.09308), along the columns of an image alone: m results below each other come from a tile
+of n = m + r - 1 pixels by n products instead of m r, between sums of pixels and sums of taps. It is
+a product of polynomials, known from its values at n points. So a convolution of r x r is n
+convolutions of 1 x r, whose results are summed in turn. In columns of 27 results 5 x 5 windows need
+41% of the multiplications, in those of 13 with 3 x 3 54%. Along the rows it would be the same, but
+here sums are of whole rows, and two windows of few filters can be one (few.in_pairs).
 
 Rounding errors are three to five times those of the sum over windows (docs/performance.md).
 """
@@ -17,10 +18,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from alexnet_jax.model import convolution
+from alexnet_jax.model import convolution, few
 from alexnet_jax.model.fusion import written
 
-_SIZES, _FEWEST = (3, 5), 32  # so many maps and filters make the sums worth their time on a CPU
+_SIZES, _FEWEST = (3, 5), 12  # so many maps and filters make the sums worth their time on a CPU
 # Where polynomials are evaluated, small numbers first; the last point is infinity.
 _POINTS = (0, 1, -1, 2, -2, fractions.Fraction(1, 2), fractions.Fraction(-1, 2))
 _LARGEST_SHARE = 0.75  # of the multiplications, else the sums would cost more than is saved
@@ -29,14 +30,14 @@ Sums = tuple[tuple[float, ...], ...]
 
 
 def is_worth_it(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> bool:
-    """Whether `convolve` is meant for such a convolution: 1 apart, many maps, not bfloat16.
+    """Whether `convolve` is meant for such a convolution: 1 apart, not bfloat16, not too few maps.
 
     bfloat16 would round the sums.
     """
     size = kernel.shape[0]
     if kernel.shape[1] != size or size not in _SIZES or stride > 1 or x.dtype == jnp.bfloat16:
         return False
-    count = convolution.convolved_length(x.shape[2], size, 1, padding, True)
+    count = convolution.convolved_length(x.shape[1], size, 1, padding, True)
     products = _products(_results_of_a_tile(count, size), count, size)
     return min(kernel.shape[2:]) >= _FEWEST and products <= _LARGEST_SHARE * count * size
 
@@ -52,17 +53,15 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolve(x, kernel, padding: int):
     size = len(kernel)
-    count = convolution.convolved_length(x.shape[2], size, 1, padding, True)
+    count = convolution.convolved_length(x.shape[1], size, 1, padding, True)
     m = _results_of_a_tile(count, size)
     of_pixels, of_taps, of_products = _transforms(m, size)
     tiles = _sums(of_pixels, _pixels(x, m, size, padding))
-    taps = _sums(of_taps, [kernel[:, i, None] for i in range(size)])
-    products = [
-        convolution.along_height(tile, tap, 0) for tile, tap in zip(tiles, taps, strict=True)
-    ]
-    # [rows, height, tiles, results of each, filters]
-    y = jnp.stack(_sums(_transposed(of_products), products), axis=3)
-    return written(y.reshape(*y.shape[:2], -1, y.shape[-1])[:, :, :count])
+    taps = _sums(of_taps, [kernel[i, None] for i in range(size)])
+    products = [few.in_pairs(*both, 0, padding) for both in zip(tiles, taps, strict=True)]
+    # [rows, tiles, results of each, width, filters]
+    y = jnp.stack(_sums(_transposed(of_products), products), axis=2)
+    return written(y.reshape(len(y), -1, *y.shape[3:])[:, :count])
 
 
 def _forward(x, kernel, padding):
@@ -82,47 +81,46 @@ _convolve.defvjp(_forward, _backward)
 
 
 def _by_kernel(x, gradient, size: int, padding: int):
-    """The gradient of the kernel: the same sums, and of each sum the gradient of its r x 1 taps."""
-    count, filters = gradient.shape[2:]
+    """The gradient of the kernel: the same sums, and of each sum the gradient of its 1 x r taps."""
+    count, filters = gradient.shape[1], gradient.shape[3]
     m = _results_of_a_tile(count, size)
     of_pixels, of_taps, of_products = _transforms(m, size)
     room, none = -(-count // m) * m - count, (0, 0, 0)
     padded = written(
-        jax.lax.pad(gradient, jnp.zeros((), x.dtype), [none, none, (0, room, 0), none])
+        jax.lax.pad(gradient, jnp.zeros((), x.dtype), [none, (0, room, 0), none, none])
     )
-    results = _sums(of_products, [padded[:, :, i::m] for i in range(m)])
+    results = _sums(of_products, [padded[:, i::m] for i in range(m)])
     tiles = _sums(of_pixels, _pixels(x, m, size, padding))
 
-    def of_a_sum(tile, result):  # [r, 1, maps, filters]
-        taps = jnp.zeros((size, 1, tile.shape[-1], filters), x.dtype)
-        along = functools.partial(convolution.along_height, tile, padding=0)
+    def of_a_sum(tile, result):  # [1, r, maps, filters]
+        taps = jnp.zeros((1, size, tile.shape[-1], filters), x.dtype)
+        along = functools.partial(few.in_pairs, tile, above=0, left=padding)
         return jax.vjp(along, convolution.varying(taps, tile))[1](result)[0]
 
     gradients = [of_a_sum(*both) for both in zip(tiles, results, strict=True)]
-    return jnp.concatenate(_sums(_transposed(of_taps), gradients), axis=1)
+    return jnp.concatenate(_sums(_transposed(of_taps), gradients), axis=0)
 
 
 def _pixels(x: jax.Array, m: int, size: int, padding: int) -> list[jax.Array]:
-    """The first pixels of all tiles, the second ones, ...: n of [rows, height, tiles, maps].
+    """The first pixels of all tiles, the second ones, ...: n of [rows, tiles, width, maps].
 
-    Tiles are m apart; x has its padding above and below.
+    Tiles are m apart.
     """
     n = m + size - 1
-    count = convolution.convolved_length(x.shape[2], size, 1, padding, True)
+    count = convolution.convolved_length(x.shape[1], size, 1, padding, True)
     reach = (-(-count // m) - 1) * m
-    sides = [(padding, padding, 0), (padding, reach + n - padding - x.shape[2], 0)]
-    none = (0, 0, 0)
-    padded = written(jax.lax.pad(x, jnp.zeros((), x.dtype), [none, *sides, none]))
-    return [padded[:, :, i : i + reach + 1 : m] for i in range(n)]
+    sides, none = (padding, reach + n - padding - x.shape[1], 0), (0, 0, 0)
+    padded = written(jax.lax.pad(x, jnp.zeros((), x.dtype), [none, sides, none, none]))
+    return [padded[:, i : i + reach + 1 : m] for i in range(n)]
 
 
 def _results_of_a_tile(count: int, size: int) -> int:
-    """The m of F(m, r) that needs the fewest products for a row, and of such the least."""
+    """The m of F(m, r) that needs the fewest products for a column, and of such the least."""
     return min(range(1, len(_POINTS) + 3 - size), key=lambda m: (_products(m, count, size), m))
 
 
 def _products(m: int, count: int, size: int) -> int:
-    """For a row of `count` results, times the height of a window."""
+    """For a column of `count` results, times the width of a window."""
     return -(-count // m) * (m + size - 1)
 
 
