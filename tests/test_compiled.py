@@ -51,6 +51,22 @@ def test_the_next_command_finds_the_programs_of_the_last_also_after_a_kill(tmp_p
     assert zlib.decompress(mended[0].read_bytes())
 
 
+def test_each_number_of_threads_has_its_own_programs(tmp_path):
+    """XLA cuts loops for the threads it has; another number must not find them."""
+    for threads in ("1", "2"):
+        hits, kept = start(tmp_path, PJRT_NPROC=threads)
+        assert not hits
+        assert start(tmp_path, PJRT_NPROC=threads) == (len(kept) // int(threads), kept)
+
+
+def test_threads_are_those_cores_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
+    assert compiled.threads({}) == 3
+    assert compiled.threads({"PJRT_NPROC": "2"}) == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert compiled.threads({"PJRT_NPROC": "many"}) == os.cpu_count()
+
+
 def test_the_user_decides_where_programs_are_kept(tmp_path):
     other = tmp_path / "other"
     assert start(tmp_path / "home", JAX_COMPILATION_CACHE_DIR=str(other)) == (0, [])

@@ -22,7 +22,7 @@ def folder(environment: Mapping[str, str]) -> pathlib.Path | None:
     None if there can be none: it can't be written, or others may write to it.
     """
     home = environment.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    place = pathlib.Path(home, "alexnet_jax", "compiled", machine())
+    place = pathlib.Path(home, "alexnet_jax", "compiled", f"{machine()}-{threads(environment)}")
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = place.stat()
@@ -46,6 +46,19 @@ def machine() -> str:
     known = re.search(r"^(?:flags|Features)\s*:.*$", text, re.MULTILINE)
     words = known[0] if known else platform.processor()
     return f"{platform.machine()}-{hashlib.sha256(words.encode()).hexdigest()[:12]}"
+
+
+def threads(environment: Mapping[str, str]) -> int:
+    """Threads that XLA compiles for on a CPU: PJRT_NPROC, else the cores this process may use.
+
+    A program holds into how many parts its loops are cut, and jax's key to it does not: what was
+    compiled on one core would later leave the others idle, without a word.
+    """
+    named = environment.get("PJRT_NPROC", "")
+    if named.isdecimal() and int(named):
+        return int(named)
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def clean(place: pathlib.Path, largest: int) -> None:
