@@ -39,7 +39,7 @@ def figure1_run(activation: str, rate: float, epochs: float, minutes: int) -> Ru
 # Each is followed by its double: a rate was added while the last one was the best.
 FIGURE1_RATES = {
     "relu": (0.0005, 0.001, 0.002, 0.004, 0.008),
-    "tanh": (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016),
+    "tanh": (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032),
 }
 FIGURE1 = Experiment(
     "figure1",
