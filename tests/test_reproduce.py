@@ -113,7 +113,8 @@ def test_the_ratio_of_epochs_is_that_of_the_chosen_rates(tmp_path):
                             "figure1-tanh-0.002": [50.0]})  # fmt: skip
     assert not pictures.draw_figure1(FIGURE1, done, tmp_path / "f.png")
     done |= figure1_results({"figure1-tanh-0.004": [70.0], "figure1-tanh-0.008": [80.0],
-                             "figure1-tanh-0.016": [90.0], "figure1-tanh-0.032": [95.0]})  # fmt: skip
+                             "figure1-tanh-0.016": [90.0],
+                             "figure1-tanh-0.032": [95.0]})  # fmt: skip
     text = tables.section(FIGURE1, done)
     row = next(line for line in text.splitlines() if "`figure1-tanh-0.001`" in line)
     # 30 / 5; of the error the part of ReLU alone: 6 * 1 / 5
