@@ -57,12 +57,12 @@ def _max_pool_forward(x, size, stride):
 
 def _pixels_of_windows(x: jax.Array, size: int, stride: int) -> list[jax.Array]:
     """The first pixels of all windows, the second ones, ...; -inf beyond the edge."""
-    rows, columns = (pooled_length(length, size, stride) for length in x.shape[1:3])
-    side = max(rows, columns) * stride + size
-    padding = [(0, side - x.shape[axis]) for axis in (1, 2)]
-    padded = written(jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-np.inf))
+    reaches = [(pooled_length(length, size, stride) - 1) * stride for length in x.shape[1:3]]
+    none = (0, 0, 0)
+    sides = [(0, reach + size - n, 0) for reach, n in zip(reaches, x.shape[1:3], strict=True)]
+    padded = written(jax.lax.pad(x, jnp.array(-np.inf, x.dtype), [none, *sides, none]))
     return [
-        padded[:, i : i + rows * stride : stride, j : j + columns * stride : stride]
+        padded[:, i : i + reaches[0] + 1 : stride, j : j + reaches[1] + 1 : stride]
         for i, j in np.ndindex(size, size)
     ]
 
