@@ -1,16 +1,23 @@
-"""How the C library asks for memory: in pages of 2 MiB, where the kernel offers them.
+"""How the C library asks for memory: in large pages, and seldom.
 
-A step takes gigabytes for its temporary arrays and gives them back at its end. By default they
-come as new pages of 4 KiB, each handed out and zeroed by itself.
+A step takes its temporary arrays anew and gives them back at its end: a few megabytes of a small
+network, gigabytes of AlexNet. By default they come as new pages of 4 KiB, each handed out and
+zeroed by itself.
 """
 
 import os
 import sys
 
 VARIABLE = "GLIBC_TUNABLES"  # read by glibc when a program starts, by others not at all
-# Keeping what was freed for the next step gains some more, but a run then held nearly three times
-# the memory.
-TUNABLES = "glibc.malloc.hugetlb=1"
+_KEPT = 256 * 2**20  # bytes: an array up to here is kept for the next step, once it was freed
+TUNABLES = ":".join(
+    (
+        "glibc.malloc.hugetlb=1",  # pages of 2 MiB, where the kernel offers them
+        f"glibc.malloc.mmap_threshold={_KEPT}",
+        f"glibc.malloc.trim_threshold={2 * _KEPT}",
+        "glibc.malloc.arena_max=1",  # others hold no array of more than 64 MiB
+    )
+)
 
 
 def start_again() -> None:
