@@ -19,10 +19,10 @@ class Formulation:
     `strided`: convolutions whose stride exceeds 1: "windows", as such; "space_to_depth", with
     stride 1 on an image whose blocks of stride x stride pixels are folded into its maps
     (convolution.convolve_folded); "by_device", the latter on GPUs for less than eight maps.
-    `few_maps`: convolutions of few maps or filters with stride 1: on a CPU the windows of two or
-    four "neighbours" at once (few.convolve), or "windows" as such.
-    `small_windows`: convolutions of many maps with windows of 3 x 3 or 5 x 5 and stride 1: on a CPU
-    by "winograd" (winograd.convolve), or "windows" as such.
+    `few_maps`: others of few maps or filters with stride 1: on a CPU the windows of two or four
+    "neighbours" at once (few.convolve), or "windows" as such.
+    `small_windows`: convolutions of twelve maps or more with windows of 3 x 3 or 5 x 5, stride 1: on
+    a CPU by "winograd" (winograd.convolve), or "windows" as such.
     `norm_sums`: window sums of the norm across maps by additions of "shifts", "padded" on a CPU of
     a copy with zeros beyond the edge, which XLA there adds faster; or as a product with a "banded"
     matrix of zeros and ones.
