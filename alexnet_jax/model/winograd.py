@@ -21,7 +21,8 @@ import jax.numpy as jnp
 from alexnet_jax.model import convolution, few
 from alexnet_jax.model.fusion import written
 
-_SIZES, _FEWEST = (3, 5), 12  # so many maps and filters make the sums worth their time on a CPU
+# So many maps and filters make the sums worth their time on a CPU, in short columns and in long.
+_SIZES, _FEWEST, _FEWEST_IN_LONG, _LONG = (3, 5), 32, 12, 12
 # Where polynomials are evaluated, small numbers first; the last point is infinity.
 _POINTS = (0, 1, -1, 2, -2, fractions.Fraction(1, 2), fractions.Fraction(-1, 2))
 _LARGEST_SHARE = 0.75  # of the multiplications, else the sums would cost more than is saved
@@ -39,7 +40,8 @@ def is_worth_it(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> b
         return False
     count = convolution.convolved_length(x.shape[1], size, 1, padding, True)
     products = _products(_results_of_a_tile(count, size), count, size)
-    return min(kernel.shape[2:]) >= _FEWEST and products <= _LARGEST_SHARE * count * size
+    fewest = _FEWEST if count < _LONG else _FEWEST_IN_LONG
+    return min(kernel.shape[2:]) >= fewest and products <= _LARGEST_SHARE * count * size
 
 
 def convolve(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
