@@ -21,8 +21,8 @@ class Formulation:
     (convolution.convolve_folded); "by_device", the latter on GPUs for less than eight maps.
     `few_maps`: others of few maps or filters with stride 1: on a CPU the windows of two or four
     "neighbours" at once (few.convolve), or "windows" as such.
-    `small_windows`: convolutions of 12 or 32 maps or more, 3 x 3 or 5 x 5 windows, stride 1: on a
-    CPU by "winograd" (winograd.convolve), or "windows" as such.
+    `small_windows`: convolutions with windows of 3 x 3 or 5 x 5, stride 1 and not too few maps: on
+    a CPU by "winograd" (winograd.convolve), or "windows" as such.
     `norm_sums`: window sums of the norm across maps by additions of "shifts", "padded" on a CPU of
     a copy with zeros beyond the edge, which XLA there adds faster; or as a product with a "banded"
     matrix of zeros and ones.

@@ -58,9 +58,10 @@ def _max_pool_forward(x, size, stride):
 def _pixels_of_windows(x: jax.Array, size: int, stride: int) -> list[jax.Array]:
     """The first pixels of all windows, the second ones, ...; -inf beyond the edge."""
     reaches = [(pooled_length(length, size, stride) - 1) * stride for length in x.shape[1:3]]
-    none = (0, 0, 0)
-    sides = [(0, reach + size - n, 0) for reach, n in zip(reaches, x.shape[1:3], strict=True)]
-    padded = written(jax.lax.pad(x, jnp.array(-np.inf, x.dtype), [none, *sides, none]))
+    padded = x
+    for axis in (1, 2):
+        padded = _resized(padded, axis, reaches[axis - 1] + size, -np.inf)
+    padded = written(padded)
     return [
         padded[:, i : i + reaches[0] + 1 : stride, j : j + reaches[1] + 1 : stride]
         for i, j in np.ndindex(size, size)

@@ -8,7 +8,7 @@ convolutions of 1 x r, whose results are summed in turn. In columns of 27 result
 41% of the multiplications, in those of 13 with 3 x 3 54%. Along the rows it would be the same, but
 here sums are of whole rows, and two windows of few filters can be one (few.in_pairs).
 
-Rounding errors are three to five times those of the sum over windows (docs/performance.md).
+Rounding errors are two to seven times those of the sum over windows (docs/performance.md).
 """
 
 import fractions
