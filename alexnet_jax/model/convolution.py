@@ -45,7 +45,7 @@ def _biased_backward(_, gradient):
     if jax.default_backend() != "cpu":
         return gradient, rows.sum(0)
     wide = jnp.promote_types(rows.dtype, jnp.float32)
-    ones = jnp.ones(len(rows), rows.dtype)
+    ones = jnp.ones(rows.shape[0], rows.dtype)
     total = jax.lax.dot(ones, rows, preferred_element_type=wide)
     return gradient, total.astype(rows.dtype)
 

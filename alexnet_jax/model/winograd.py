@@ -63,7 +63,7 @@ def _convolve(x, kernel, padding: int):
     products = [few.in_pairs(*both, 0, padding) for both in zip(tiles, taps, strict=True)]
     # [rows, tiles, results of each, width, filters]
     y = jnp.stack(_sums(_transposed(of_products), products), axis=2)
-    return written(y.reshape(len(y), -1, *y.shape[3:])[:, :count])
+    return written(y.reshape(y.shape[0], -1, *y.shape[3:])[:, :count])
 
 
 def _forward(x, kernel, padding):
