@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -14,6 +15,7 @@ from safetensors.numpy import save_file
 
 from alexnet_jax import stablehlo
 from alexnet_jax.errors import UserError
+from alexnet_jax.model.network import apply, create, graph_of
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.weights import files, onnx_model, safetensors, standard, torch_state
 from tests import test_peers
@@ -172,6 +174,19 @@ def torchvision_alexnet(nn, trained):
             return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
     return AlexNet()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_takes_any_number_of_rows(name):
+    """In one program, as a StableHLO file has it."""
+    architecture = NETWORKS[name]
+    side, channels = architecture.input_size, architecture.channels
+    graph = graph_of(architecture, 10)
+    shapes = jax.eval_shape(lambda key: create(architecture, 10, key)[1], jax.random.key(0))
+    (rows,) = jax.export.symbolic_shape("rows")
+    images = jax.ShapeDtypeStruct((rows, side, side, channels), np.float32)
+    found = jax.eval_shape(lambda *given: apply(graph, *given), shapes, images)
+    assert found.shape == (rows, 10)
 
 
 @pytest.mark.slow
