@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alexnet_jax.data import augment
+from alexnet_jax.model.fusion import written
 from alexnet_jax.training.randomness import RowKeys
 
 
@@ -61,7 +62,8 @@ class Augmentation:
             inputs = augment.colour_noise(
                 inputs, keys.colour(), preprocessing.directions, strength, self.noise_divides
             )
-        return inputs / preprocessing.divisor.astype(dtype)
+        # conv1 and the gradient of its weights pad it, each in its own way.
+        return written(inputs / preprocessing.divisor.astype(dtype))
 
     def view_at(
         self, images: jax.Array, place: jax.Array, preprocessing: Preprocessing, dtype
