@@ -48,7 +48,7 @@ def measure(ready: Ready, tiny: bool, terminal: Terminal) -> dict:
     contestants, peak_work = machine_peak.contestants(ready.steps.compute_dtype.name, tiny)
     contestants |= {STEP: ready} | {part.name: part.contestant for part in parts}
     report = ProgressLine("each layer alone", terminal, "turns")
-    seconds = turns.alternate(contestants, SAMPLES, report, SAMPLES)
+    seconds = turns.alternate(contestants, SAMPLES, report)
     median = {name: float(np.median(values)) for name, values in seconds.items()}
     peak = {name: peak_work[name] / median[name] for name in (PRODUCT, COPY)}
     rows = []

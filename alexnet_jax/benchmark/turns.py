@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-TURNS = 5
 SAMPLE_SECONDS = 0.05  # short work is repeated for so long before the device is waited for
 LONGEST_SAMPLE = 100  # repetitions
 # After the others' turns a step is slow at first. Beside PyTorch on two cores net 148's took 1,089
@@ -21,22 +20,19 @@ def alternate(
     contestants: Mapping[str, Contestant],
     samples: int,
     report: Callable[[int, int], None] = lambda done, total: None,
-    turns: int = TURNS,
 ) -> dict[str, list[float]]:
-    """Seconds of one repetition of each contestant, at least `samples` times, in turns.
+    """Seconds of one repetition of each contestant, a sample in each of so many turns.
 
     What each does first, compilation included, does not count, nor do the first repetitions of a
     turn, WARMING of them. `report` is told the turns that are done and all of them.
     """
-    turns = min(turns, samples)
     repetitions = {name: _repetitions(work) for name, work in contestants.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(turns):
+    for turn in range(samples):
         for name, work in contestants.items():
             work(WARMING)
-            for _ in range(-(-samples // turns)):
-                seconds[name].append(_timed(work, repetitions[name]))
-        report(turn + 1, turns)
+            seconds[name].append(_timed(work, repetitions[name]))
+        report(turn + 1, samples)
     return seconds
 
 
