@@ -15,7 +15,7 @@ from alexnet_jax.model.fusion import written
 Convolve = Callable[[jax.Array, jax.Array, int, int, bool], jax.Array]
 
 _FEW = 8  # maps; with more, zeros cost more than folding gains
-_BESIDE = 64  # rows
+_BESIDE = 64  # rows that a bias's gradient adds up at once
 
 
 def varying(parameter: jax.Array, x: jax.Array) -> jax.Array:

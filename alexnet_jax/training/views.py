@@ -62,7 +62,7 @@ class Augmentation:
             inputs = augment.colour_noise(
                 inputs, keys.colour(), preprocessing.directions, strength, self.noise_divides
             )
-        # conv1 and the gradient of its weights pad it, each in its own way.
+        # conv1 and the gradient of its weights pad it in two ways: XLA would compute it for each.
         return written(inputs / preprocessing.divisor.astype(dtype))
 
     def view_at(
