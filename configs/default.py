@@ -41,6 +41,7 @@ def get_config() -> ConfigDict:
     formulation.strided = "by_device"  # convolutions with a stride; or windows, space_to_depth
     formulation.few_maps = "neighbours"  # convolutions of few maps on a CPU; or windows, as others
     formulation.small_windows = "winograd"  # of 3 x 3 and 5 x 5 on a CPU; or windows, as others
+    formulation.dense = "by_rows"  # dense layers on a CPU, few rows in their way; or "products"
     formulation.norm_sums = "padded"  # over adjacent maps; or "shifts", or a "banded" product
     # On one device: "joined" where they see the same maps; "batched" elsewhere too; "separate"
     formulation.towers = "joined"

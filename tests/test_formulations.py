@@ -13,6 +13,7 @@ from alexnet_jax import config as configuration
 from alexnet_jax import run
 from alexnet_jax.model import (
     convolution,
+    dense,
     few,
     fusion,
     network,
@@ -36,7 +37,8 @@ FORMULATIONS = {
     "batched": Formulation(towers="batched"),
     "automatic": Formulation(gradients="automatic"),
     "few as others": Formulation(few_maps="windows"),
-    "all": Formulation("space_to_depth", "windows", "windows", "banded", "batched"),
+    "dense as such": Formulation(dense="products"),
+    "all": Formulation("space_to_depth", "windows", "windows", "products", "banded", "batched"),
 }
 # Different strides, paddings and norms, and a second view of the image in net 137.
 ONE_TOWER, TWO_TOWERS = (
@@ -231,7 +233,7 @@ def test_no_formulation_has_grouped_convolutions(name, formulation):
 
     def loss(parameters, images):
         how = {"plain": PLAIN, **FORMULATIONS}[formulation]
-        how = dataclasses.replace(how, small_windows="windows")
+        how = dataclasses.replace(how, small_windows="windows", dense="products")
         return network.apply(graph, parameters, images, formulation=how).sum()
 
     images = jax.ShapeDtypeStruct((ROWS, SIDE, SIDE, 3), jnp.float32)
@@ -342,6 +344,31 @@ def test_winograds_rounding_is_within_ten_times_that_of_windows(size, side):
         assert ours < 10 * plain
 
 
+@pytest.mark.parametrize("rows", [3, 40, 65])  # few; few in the backward pass alone; many
+@pytest.mark.parametrize(  # of several towers, few rows take blocks of 64 inputs, or them all
+    ("towers", "inputs", "units"), [(1, 12, 5), (2, 128, 5), (2, 30, 4), (3, 64, 2)]
+)
+def test_a_dense_product_equals_numpys(float64, rows, towers, inputs, units):
+    random = np.random.default_rng(0)
+    x, kernel = (
+        random.normal(size=(towers, *shape)) for shape in ((rows, inputs), (inputs, units))
+    )
+    weights = random.normal(size=(towers, rows, units))
+
+    @jax.jit
+    def results(x, kernel, weights):
+        y, pull = jax.vjp(dense.product, x, kernel)
+        return y, *pull(weights)
+
+    y, by_x, by_kernel = jax.device_get(results(x, kernel, weights))
+    for tower in range(towers):
+        np.testing.assert_allclose(y[tower], x[tower] @ kernel[tower], rtol=1e-11, atol=1e-11)
+        expected = weights[tower] @ kernel[tower].T
+        np.testing.assert_allclose(by_x[tower], expected, rtol=1e-11, atol=1e-11)
+        expected = x[tower].T @ weights[tower]
+        np.testing.assert_allclose(by_kernel[tower], expected, rtol=1e-11, atol=1e-11)
+
+
 def lowered(formulation, channels, size, filters, side=6):
     """A convolution and a softmax layer, as the network has them: the program of its logits."""
     architecture = network.Architecture(
@@ -378,6 +405,25 @@ def test_few_maps_and_small_windows_take_their_own_ways_on_a_cpu():
     assert "tensor<5x3x16x32xf32>" in lowered(PLAIN, 8, 5, 16)
     assert "tensor<1x3x24x32xf32>" in lowered(PLAIN, 12, 5, 16, 14)
     assert "tensor<1x5x12x32xf32>" in lowered(PLAIN, 12, 5, 32, 14)
+
+
+def test_dense_layers_of_few_rows_take_their_own_ways_on_a_cpu():
+    def program(towers, rows, formulation=PLAIN, dtype=jnp.float32):
+        layer = weighted.Dense("fc1", units=6 * towers)
+        maps, kernel = jnp.ones((rows, 2, 8, 8), dtype), jnp.ones((towers, 128, 6), dtype)
+        own = {"kernel": kernel, "bias": jnp.ones((towers, 6), dtype)}
+        run = lambda own: together.weighted(layer, [maps] * towers, own, maps, formulation)  # noqa: E731
+        return jax.jit(run).lower(own).as_text()
+
+    one, blocks = "stablehlo.convolution", "4x32x64xf32"  # of one tower, of two
+    assert one in program(1, 32)
+    assert blocks in program(2, 32)
+    assert one not in program(1, 33)
+    assert blocks.replace("32x", "33x") not in program(2, 33)
+    assert program(2, 33).count("dot_general") == 1
+    for as_such in (Formulation(dense="products"), Formulation(towers="separate")):
+        assert program(2, 32, as_such).count("dot_general") == 2
+    assert program(2, 32, dtype=jnp.bfloat16).count("dot_general") == 2
 
 
 def test_what_is_written_is_computed_apart_from_what_reads_it():
@@ -456,8 +502,8 @@ def test_all_sums_of_norms_equal_loops_and_have_one_gradient(float64, n, towers)
 def test_the_config_chooses_the_formulation_of_the_step():
     config = load("quickstart")
     config.formulation.update(
-        strided="space_to_depth", few_maps="windows", small_windows="windows", norm_sums="banded",
-        towers="batched",
+        strided="space_to_depth", few_maps="windows", small_windows="windows", dense="products",
+        norm_sums="banded", towers="batched",
     )  # fmt: skip
     architecture = configuration.architecture_of(config)
     plan = configuration.plan(config, architecture, 100, 10)

@@ -14,6 +14,7 @@ FORMULATIONS: dict[str, dict] = {
     "strided_windows": {"formulation": Formulation(strided="windows")},
     "few_maps_as_others": {"formulation": Formulation(few_maps="windows")},
     "no_winograd": {"formulation": Formulation(small_windows="windows")},
+    "dense_as_such": {"formulation": Formulation(dense="products")},
     "banded_norms": {"formulation": Formulation(norm_sums="banded")},
     "unpadded_norms": {"formulation": Formulation(norm_sums="shifts")},
     "separate_towers": {"formulation": Formulation(towers="separate")},

@@ -6,6 +6,7 @@ FORMULATIONS = {
     "strided": ("by_device", "windows", "space_to_depth"),
     "few_maps": ("neighbours", "windows"),
     "small_windows": ("winograd", "windows"),
+    "dense": ("by_rows", "products"),
     "norm_sums": ("padded", "shifts", "banded"),
     "towers": ("joined", "separate", "batched"),
     "gradients": ("closed", "automatic"),
@@ -23,6 +24,8 @@ class Formulation:
     "neighbours" at once (few.convolve), or "windows" as such.
     `small_windows`: convolutions with windows of 3 x 3 or 5 x 5, stride 1 and not too few maps: on
     a CPU by "winograd" (winograd.convolve), or "windows" as such.
+    `dense` layers: on a CPU, where towers are joined, those of all towers at once, in other forms
+    if rows are few ("by_rows", dense.product); or "products" as such.
     `norm_sums`: window sums of the norm across maps by additions of "shifts", "padded" on a CPU of
     a copy with zeros beyond the edge, which XLA there adds faster; or as a product with a "banded"
     matrix of zeros and ones.
@@ -36,6 +39,7 @@ class Formulation:
     strided: str = "by_device"
     few_maps: str = "neighbours"
     small_windows: str = "winograd"
+    dense: str = "by_rows"
     norm_sums: str = "padded"
     towers: str = "joined"
     gradients: str = "closed"

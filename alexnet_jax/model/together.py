@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from alexnet_jax.model import convolution, few, winograd
+from alexnet_jax.model import convolution, dense, few, winograd
 from alexnet_jax.model.formulation import Formulation
 from alexnet_jax.model.layers import AcrossMapNorm, Dropout
 from alexnet_jax.model.weighted import (
@@ -33,6 +33,9 @@ def weighted(
     run = layer
     if isinstance(layer, Convolution):
         run = functools.partial(layer, convolve=_form(layer, how))
+    by_rows = (how.dense, how.towers) == ("by_rows", "joined")
+    if isinstance(layer, Dense) and by_rows and dense.is_worth_it(maps[0]):
+        return _at_once(maps, own)
     if len(maps) > 1 and how.towers != "separate":
         if isinstance(layer, Convolution) and all(x is maps[0] for x in maps):
             return [_joined(run, maps[0], own, image)]
@@ -88,7 +91,7 @@ def _form(layer: Convolution, how: Formulation) -> convolution.Convolve:
 def _joined(run: Callable, x: jax.Array, own: Tower, image: jax.Array):
     """One convolution of the array that all towers see, with the filters of all, tower 1's first.
 
-    Dense layers are not joined: their large kernels would have to be copied into that order.
+    Dense layers are not: their large kernels would have to be copied into that order.
     """
 
     def side_by_side(parameter):  # [towers, ..., filters] -> [..., towers * filters]
@@ -96,6 +99,12 @@ def _joined(run: Callable, x: jax.Array, own: Tower, image: jax.Array):
         return moved.reshape(*moved.shape[:-2], -1)
 
     return run(x, jax.tree.map(side_by_side, own), image)
+
+
+def _at_once(maps: list[jax.Array], own: Tower) -> list[jax.Array]:
+    """What a dense layer gives in each tower, by one product for all of them."""
+    rows = jnp.stack([x.reshape(x.shape[0], -1) for x in maps])
+    return list(dense.product(rows, own["kernel"]) + own["bias"][:, None])
 
 
 def _batched(layer: Convolution | Dense, maps: list[jax.Array], own: Tower, image: jax.Array):

@@ -36,6 +36,11 @@ class Group:
         """Whether its rate is 0 from the first step to the last."""
         return not any(rate for _, rate in self.rates)
 
+    @property
+    def always_moves(self) -> bool:
+        """Whether its rate is never 0."""
+        return all(rate for _, rate in self.rates)
+
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
@@ -146,6 +151,8 @@ def momentum_sgd(
         if group.stands_still:
             return optax.set_to_zero()
         own = stepped(group.rates)
+        # Said beforehand where it is certain, or XLA copies velocities for both cases.
+        moves = lambda step: group.always_moves or own(step) > 0  # noqa: E731
         decay = group.weight_decay
         direction = optax.add_decayed_weights(decay) if decay else optax.identity()
         if trust_coefficient is not None and name.endswith("weights"):
@@ -155,7 +162,7 @@ def momentum_sgd(
             optax.scale_by_learning_rate(lambda step: own(step) * schedule.factor(step)),
             _scale_by_rate_factor(),
             # A rate of 0 alone would let the old velocity go on moving the weights.
-            optax.conditionally_mask(trace, lambda step: own(step) > 0),
+            optax.conditionally_mask(trace, moves),
         )
 
     return optax.partition({name: rule(name, group) for name, group in groups.items()}, labels)

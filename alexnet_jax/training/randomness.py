@@ -52,7 +52,7 @@ class RowKeys:
 
     def _keys(self, purpose: int, shared_by: int, of_all_devices: bool = False) -> jax.Array:
         devices = jnp.arange(jax.lax.axis_size(DATA_AXIS))
-        if not of_all_devices:
+        if len(devices) > 1 and not of_all_devices:
             devices = jax.lax.axis_index(DATA_AXIS)[None]
         first = (devices * self.parts + self.part) * self.rows
         rows = (first[:, None] + jnp.arange(self.rows)).ravel() // shared_by

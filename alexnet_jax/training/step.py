@@ -30,7 +30,7 @@ from alexnet_jax.training.randomness import RowKeys, root_key
 from alexnet_jax.training.state import TrainState, averaged
 from alexnet_jax.training.views import Augmentation, Preprocessing
 
-ROWS, WHOLE = PartitionSpec(DATA_AXIS), PartitionSpec()
+WHOLE = PartitionSpec()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,8 @@ class Steps:
         The state is donated. The loss is for whoever wants to wait until the step is done.
         """
         state = self._state_specs()
-        step = self._mapped(self._train, (state, ROWS, ROWS, WHOLE), (state, WHOLE))
+        inputs = (state, self._rows, self._rows, WHOLE)
+        step = self._mapped(self._train, inputs, (state, WHOLE))
         return jax.jit(step, donate_argnums=0)
 
     def several_trainings(self, unroll: bool = True):
@@ -111,18 +112,18 @@ class Steps:
 
             return jax.lax.scan(step, state, (images, labels), unroll=unroll)
 
-        state, rows = self._state_specs(), PartitionSpec(None, DATA_AXIS)
+        state, rows = self._state_specs(), PartitionSpec(None, *self._rows)
         mapped = self._mapped(steps, (state, rows, rows, WHOLE), (state, WHOLE))
         return jax.jit(mapped, donate_argnums=0)
 
     def views(self):
         """jitted (step, images, preprocessing) -> what the network sees of a training batch."""
-        return jax.jit(self._mapped(self._views, (WHOLE, ROWS, WHOLE), ROWS))
+        return jax.jit(self._mapped(self._views, (WHOLE, self._rows, WHOLE), self._rows))
 
     def gradients(self):
         """jitted (state, images, labels, preprocessing) -> (gradients, scores) of `training`."""
         state = self._state_specs()
-        inputs = (state, ROWS, ROWS, WHOLE)
+        inputs = (state, self._rows, self._rows, WHOLE)
         return jax.jit(self._mapped(self._gradients, inputs, (state.parameters, WHOLE)))
 
     def evaluation(self, views: str = "center"):
@@ -131,9 +132,9 @@ class Steps:
         Both are of the arithmetic mean of the softmax probabilities over `views`
         (augment.view_places); log-probabilities are [rows, classes].
         """
-        inputs = (self._parameter_specs(), ROWS, ROWS, WHOLE)
+        inputs = (self._parameter_specs(), self._rows, self._rows, WHOLE)
         evaluate = functools.partial(self._evaluate, views)
-        return jax.jit(self._mapped(evaluate, inputs, (WHOLE, ROWS)))
+        return jax.jit(self._mapped(evaluate, inputs, (WHOLE, self._rows)))
 
     def with_scores_reset(self, state: TrainState) -> TrainState:
         """The same state with empty sums and no bad step."""
@@ -276,6 +277,14 @@ class Steps:
             bad_step=jnp.zeros((), jnp.int32),
             average=parameters if self.average else None,
         )
+
+    @property
+    def _rows(self) -> PartitionSpec:
+        """That of arrays of rows. Where one device has all of them, as of what differs nowhere.
+
+        Else jax would sum all gradients over that one device, for which XLA copies them on a CPU.
+        """
+        return PartitionSpec(DATA_AXIS) if self.mesh.shape[DATA_AXIS] > 1 else WHOLE
 
     def _parameter_specs(self) -> dict:
         split_towers = self.mesh.shape[MODEL_AXIS] > 1
