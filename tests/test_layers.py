@@ -140,8 +140,10 @@ def test_pooling_equals_loops(float64, random, length):
 
 @pytest.mark.parametrize(("size", "stride"), [(3, 2), (2, 2), (3, 1), (3, 3), (5, 3)])
 @pytest.mark.parametrize(("height", "width"), [(13, 13), (8, 9), (32, 16), (6, 3)])
-def test_max_pool_gradients_equal_loops(random, size, stride, height, width):
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])  # whose forms differ
+def test_max_pool_gradients_equal_loops(monkeypatch, random, size, stride, height, width, backend):
     """Small whole numbers, so that most windows have several maxima: the first one wins."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     x = random.integers(0, 4, (2, height, width, 3)).astype(np.float32)
     y = reference.pool(x, size, stride, np.max)
     weights = random.normal(size=y.shape).astype(np.float32)
