@@ -9,7 +9,9 @@ import os
 import sys
 
 VARIABLE = "GLIBC_TUNABLES"  # read by glibc when a program starts, by others not at all
-_KEPT = 256 * 2**20  # bytes: an array up to here is kept for the next step, once it was freed
+# Bytes: an array up to here is kept for the next step, once it was freed. A step of a large network
+# of 32 images takes half of it; with more, the steps that wait would hold many gigabytes.
+_KEPT = 2**30
 TUNABLES = ":".join(
     (
         "glibc.malloc.hugetlb=1",  # pages of 2 MiB, where the kernel offers them
