@@ -69,6 +69,13 @@ def test_the_first_step_agrees_with_one_device_in_float32(name, data, model, spl
     assert_same(ours, one_device(name, 1, "float32"), 1e-5)
 
 
+@pytest.mark.parametrize("model", [1, 2])
+def test_dense_layers_split_over_one_device_are_whole(model):
+    split = miniature.run("quickstart", 1, model, 1, "float32", split_dense=True)
+    whole = miniature.run("quickstart", 1, model, 1, "float32")
+    assert_same(split, whole, 0)
+
+
 def test_the_step_is_gradient_then_rule_on_the_view_without_augmentation(float64):
     """Against jax.grad of the plain network and the rule written out, outside any mesh."""
     architecture = miniature.NARROW["quickstart"].without_dropout()

@@ -288,7 +288,8 @@ class Steps:
 
     def _parameter_specs(self) -> dict:
         split_towers = self.mesh.shape[MODEL_AXIS] > 1
-        return network.partition_specs(self.architecture, split_towers, self.split_dense)
+        split_dense = self.split_dense and self.mesh.shape[DATA_AXIS] > 1
+        return network.partition_specs(self.architecture, split_towers, split_dense)
 
     def _state_specs(self) -> TrainState:
         parameters = self._parameter_specs()
