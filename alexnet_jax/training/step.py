@@ -248,8 +248,8 @@ class Steps:
             total = log_softmax(places[0])
         else:  # a scan, so that memory is that of one view
             shape = jax.eval_shape(log_softmax, places[0])
-            nothing = jnp.full(shape.shape, -jnp.inf, shape.dtype)
-            nothing = jax.lax.pcast(nothing, DATA_AXIS, to="varying")
+            # Like the images, so that it differs between devices where they do.
+            nothing = jnp.full_like(images, -jnp.inf, shape.dtype, shape.shape)
             total, _ = jax.lax.scan(
                 lambda total, place: (jnp.logaddexp(total, log_softmax(place)), None),
                 nothing,
