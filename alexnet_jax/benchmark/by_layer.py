@@ -16,13 +16,15 @@ from alexnet_jax.benchmark import machine_peak, turns, work
 from alexnet_jax.benchmark.machine_peak import COPY, PRODUCT
 from alexnet_jax.benchmark.step_time import Ready
 from alexnet_jax.model import meeting, together
-from alexnet_jax.model.formulation import PLAIN
+from alexnet_jax.model.formulation import Formulation
 from alexnet_jax.model.layers import AcrossMapNorm, Dropout, Exchange
 from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output, Weighted
 from alexnet_jax.terminal import ProgressLine, Terminal
 from alexnet_jax.training import scores
 
 SAMPLES = 3
+# Dense layers as such: their own form computes both gradients at once.
+_ALONE = Formulation(dense="products")
 STEP = "whole step"
 FORWARD, WEIGHTS, INPUT, BACKWARD = "forward", "weight gradient", "input gradient", "backward"
 
@@ -115,7 +117,7 @@ def _function(layer, towers: int, dtype, shared: bool) -> Callable:
             maps = maps * towers if shared else together.apart(maps, towers)
         match layer:
             case Convolution() | LocallyConnected() | Dense():
-                return together.weighted(layer, maps, own, extra, PLAIN)
+                return together.weighted(layer, maps, own, extra, _ALONE)
             case Exchange():
                 return meeting.exchange(maps, towers)[:1] if len(maps) == towers else maps
             case AcrossMapNorm(across_towers=True):
@@ -123,7 +125,7 @@ def _function(layer, towers: int, dtype, shared: bool) -> Callable:
             case Dropout():
                 return [layer.training(x, layer.mask(extra, x.shape[1:])) for x in maps]
             case Output():
-                partial = together.partial_logits(layer, maps, own["kernel"], PLAIN)
+                partial = together.partial_logits(layer, maps, own["kernel"], _ALONE)
                 return partial + own["bias"].astype(partial.dtype)
         return [layer(x) for x in maps]
 
