@@ -369,6 +369,21 @@ def test_a_dense_product_equals_numpys(float64, rows, towers, inputs, units):
         np.testing.assert_allclose(by_kernel[tower], expected, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("rows", [3, 65])
+@pytest.mark.parametrize("asked", ["x", "kernel"])
+def test_a_dense_layer_computes_the_gradients_that_are_asked_for(rows, asked):
+    """Frozen layers need none for their kernels, nor does the lowest that learns for its input."""
+    x, kernel, weights = jnp.ones((2, rows, 128)), jnp.ones((2, 128, 6)), jnp.ones((2, rows, 6))
+
+    def gradient(x, kernel):
+        fixed = {"x": lambda x: (x, kernel), "kernel": lambda kernel: (x, kernel)}[asked]
+        _, pull = jax.vjp(lambda one: dense.product(*fixed(one)), {"x": x, "kernel": kernel}[asked])
+        return pull(weights)
+
+    # The backward pass alone, since nothing reads the result.
+    assert jax.jit(gradient).lower(x, kernel).as_text().count("dot_general") == 1
+
+
 def lowered(formulation, channels, size, filters, side=6):
     """A convolution and a softmax layer, as the network has them: the program of its logits."""
     architecture = network.Architecture(

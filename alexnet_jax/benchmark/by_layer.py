@@ -16,15 +16,13 @@ from alexnet_jax.benchmark import machine_peak, turns, work
 from alexnet_jax.benchmark.machine_peak import COPY, PRODUCT
 from alexnet_jax.benchmark.step_time import Ready
 from alexnet_jax.model import meeting, together
-from alexnet_jax.model.formulation import Formulation
+from alexnet_jax.model.formulation import PLAIN
 from alexnet_jax.model.layers import AcrossMapNorm, Dropout, Exchange
 from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output, Weighted
 from alexnet_jax.terminal import ProgressLine, Terminal
 from alexnet_jax.training import scores
 
 SAMPLES = 3
-# Dense layers as such: their own form computes both gradients at once.
-_ALONE = Formulation(dense="products")
 STEP = "whole step"
 FORWARD, WEIGHTS, INPUT, BACKWARD = "forward", "weight gradient", "input gradient", "backward"
 
@@ -117,7 +115,7 @@ def _function(layer, towers: int, dtype, shared: bool) -> Callable:
             maps = maps * towers if shared else together.apart(maps, towers)
         match layer:
             case Convolution() | LocallyConnected() | Dense():
-                return together.weighted(layer, maps, own, extra, _ALONE)
+                return together.weighted(layer, maps, own, extra, PLAIN)
             case Exchange():
                 return meeting.exchange(maps, towers)[:1] if len(maps) == towers else maps
             case AcrossMapNorm(across_towers=True):
@@ -125,7 +123,7 @@ def _function(layer, towers: int, dtype, shared: bool) -> Callable:
             case Dropout():
                 return [layer.training(x, layer.mask(extra, x.shape[1:])) for x in maps]
             case Output():
-                partial = together.partial_logits(layer, maps, own["kernel"], _ALONE)
+                partial = together.partial_logits(layer, maps, own["kernel"], PLAIN)
                 return partial + own["bias"].astype(partial.dtype)
         return [layer(x) for x in maps]
 
@@ -140,22 +138,26 @@ def _layer_parts(
     The backward pass starts from what the forward pass of training keeps.
     """
 
-    def kept(own, maps, extra):
-        return jax.vjp(lambda own, maps: function(own, maps, extra), own, maps)
+    # Apart, since a gradient that is not asked for need not be computed (dense.product).
+    def by_weights(own, maps, extra):
+        return jax.vjp(lambda own: function(own, maps, extra), own)
+
+    def by_input(own, maps, extra):
+        return jax.vjp(lambda maps: function(own, maps, extra), maps)
 
     rows = len(extra)
-    result, pull = jax.jit(kept)(own, maps, extra)
+    result, pull = jax.jit(by_input)(own, maps, extra)
+    backward = jax.jit(lambda pull, gradient: pull(gradient)[0])
     forward = machine_peak.repeated(jax.jit(function), own, maps, extra)
     both, moved = {FORWARD: forward}, _bytes((own, maps, result))
     operations = {FORWARD: cost.forward if cost else 0}
     if cost:
-        by_weights = jax.jit(lambda pull, gradient: pull(gradient)[0])
-        both[WEIGHTS] = machine_peak.repeated(by_weights, pull, result)
+        _, pull_weights = jax.jit(by_weights)(own, maps, extra)
+        both[WEIGHTS] = machine_peak.repeated(backward, pull_weights, result)
         operations[WEIGHTS] = cost.weight_gradient
     if cost is None or cost.input_gradient:
-        by_input = jax.jit(lambda pull, gradient: pull(gradient)[1])
         kind = INPUT if cost else BACKWARD
-        both[kind] = machine_peak.repeated(by_input, pull, result)
+        both[kind] = machine_peak.repeated(backward, pull, result)
         operations[kind] = cost.input_gradient if cost else 0
     sizes = dict.fromkeys(both, moved) | {BACKWARD: moved + _bytes(pull)}
     return result, [

@@ -18,7 +18,7 @@ _TOWERS = ((0,), (0,))  # the batch axes of all products
 
 
 def is_worth_it(x: jax.Array) -> bool:
-    """Whether `product` is meant for such rows: on a CPU, and not in bfloat16, never measured."""
+    """Whether `product` is meant for such rows: on a CPU, and not in bfloat16 (not measured)."""
     return jax.default_backend() == "cpu" and x.dtype != jnp.bfloat16
 
 
@@ -42,25 +42,34 @@ def _product(x, kernel):
 
 
 def _forward(x, kernel):
-    return _product(x, kernel), (x, kernel)
+    """Each gradient needs the other factor alone: kept where that gradient is asked for."""
+    y = _product(x.value, kernel.value)
+    return y, (x.value if kernel.perturbed else None, kernel.value if x.perturbed else None)
 
 
 def _backward(kept, gradient):
     x, kernel = kept
-    few = _at_most(_FEW_BACKWARD, x)
-    if few:
-        by_x = written(_contract(kernel, 2, gradient, 2)).swapaxes(1, 2)
-    else:
-        by_x = _contract(gradient, 2, kernel, 2)
-    if few and len(kernel) > 1:
-        by_kernel = _contract(written(x.swapaxes(1, 2)), 2, gradient, 1)
-    else:
-        by_kernel = _contract(x, 1, gradient, 1)
+    by_x = None if kernel is None else _by_x(kernel, gradient)
+    by_kernel = None if x is None else _by_kernel(x, gradient)
+    if by_x is None or by_kernel is None:
+        return by_x, by_kernel
     # Both at once, so that XLA sees that nothing reads the kernel when its update is written.
     return written((by_x, by_kernel))
 
 
-_product.defvjp(_forward, _backward)
+def _by_x(kernel, gradient):
+    if _at_most(_FEW_BACKWARD, gradient):
+        return written(_contract(kernel, 2, gradient, 2)).swapaxes(1, 2)
+    return _contract(gradient, 2, kernel, 2)
+
+
+def _by_kernel(x, gradient):
+    if len(x) > 1 and _at_most(_FEW_BACKWARD, x):
+        return _contract(written(x.swapaxes(1, 2)), 2, gradient, 1)
+    return _contract(x, 1, gradient, 1)
+
+
+_product.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 def _at_most(most: int, x: jax.Array) -> bool:
