@@ -233,7 +233,9 @@ def test_no_formulation_has_grouped_convolutions(name, formulation):
 
     def loss(parameters, images):
         how = {"plain": PLAIN, **FORMULATIONS}[formulation]
-        how = dataclasses.replace(how, small_windows="windows", dense="products")
+        how = dataclasses.replace(
+            how, few_maps="windows", small_windows="windows", dense="products"
+        )
         return network.apply(graph, parameters, images, formulation=how).sum()
 
     images = jax.ShapeDtypeStruct((ROWS, SIDE, SIDE, 3), jnp.float32)
@@ -302,6 +304,10 @@ def test_a_convolution_of_few_maps_equals_loops(
 ):
     shapes = (2, height, width, maps), (size, size, maps, filters)
     assert_equals_loops(few.convolve, *shapes, padding)
+
+
+def test_an_odd_number_of_rows_has_no_halves(float64):
+    assert_equals_loops(few.convolve, (3, 9, 10, 3), (5, 5, 3, 4), 2)
 
 
 @pytest.mark.parametrize(
@@ -413,10 +419,13 @@ def test_few_maps_and_small_windows_take_their_own_ways_on_a_cpu():
     assert convolutions(PLAIN, 32, 5, 16) == convolutions(PLAIN, 32, 5, 11, 14) == 1
     assert convolutions(PLAIN, 64, 7, 64) == 1
     assert convolutions(Formulation(small_windows="windows"), 64, 3, 64) == 1
+    # Of the fewest maps four windows of five pixels are one of eight, written out.
+    assert convolutions(PLAIN, 5, 5, 64) == 0
+    written_out = "tensor<120x16xf32>"
+    assert written_out in lowered(PLAIN, 3, 5, 4)
+    assert written_out not in lowered(Formulation(few_maps="windows"), 3, 5, 4)
     # Windows of five pixels with three more beside them are two blocks of four.
-    blocks = "tensor<5x2x12x16xf32>"
-    assert blocks in lowered(PLAIN, 3, 5, 4)
-    assert blocks not in lowered(Formulation(few_maps="windows"), 3, 5, 4)
+    assert "tensor<5x2x24x16xf32>" in lowered(PLAIN, 6, 5, 4)
     assert "tensor<5x3x16x32xf32>" in lowered(PLAIN, 8, 5, 16)
     assert "tensor<1x3x24x32xf32>" in lowered(PLAIN, 12, 5, 16, 14)
     assert "tensor<1x5x12x32xf32>" in lowered(PLAIN, 12, 5, 32, 14)
