@@ -5,7 +5,7 @@ two at a time it has a fifth more to multiply in rows of 5 x 5 windows, for four
 is faster all the same: by 1.3 to 2.1 in the layer that docs/performance.md names.
 
 Of the fewest maps, a network's first layer, all windows are written out, and products with them are
-the convolution and its kernel's gradient. The latter as a convolution gains nothing from a second
+the convolution and its kernel's gradient. The latter as a convolution hardly gains from a second
 core.
 """
 
@@ -55,15 +55,16 @@ def _forward(x, kernel, padding):
 def _backward(padding, kept, gradient):
     """That of x is a convolution too, with the kernel turned round."""
     x, kernel = kept
-    size, _, maps, filters = kernel.shape
+    maps, filters = kernel.shape[2:]
+    by_x = _by_x(gradient, kernel, padding)
     if maps < _FEWEST_MAPS:
-        return _by_x(gradient, kernel, padding), _by_kernel_of_all(x, kernel, gradient)
+        return by_x, _by_kernel_of_all(x, kernel, gradient)
     # Of many filters the gradient of the kernel is fastest by one window, whatever the maps.
     at_once = _at_once(maps, filters) if filters < _FILTERS else 1
     (by_kernel,) = jax.vjp(lambda taps: _beside(x, taps, padding, padding, at_once), kernel)[1](
         gradient
     )
-    return _by_x(gradient, kernel, padding), by_kernel
+    return by_x, by_kernel
 
 
 def _by_x(gradient, kernel, padding: int):
@@ -143,7 +144,7 @@ def _taps_of_all(kernel):
 def _written_out(x, kernel_shape, padding: int):
     """All windows, four beside each other in one: [rows, height, width / 4, pixels and maps].
 
-    A gather of whole lines, since XLA takes three times as long to put slices together.
+    A gather of whole lines, since XLA takes two to four times as long to put slices together.
     """
     height, width, maps, _ = kernel_shape
     rows, columns = (

@@ -21,7 +21,7 @@ class Formulation:
     stride 1 on an image whose blocks of stride x stride pixels are folded into its maps
     (convolution.convolve_folded); "by_device", the latter on GPUs for less than eight maps.
     `few_maps`: others of few maps or filters with stride 1: on a CPU the windows of two or four
-    "neighbours" at once (few.convolve), or "windows" as such.
+    "neighbours" at once, of the fewest maps as a product (few.convolve), or "windows" as such.
     `small_windows`: convolutions with windows of 3 x 3 or 5 x 5, stride 1 and not too few maps: on
     a CPU by "winograd" (winograd.convolve), or "windows" as such.
     `dense` layers: on a CPU, where towers are joined, those of all towers at once, in other forms
