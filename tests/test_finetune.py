@@ -110,9 +110,8 @@ def test_the_others_go_the_same_way_as_if_all_gradients_were_computed(data, mode
 def test_no_backward_pass_reaches_below_the_lowest_layer_that_learns():
     """A convolution's gradient is two convolutions; conv1 needs no second one of its input."""
     steps = miniature.make_steps("quickstart", 1, 1)
-    as_such = Formulation(
-        towers="separate", few_maps="windows"
-    )  # miniature's few maps are products
+    # The miniature's few maps would be products.
+    as_such = Formulation(towers="separate", few_maps="windows")
     steps = dataclasses.replace(steps, formulation=as_such)
 
     def convolutions(frozen):
