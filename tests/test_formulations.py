@@ -36,6 +36,7 @@ FORMULATIONS = {
     "separate": Formulation(towers="separate"),
     "batched": Formulation(towers="batched"),
     "automatic": Formulation(gradients="automatic"),
+    "as it trains": PLAIN,
     "few as others": Formulation(few_maps="windows"),
     "dense as such": Formulation(dense="products"),
     "all": Formulation("space_to_depth", "windows", "windows", "products", "banded", "batched"),
@@ -50,6 +51,7 @@ QUICK = [
     ("net145", "automatic", 1),
     ("bvlc_alexnet", "separate", 1),
     ("quickstart", "all", 2),
+    ("cifar_towers", "as it trains", 2),
     ("cifar_towers", "few as others", 2),
     ("lenet5", "few as others", 1),
 ]

@@ -27,6 +27,11 @@ def varying(parameter: jax.Array, x: jax.Array) -> jax.Array:
     return parameter + jnp.zeros_like(x, shape=())
 
 
+def both_varying(x: jax.Array, parameter: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The two where each may differ: an image is the same in both towers, their kernels are not."""
+    return varying(x, parameter), varying(parameter, x)
+
+
 def biased(y: jax.Array, bias: jax.Array) -> jax.Array:
     """y [..., filters] plus a bias for each filter.
 

@@ -24,7 +24,7 @@ def is_worth_it(x: jax.Array) -> bool:
 
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x [towers, rows, inputs] times kernel [towers, inputs, units]: [towers, rows, units]."""
-    return _product(x, convolution.varying(kernel, x))
+    return _product(*convolution.both_varying(x, kernel))
 
 
 @jax.custom_vjp

@@ -32,7 +32,7 @@ def is_worth_it(x: jax.Array, kernel: jax.Array, stride: int) -> bool:
 
 def convolve(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
     """x [rows, height, width, maps], kernel [r, r, maps, filters]; windows start at -padding."""
-    return _convolve(x, convolution.varying(kernel, x), padding)
+    return _convolve(*convolution.both_varying(x, kernel), padding)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -49,7 +49,7 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
 
     The gradient keeps x and the kernel alone, as that of other convolutions, and not the sums.
     """
-    return _convolve(x, convolution.varying(kernel, x), padding)
+    return _convolve(*convolution.both_varying(x, kernel), padding)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
