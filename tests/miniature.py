@@ -1,11 +1,13 @@
 """Narrow networks with everything on, for tests of the step on many meshes."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alexnet_jax.model import network
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.training import optimizer
@@ -24,6 +26,11 @@ GROUPS = {
     "conv1.weights": optimizer.Group(((0, 0.01), (7, 0.0)), 0.0005),
     "conv1.biases": optimizer.Group(((0, 0.02), (7, 0.0))),
 }
+
+
+def compiled(graph, **choices):
+    """network.apply as one program: one for each of its operations takes longer to compile."""
+    return jax.jit(functools.partial(network.apply, graph, **choices))
 
 
 def make_mesh(data, model):

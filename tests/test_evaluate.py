@@ -57,7 +57,7 @@ def test_errors_of_the_digits_equal_scikit_learns(data, model, batch):
     images, labels = source.load(range(len(source)))
     graph = network.graph_of(miniature.NARROW["quickstart"], 10)
     inputs = images[:, 2:30, 2:30].astype(np.float32) - preprocessing.mean
-    logits = network.apply(graph, jax.device_get(parameters), inputs)
+    logits = miniature.compiled(graph)(jax.device_get(parameters), inputs)
     probabilities = np.array(jax.nn.softmax(logits), np.float64)
     assert ours["images"] == len(source) == 359
     for k, name in ((1, "top1_error"), (5, "top5_error")):

@@ -335,6 +335,7 @@ def test_winograds_rounding_is_within_ten_times_that_of_windows(size, side):
     def windows(x, kernel, padding):
         return convolution.convolve(x, kernel, 1, padding, True)
 
+    @functools.partial(jax.jit, static_argnums=0)
     def results(convolve, x, kernel, weights):
         y, pull = jax.vjp(lambda x, kernel: convolve(x, kernel, padding), x, kernel)
         return y, *pull(weights)

@@ -8,7 +8,7 @@ import pytest
 from alexnet_jax.model import activations, network, networks, summary
 from alexnet_jax.model.layers import Dropout, ReLU
 from alexnet_jax.model.weighted import Dense, Output
-from tests import reference
+from tests import miniature, reference
 
 NET145, QUICKSTART = networks.NETWORKS["net145"], networks.NETWORKS["quickstart"]
 
@@ -95,14 +95,22 @@ def test_net145_equals_numpy_loops(float64):
     # Larger weights than the initial ones, so that norms, ReLUs and towers all matter.
     parameters = jax.tree.map(lambda p: 4 * p, parameters)
     images = np.random.default_rng(0).normal(scale=70, size=(2, 224, 224, 3))
-    logits = network.apply(graph, parameters, images, dtype=jnp.float64)
+    logits = miniature.compiled(graph, dtype=jnp.float64)(parameters, images)
     expected = reference.net145(jax.tree.map(np.asarray, parameters), images, keep=0.5)
     assert expected["fc8"].std() > 1e-3
     np.testing.assert_allclose(logits, expected["fc8"], rtol=1e-10, atol=1e-12)
-    found = activations.activations(graph, parameters, images, dtype=jnp.float64)
-    assert list(found) == list(expected)
-    for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values, rtol=1e-9, atol=1e-12, err_msg=name)
+    names = []
+
+    @jax.jit
+    def found(parameters, images):
+        by_name = activations.activations(graph, parameters, images, dtype=jnp.float64)
+        names.extend(by_name)  # in their order, while a dictionary would be sorted
+        return list(by_name.values())
+
+    ours = found(parameters, images)
+    assert names == list(expected)
+    for name, values in zip(names, ours, strict=True):
+        np.testing.assert_allclose(values, expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 def test_dropout_masks_in_training_and_halves_otherwise(float64):
@@ -127,17 +135,18 @@ def test_towers_draw_different_masks():
     parameters["fc8"]["bias"] = jnp.zeros(10)
     parameters["fc8"]["kernel"] = parameters["fc8"]["kernel"].at[1].multiply(-1)
     images = 10 * jax.random.normal(jax.random.key(1), (4, 28, 28, 3))
+    apply = miniature.compiled(graph)
     # Equal towers cancel in the logits, unless their masks differ.
-    np.testing.assert_allclose(network.apply(graph, parameters, images), 0, atol=1e-5)
-    masked = network.apply(graph, parameters, images, jax.random.split(jax.random.key(2), 4))
+    np.testing.assert_allclose(apply(parameters, images), 0, atol=1e-5)
+    masked = apply(parameters, images, jax.random.split(jax.random.key(2), 4))
     assert abs(masked).max() > 1e-3
 
 
 def test_bfloat16_activations_give_float32_logits_close_to_float32():
     graph, parameters = create(QUICKSTART, 10, 0)
     images = 10 * jax.random.normal(jax.random.key(1), (8, 28, 28, 3))
-    wide = network.apply(graph, parameters, images)
-    narrow = network.apply(graph, parameters, images, dtype=jnp.bfloat16)
+    wide = miniature.compiled(graph)(parameters, images)
+    narrow = miniature.compiled(graph, dtype=jnp.bfloat16)(parameters, images)
     assert narrow.dtype == jnp.float32
     assert jnp.linalg.norm(narrow - wide) < 0.02 * jnp.linalg.norm(wide)
 

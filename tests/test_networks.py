@@ -198,7 +198,7 @@ def test_pixels_from_0_to_1_look_like_grey_levels_to_weights_255_times_as_large(
         (2, plain.input_size, plain.input_size, plain.channels), np.float32
     )
     logits = [
-        network.TowerNetwork(architecture, architecture.classes, jax.random.key(0))(jnp.array(x))
+        jax.jit(network.TowerNetwork(architecture, architecture.classes, jax.random.key(0)))(x)
         for architecture, x in ((plain, images), (plain.with_first_weights(255), images / 255))
     ]
     assert np.abs(logits[0]).max() > 0

@@ -15,7 +15,7 @@ from alexnet_jax.model.layers import AcrossMapNorm, MaxPool, ReLU
 from alexnet_jax.model.network import Architecture
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.model.weighted import Convolution, Dense, Output
-from tests import caffemodel
+from tests import caffemodel, miniature
 
 CLASSES = 20
 pytestmark = pytest.mark.slow
@@ -119,7 +119,7 @@ def test_onnx_runtime_agrees(file, architecture):
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     (other,) = session.run(None, {images: image.transpose(0, 3, 1, 2)})
-    assert_close(network.apply(graph, parameters, image), other, 1e-5)
+    assert_close(miniature.compiled(graph)(parameters, image), other, 1e-5)
 
 
 @pytest.mark.parametrize("name", ["bvlc_alexnet", "caffenet"])
@@ -137,7 +137,7 @@ def test_opencvs_reader_of_caffe_models_agrees(name):
         np.frombuffer(caffemodel.caffemodel(weights), np.uint8),
     )
     net.setInput(image.transpose(0, 3, 1, 2))
-    assert_close(network.apply(graph, parameters, image), net.forward(), 1e-5)
+    assert_close(miniature.compiled(graph)(parameters, image), net.forward(), 1e-5)
 
 
 def torch_net145(functional, weights):
@@ -234,7 +234,7 @@ def test_pytorch_agrees_with_values_and_gradients(float64, name, module):
         logits = network.apply(graph, parameters, image, dtype=jnp.float64)
         return (logits * direction).sum(), logits
 
-    gradients, logits = jax.grad(ours, has_aux=True)(parameters)
+    gradients, logits = jax.jit(jax.grad(ours, has_aux=True))(parameters)
     assert_close(logits, other.detach().numpy(), 1e-10)
     for layer, arrays in theirs(architecture, gradients).items():
         for mine, tensor in zip(arrays, weights[layer], strict=True):

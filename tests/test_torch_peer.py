@@ -16,6 +16,7 @@ from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.parallel import memory
 from alexnet_jax.training.views import Augmentation
 from alexnet_jax.weights import standard
+from tests import miniature
 from tests.weighted import trained
 
 CLASSES, BATCH = 10, 2
@@ -38,7 +39,7 @@ def test_logits_loss_and_one_update_agree(float64, name):
     ready.preprocessing = ready.preprocessing._replace(divisor=np.float32(50))
     views = np.asarray(ready.steps.views()(np.int32(0), ready.images, ready.preprocessing))
     graph = network.graph_of(architecture, CLASSES)
-    ours = network.apply(graph, parameters, views, dtype=double)
+    ours = miniature.compiled(graph, dtype=double)(parameters, views)
     ready(1)
 
     for layout in torch_peer.LAYOUTS:
