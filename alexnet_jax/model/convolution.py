@@ -18,18 +18,18 @@ _FEW = 8  # maps; with more, zeros cost more than folding gains
 _BESIDE = 64  # rows that a bias's gradient adds up at once
 
 
-def varying(parameter: jax.Array, x: jax.Array) -> jax.Array:
-    """A parameter as one that differs between devices where x does.
+def varying(value: jax.Array, other: jax.Array) -> jax.Array:
+    """A value as one that differs between devices where the other does.
 
     Then its gradient may, as jax requires of a gradient of our own within shard_map, and is summed
     over devices. XLA takes the addition out.
     """
-    return parameter + jnp.zeros_like(x, shape=())
+    return value + jnp.zeros_like(other, shape=())
 
 
-def both_varying(x: jax.Array, parameter: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The two where each may differ: an image is the same in both towers, their kernels are not."""
-    return varying(x, parameter), varying(parameter, x)
+def both_varying(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Each as `varying` with the other: both towers see the same image by kernels of their own."""
+    return varying(x, kernel), varying(kernel, x)
 
 
 def biased(y: jax.Array, bias: jax.Array) -> jax.Array:
