@@ -9,15 +9,20 @@ import os
 import sys
 
 VARIABLE = "GLIBC_TUNABLES"  # read by glibc when a program starts, by others not at all
-# Bytes: an array up to here is kept for the next step, once it was freed. A step of a large network
-# of 32 images takes half of it; with more, the steps that wait would hold many gigabytes.
+# Bytes: memory of arrays up to here is kept for the next step, once they were freed.
 _KEPT = 2**30
+# What a thread that is not the first keeps comes in heaps of so many bytes. An empty one goes back
+# to the kernel, whatever may be kept, unless as much is padded. Such threads' larger arrays come
+# anew. A single arena for all would keep those too, but there XLA's threads, which take and return
+# room for each part of a product, hinder each other: small networks' steps took 1.2 to 1.3 times
+# as long (docs/performance.md).
+_HEAP = 64 * 2**20
 TUNABLES = ":".join(
     (
         "glibc.malloc.hugetlb=1",  # pages of 2 MiB, where the kernel offers them
         f"glibc.malloc.mmap_threshold={_KEPT}",
         f"glibc.malloc.trim_threshold={2 * _KEPT}",
-        "glibc.malloc.arena_max=1",  # others hold no array of more than 64 MiB
+        f"glibc.malloc.top_pad={_HEAP}",
     )
 )
 
