@@ -9,7 +9,7 @@ import os
 import sys
 
 VARIABLE = "GLIBC_TUNABLES"  # read by glibc when a program starts, by others not at all
-# Bytes: memory of arrays up to here is kept for the next step, once they were freed.
+# Bytes: the first thread's arrays up to here are kept for the next step, once they were freed.
 _KEPT = 2**30
 # What a thread that is not the first keeps comes in heaps of so many bytes. An empty one goes back
 # to the kernel, whatever may be kept, unless as much is padded. Such threads' larger arrays come
