@@ -16,7 +16,7 @@ from alexnet_jax.model.weighted import Dense, Output
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.run import make_preprocessing
 from alexnet_jax.training import scores
-from alexnet_jax.training.randomness import RowKeys
+from alexnet_jax.training.randomness import row_keys
 from tests import miniature
 from tests.test_config import load
 
@@ -109,9 +109,8 @@ def keys_on(data, model, shared_by=1, step=3):
     mesh = miniature.make_mesh(data, model)
 
     def draw():
-        keys = RowKeys(seed=0, step=jnp.int32(step), rows=64 // data, shared_by=shared_by)
-        kinds = (keys.crop(), keys.flip(), keys.colour(), keys.dropout())
-        return jnp.stack([jax.random.key_data(kind) for kind in kinds], axis=1)
+        keys = row_keys(seed=0, step=jnp.int32(step), rows=64 // data, shared_by=shared_by)
+        return jnp.stack([jax.random.key_data(kind) for kind in keys], axis=1)
 
     spec = jax.sharding.PartitionSpec("data")
     return np.asarray(jax.jit(jax.shard_map(draw, mesh=mesh, in_specs=(), out_specs=spec))())
@@ -120,6 +119,15 @@ def keys_on(data, model, shared_by=1, step=3):
 @pytest.mark.parametrize(("data", "model"), MESHES)
 def test_keys_of_a_row_do_not_depend_on_the_mesh(data, model):
     np.testing.assert_array_equal(keys_on(data, model), keys_on(1, 1))
+
+
+def test_each_key_is_folded_from_seed_step_use_and_row():
+    """One by one, so that a run goes on with the numbers that it began with."""
+    ours = keys_on(1, 1)
+    of_step = jax.random.fold_in(jax.random.key(0), 3)
+    for row, use in ((0, 0), (0, 3), (17, 1), (63, 2), (63, 3)):
+        key = jax.random.fold_in(jax.random.fold_in(of_step, use), row)
+        np.testing.assert_array_equal(ours[row, use], jax.random.key_data(key))
 
 
 def test_keys_differ_between_rows_uses_and_steps():

@@ -196,10 +196,8 @@ class TowerNetwork(nnx.Module):
                     maps = [layer(x, formulation) for x in maps]
                 case Dropout() if dropout_keys is not None:
                     keys = meeting.keys_of_rows(dropout_keys, len(maps[0]))
-                    maps = [
-                        layer.training(x, _mask(layer, x, keys, first + tower, index, held))
-                        for tower, x in enumerate(maps)
-                    ]
+                    masks = _masks(layer, maps[0], keys, first + jnp.arange(here), index, held)
+                    maps = [layer.training(*both) for both in zip(maps, masks, strict=True)]
                 case Output():
                     own = self._weights(layer, dtype)
                     partial = together.partial_logits(layer, maps, own["kernel"], formulation)
@@ -217,12 +215,20 @@ class TowerNetwork(nnx.Module):
         return {kind: value.astype(dtype) for kind, value in parameters.items()}
 
 
-def _mask(layer: Dropout, x: jax.Array, keys: jax.Array, tower, index: int, held: Held):
-    """The mask of `x`, drawn from the keys of its rows for one tower and layer."""
-    own = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, tower), index))(keys)
+def _masks(
+    layer: Dropout, x: jax.Array, keys: jax.Array, towers: jax.Array, index: int, held: Held
+) -> list[jax.Array]:
+    """A mask for the array of each of `towers`, all like `x`, drawn from the keys of its rows."""
     devices = jax.lax.axis_size(DATA_AXIS) if held is Held.UNITS else 1
-    mask = layer.mask(own, (*x.shape[1:-1], x.shape[-1] * devices))
-    return meeting.own_part(mask, x.shape[-1])
+    shape = (*x.shape[1:-1], x.shape[-1] * devices)
+
+    def of_a_row(key, tower):
+        return jax.random.fold_in(jax.random.fold_in(key, tower), index)
+
+    def of_a_tower(tower):
+        return layer.mask(jax.vmap(of_a_row, (0, None))(keys, tower), shape)
+
+    return [meeting.own_part(mask, x.shape[-1]) for mask in jax.vmap(of_a_tower)(towers)]
 
 
 def create(architecture: Architecture, classes: int, key: jax.Array, dtype=jnp.float32):

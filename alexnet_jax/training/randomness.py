@@ -3,14 +3,12 @@
 Neither the number of devices nor that of processes enters, so a run may change both.
 """
 
-import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from alexnet_jax.parallel.mesh import DATA_AXIS
-
-_CROP, _FLIP, _COLOUR, _DROPOUT = range(4)
 
 
 def root_key(seed: int) -> jax.Array:
@@ -18,43 +16,48 @@ def root_key(seed: int) -> jax.Array:
     return jax.random.key(seed, impl="threefry2x32")
 
 
-@dataclasses.dataclass(frozen=True)
-class RowKeys:
-    """Typed keys [rows] for each use, inside `jax.shard_map` over "data".
+class RowKeys(NamedTuple):
+    """Typed keys [rows] for each use: the place of the crop, the mirror image, the colour noise.
 
-    `rows` live on this device, or are number `part` of the `parts` of so many each that do.
-    `shared_by` rows in a run share crop and flip: 32 in the 2012 source (convdata_jpeg.py), 1
-    otherwise.
+    In those for `dropout` the network folds the tower and the layer.
     """
 
-    seed: int
-    step: jax.Array
-    rows: int
-    shared_by: int = 1
-    part: jax.Array | int = 0
-    parts: int = 1
+    crop: jax.Array
+    flip: jax.Array
+    colour: jax.Array
+    dropout: jax.Array
 
-    def crop(self) -> jax.Array:
-        """For the place of the crop."""
-        return self._keys(_CROP, self.shared_by)
 
-    def flip(self) -> jax.Array:
-        """For the mirror image."""
-        return self._keys(_FLIP, self.shared_by)
+def row_keys(
+    seed: int,
+    step: jax.Array,
+    rows: int,
+    shared_by: int = 1,
+    part: jax.Array | int = 0,
+    parts: int = 1,
+    dropout_of_all: bool = False,
+) -> RowKeys:
+    """The keys of a device's `rows`, or of number `part` of its `parts` of so many rows each.
 
-    def colour(self) -> jax.Array:
-        """For the colour noise."""
-        return self._keys(_COLOUR, 1)
+    Called inside `jax.shard_map` over "data". `shared_by` rows in a run share crop and flip: 32 in
+    the 2012 source (convdata_jpeg.py), 1 otherwise. With `dropout_of_all` the keys for dropout are
+    those of all devices' rows, one device after the other.
 
-    def dropout(self, of_all_devices: bool = False) -> jax.Array:
-        """For the dropout masks; the network folds in the tower and the layer."""
-        return self._keys(_DROPOUT, 1, of_all_devices)
+    A generation of keys is one draw for all uses: on a CPU each draw is a loop of its own.
+    """
+    devices = jax.lax.axis_size(DATA_AXIS)
 
-    def _keys(self, purpose: int, shared_by: int, of_all_devices: bool = False) -> jax.Array:
-        devices = jnp.arange(jax.lax.axis_size(DATA_AXIS))
-        if len(devices) > 1 and not of_all_devices:
-            devices = jax.lax.axis_index(DATA_AXIS)[None]
-        first = (devices * self.parts + self.part) * self.rows
-        rows = (first[:, None] + jnp.arange(self.rows)).ravel() // shared_by
-        key = jax.random.fold_in(jax.random.fold_in(root_key(self.seed), self.step), purpose)
-        return jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
+    def rows_of(device):
+        return (device * parts + part) * rows + jnp.arange(rows)
+
+    own = rows_of(jax.lax.axis_index(DATA_AXIS) if devices > 1 else 0)
+    uses = len(RowKeys._fields)
+    key = jax.random.fold_in(root_key(seed), step)
+    of_uses = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(uses))
+    of_rows = jax.vmap(jax.random.fold_in, (None, 0))
+    shared = own // shared_by
+    keys = RowKeys(*jax.vmap(of_rows)(of_uses, jnp.stack([shared, shared, own, own])))
+    if not dropout_of_all or devices == 1:
+        return keys
+    every = jnp.concatenate([rows_of(device) for device in range(devices)])
+    return keys._replace(dropout=of_rows(of_uses[RowKeys._fields.index("dropout")], every))

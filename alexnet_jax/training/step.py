@@ -26,7 +26,7 @@ from alexnet_jax.parallel.mesh import (
 )
 from alexnet_jax.training import accumulation, parts, scores
 from alexnet_jax.training import optimizer as optimizers
-from alexnet_jax.training.randomness import RowKeys, root_key
+from alexnet_jax.training.randomness import root_key, row_keys
 from alexnet_jax.training.state import TrainState, averaged
 from alexnet_jax.training.views import Augmentation, Preprocessing
 
@@ -208,13 +208,15 @@ class Steps:
         batch = len(images) * self.mesh.shape[DATA_AXIS]
 
         def of_part(parameters, part, images, labels):
-            shared_by = self.augmentation.shared_by
-            keys = RowKeys(self.seed, state.step, len(images), shared_by, part, self.accumulate)
+            keys = row_keys(
+                self.seed, state.step, len(images), self.augmentation.shared_by,
+                part, self.accumulate, dropout_of_all=self.split_dense,
+            )  # fmt: skip
             inputs = self.augmentation.view(images, keys, state.step, preprocessing, self.dtype)
 
             def mean_loss(parameters):
                 frozen = {name: jax.lax.stop_gradient(parameters[name]) for name in self.frozen}
-                logits = self._logits(parameters | frozen, inputs, keys.dropout(self.split_dense))
+                logits = self._logits(parameters | frozen, inputs, keys.dropout)
                 losses, sums = scores.score(logits, labels, self.label_smoothing)
                 return losses.sum() / batch, sums
 
@@ -234,7 +236,7 @@ class Steps:
         return moved | {name: parameters[name] for name in self.frozen}
 
     def _views(self, step, images, preprocessing: Preprocessing):
-        keys = RowKeys(self.seed, step, len(images), self.augmentation.shared_by)
+        keys = row_keys(self.seed, step, len(images), self.augmentation.shared_by)
         return self.augmentation.view(images, keys, step, preprocessing, self.dtype)
 
     def _evaluate(self, views: str, parameters, images, labels, preprocessing: Preprocessing):

@@ -51,16 +51,16 @@ class Augmentation:
         if self.mean_at_crop:
             images = images.astype(dtype) - mean
         if self.random_crop:
-            images = augment.random_crop(images, keys.crop(), self.crop)
+            images = augment.random_crop(images, keys.crop, self.crop)
         else:
             images = augment.central_crop(images, self.crop)
         if self.flip:
-            images = augment.random_flip(images, keys.flip())
+            images = augment.random_flip(images, keys.flip)
         inputs = images if self.mean_at_crop else images.astype(dtype) - mean
         if self.noise:
             strength = jnp.where(step < self.noise_end, self.noise, 0.0)
             inputs = augment.colour_noise(
-                inputs, keys.colour(), preprocessing.directions, strength, self.noise_divides
+                inputs, keys.colour, preprocessing.directions, strength, self.noise_divides
             )
         # conv1 and the gradient of its weights pad it in two ways: XLA would compute it for each.
         return written(inputs / preprocessing.divisor.astype(dtype))
