@@ -19,7 +19,8 @@ def root_key(seed: int) -> jax.Array:
 class RowKeys(NamedTuple):
     """Typed keys [rows] for each use: the place of the crop, the mirror image, the colour noise.
 
-    In those for `dropout` the network folds the tower and the layer.
+    In those for `dropout` the network folds the tower and the layer. A use is known by its place
+    here: in another order runs would not go on with their numbers.
     """
 
     crop: jax.Array
@@ -51,13 +52,12 @@ def row_keys(
         return (device * parts + part) * rows + jnp.arange(rows)
 
     own = rows_of(jax.lax.axis_index(DATA_AXIS) if devices > 1 else 0)
-    uses = len(RowKeys._fields)
     key = jax.random.fold_in(root_key(seed), step)
-    of_uses = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(uses))
-    of_rows = jax.vmap(jax.random.fold_in, (None, 0))
+    folded = jax.vmap(jax.random.fold_in, (None, 0))
+    of_uses = folded(key, jnp.arange(len(RowKeys._fields)))
     shared = own // shared_by
-    keys = RowKeys(*jax.vmap(of_rows)(of_uses, jnp.stack([shared, shared, own, own])))
+    keys = RowKeys(*jax.vmap(folded)(of_uses, jnp.stack([shared, shared, own, own])))
     if not dropout_of_all or devices == 1:
         return keys
     every = jnp.concatenate([rows_of(device) for device in range(devices)])
-    return keys._replace(dropout=of_rows(of_uses[RowKeys._fields.index("dropout")], every))
+    return keys._replace(dropout=folded(RowKeys(*of_uses).dropout, every))
