@@ -1,6 +1,6 @@
 """Train a network: python -m alexnet_jax.main --config=configs/NAME.py [--workdir=DIR].
 
-Any field of the config is a flag too, such as --config.batch=256. The same command goes on from
+Any field of the config is a flag too, such as --config.batch_size=256. The same command goes on from
 where it was stopped. Without --config the quickstart runs.
 """
 
@@ -10,8 +10,9 @@ import sys
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from alexnet_jax import command
-from alexnet_jax.errors import UserError
+from alexnet_jax.parallel import launch
+from alexnet_jax.runtime import cli
+from alexnet_jax.runtime.errors import UserError
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 DEFAULT_CONFIG = CONFIGS / "quickstart.py"
@@ -19,13 +20,13 @@ DEFAULT_CONFIG = CONFIGS / "quickstart.py"
 
 def main() -> None:
     """Parse flags, then import the rest: --help and a wrong flag answer at once."""
-    command.answer(lambda: _run(_parse_flags(sys.argv)))
+    cli.answer(lambda: _run(_parse_flags(sys.argv)))
 
 
 def _parse_flags(argv: list[str]) -> ConfigDict:
     """The config with the flags' changes, flags.FLAGS filled; UserError for any mistake."""
     _check_config_exists(argv)
-    command.parse(argv, __doc__, _define_flags, " (all fields stand in configs/default.py)")
+    cli.parse(argv, __doc__, _define_flags, " (all fields stand in alexnet_jax/training/defaults.py)")
     return flags.FLAGS.config
 
 
@@ -35,16 +36,17 @@ def _define_flags() -> None:
         "config", str(DEFAULT_CONFIG), "Config file, with options after a colon."
     )
     flags.DEFINE_string("workdir", None, "Folder of the run; by default runs/NAME.")
-    flags.adopt_module_key_flags(command)
+    launch.define_process_flags()
+    flags.adopt_module_key_flags(launch)
 
 
 def _run(config: ConfigDict) -> None:
     def train() -> None:
-        from alexnet_jax.train import train_and_evaluate
+        from alexnet_jax.training.loop import train_and_evaluate
 
         train_and_evaluate(config, pathlib.Path(flags.FLAGS.workdir or f"runs/{config.name}"))
 
-    command.in_processes(train, saves=True)
+    launch.in_processes(train, saves=True)
 
 
 def _check_config_exists(argv: list[str]) -> None:

@@ -11,7 +11,7 @@ long as one of configs/cifar10.py. python -m alexnet_jax.reproduce ablations run
 seeds. `:smoke` takes three steps.
 """
 
-from configs import default
+from alexnet_jax.training import defaults
 
 NETWORKS = ("half", "no_norm", "pool2", "paper")
 
@@ -19,19 +19,19 @@ NETWORKS = ("half", "no_norm", "pool2", "paper")
 def get_config(argument: str = ""):
     """Net 145's rule with its first rates, dropped once."""
     others = ("towers1", "no_dropout", "whole", "smoke")
-    words = default.options(argument, (*NETWORKS, *others))
+    words = defaults.options(argument, (*NETWORKS, *others))
     chosen = sorted(words & {*NETWORKS})
     if len(chosen) > 1:
         raise ValueError(f"{' and '.join(chosen)} are different networks: take one of them.")
-    config = default.get_config()
+    config = defaults.get_config()
     config.name = "-".join(["ablations", *sorted(words - {"smoke"})])
     config.model.network = "_".join(["cifar_towers", *chosen])
-    config.epochs = 7.0
-    default.cifar(config)
+    config.num_epochs = 7.0
+    defaults.cifar(config)
     config.data.random_crop = config.data.flip = "whole" not in words
     config.data.colour_noise = 0.0 if "whole" in words else 0.1
-    config.optimizer.weights = ((0, 0.01), (5, 0.001))
-    config.optimizer.biases = ((0, 0.02), (5, 0.002))
+    config.optimizer.learning_rate = ((0, 0.01), (5, 0.001))
+    config.optimizer.bias_learning_rate = ((0, 0.02), (5, 0.002))
     if "towers1" in words:
         config.model.towers = 1
     if "no_dropout" in words:
@@ -39,5 +39,5 @@ def get_config(argument: str = ""):
     if "paper" in words:
         config.data.colour_noise_by = "eigenvalues"
         config.data.colour_noise_divides = False
-        config.optimizer.biases = config.optimizer.weights
-    return default.smoke(config) if "smoke" in words else config
+        config.optimizer.bias_learning_rate = config.optimizer.learning_rate
+    return defaults.smoke(config) if "smoke" in words else config

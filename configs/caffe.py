@@ -7,20 +7,20 @@ report 42.9% top-1 and 19.8% top-5 error on the centre crop; `:caffenet` 42.6% a
 been neither run to its end nor timed here. `:smoke` takes three steps.
 """
 
-from configs import default
+from alexnet_jax.training import defaults
 
 
 def get_config(argument: str = ""):
     """Settings of models/bvlc_alexnet and models/bvlc_reference_caffenet."""
-    words = default.options(argument, ("caffenet", "smoke"))
-    config = default.get_config()
+    words = defaults.options(argument, ("caffenet", "smoke"))
+    config = defaults.get_config()
     config.name = config.model.network = "caffenet" if "caffenet" in words else "bvlc_alexnet"
-    config.batch = 256
-    config.steps = 450_000
+    config.batch_size = 256
+    config.num_steps = 450_000
     config.data.resize = "warp"
     config.data.mean_at = "crop"
     config.data.colour_noise = 0.0
     config.optimizer.unit = "steps"
-    config.optimizer.weights = tuple((100_000 * i, 0.01 / 10**i) for i in range(5))
-    config.optimizer.biases = tuple((100_000 * i, 0.02 / 10**i) for i in range(5))
-    return default.smoke(config) if "smoke" in words else config
+    config.optimizer.learning_rate = tuple((100_000 * i, 0.01 / 10**i) for i in range(5))
+    config.optimizer.bias_learning_rate = tuple((100_000 * i, 0.02 / 10**i) for i in range(5))
+    return defaults.smoke(config) if "smoke" in words else config

@@ -11,7 +11,7 @@ far too long for two cores. `:short` takes a fifth of the epochs, and 3 + 3: 23.
 net on the copies. `:smoke` takes three steps.
 """
 
-from configs import default
+from alexnet_jax.training import defaults
 
 # First drop by ten, second drop, end, in epochs. The drops of 18pct and 80sec and all of 11pct are
 # stated; the others are taken after them.
@@ -28,23 +28,23 @@ DECAYS = {
 
 def get_config(argument: str = ""):
     """Rates and decays of layer-params-*.cfg of the 2012 release and of cuda-convnet."""
-    words = default.options(argument, (*EPOCHS, "short", "smoke"))
+    words = defaults.options(argument, (*EPOCHS, "short", "smoke"))
     net = next(iter(sorted(words & set(EPOCHS))), "18pct")
-    config = default.get_config()
+    config = defaults.get_config()
     config.name = "cifar10" if net == "18pct" else f"cifar10-{net}"
     config.model.network = f"cifar_{net}"
-    default.cifar(config)
+    defaults.cifar(config)
     if net in ("13pct", "11pct"):
         config.data.random_crop = config.data.flip = True
     first, second, end = EPOCHS[net]
     if "short" in words:
         config.name += "-short"
         first, second, end = first / 5, first / 5 + 3, first / 5 + 6
-    config.epochs = float(end)
-    config.optimizer.weights = ((0, 1e-3), (first, 1e-4), (second, 1e-5))
-    config.optimizer.biases = ((0, 2e-3), (first, 2e-4), (second, 2e-5))
+    config.num_epochs = float(end)
+    config.optimizer.learning_rate = ((0, 1e-3), (first, 1e-4), (second, 1e-5))
+    config.optimizer.bias_learning_rate = ((0, 2e-3), (first, 2e-4), (second, 2e-5))
     config.optimizer.weight_decay = DECAYS[net]["all"]
     for layer, decay in DECAYS[net].items():
         if layer != "all":
             config.optimizer.layers[layer] = {"weight_decay": decay}
-    return default.smoke(config) if "smoke" in words else config
+    return defaults.smoke(config) if "smoke" in words else config

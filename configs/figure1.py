@@ -9,18 +9,18 @@ alexnet_jax.reproduce figure1 chooses one for each. On two cores an epoch takes 
 the speed of its steps. `:smoke` takes three steps.
 """
 
-from configs import default
+from alexnet_jax.training import defaults
 
 
 def get_config(argument: str = ""):
     """The "19%" net of cuda-convnet without weight decay."""
-    words = default.options(argument, ("tanh", "smoke"))
-    config = default.get_config()
+    words = defaults.options(argument, ("tanh", "smoke"))
+    config = defaults.get_config()
     config.model.network = "figure1_tanh" if "tanh" in words else "figure1_relu"
     config.name = config.model.network.replace("_", "-")
-    config.epochs = 40.0
-    default.cifar(config)
-    config.optimizer.weights = ((0, 1e-3),)
-    config.optimizer.biases = ((0, 2e-3),)
+    config.num_epochs = 40.0
+    defaults.cifar(config)
+    config.optimizer.learning_rate = ((0, 1e-3),)
+    config.optimizer.bias_learning_rate = ((0, 2e-3),)
     config.optimizer.weight_decay = 0.0
-    return default.smoke(config) if "smoke" in words else config
+    return defaults.smoke(config) if "smoke" in words else config

@@ -14,23 +14,23 @@ they are. 30 epochs; docs/results.md has an example. `:smoke` takes three steps.
 
 from ml_collections import config_dict
 
-from configs import default
+from alexnet_jax.training import defaults
 
 # Unset, that is as in the run that init.from_run names.
 FROM_THE_RUN = {
     "model": ("network", "width", "dropout"),
-    "data": ("size", "resize", "random_crop", "flip", "colour_noise", "colour_noise_by",
+    "data": ("image_size", "resize", "random_crop", "flip", "colour_noise", "colour_noise_by",
              "colour_noise_divides", "mean", "mean_at", "channel_mean", "units", "scale"),
 }  # fmt: skip
 
 
 def get_config(argument: str = ""):
     """Rates of Caffe's example finetune_flickr_style: a tenth of a new network's, the last 10x."""
-    words = default.options(argument, ("smoke",))
-    config = default.get_config()
+    words = defaults.options(argument, ("smoke",))
+    config = defaults.get_config()
     config.name = "finetune"
-    config.batch = 64
-    config.epochs = 30.0
+    config.batch_size = 64
+    config.num_epochs = 30.0
     for section, names in FROM_THE_RUN.items():
         for name in names:
             kind = type(config[section][name])
@@ -39,8 +39,8 @@ def get_config(argument: str = ""):
     # Features were learned on pixels less that run's mean image: with another they would shift. So
     # Caffe's example keeps ImageNet's mean too.
     config.init.statistics = True
-    config.optimizer.weights = ((0, 0.001), (20, 0.0001))
-    config.optimizer.biases = ((0, 0.002), (20, 0.0002))
+    config.optimizer.learning_rate = ((0, 0.001), (20, 0.0001))
+    config.optimizer.bias_learning_rate = ((0, 0.002), (20, 0.0002))
     config.optimizer.new_layers_factor = 10.0
     config.evaluate.every_epochs = config.checkpoint.every_epochs = 5.0
-    return default.smoke(config) if "smoke" in words else config
+    return defaults.smoke(config) if "smoke" in words else config

@@ -15,38 +15,38 @@ source's division. `:2013` takes the authors' later automatic schedule over 95 e
 takes three steps on synthetic images.
 """
 
-from configs import default
+from alexnet_jax.training import defaults
 
 
 def get_config(argument: str = ""):
     """Schedule of net 145: comments of layer-params-145.cfg in the 2012 release."""
-    words = default.options(argument, ("paper", "2013", "smoke"))
-    config = default.get_config()
+    words = defaults.options(argument, ("paper", "2013", "smoke"))
+    config = defaults.get_config()
     config.name = "imagenet"
-    config.epochs = 91.0
-    config.data.shared_by = 32
+    config.num_epochs = 91.0
+    config.data.augmentation_group_size = 32
     config.data.colour_noise_epochs = 67.0
     if "paper" in words:
         config.name += "-paper"
         config.model.network = "paper"
-        config.data.shared_by = 1
+        config.data.augmentation_group_size = 1
         config.data.colour_noise_epochs = None
         config.data.colour_noise_by = "eigenvalues"
         config.data.colour_noise_divides = False
         config.optimizer.schedule = "plateau"
-        config.optimizer.biases = config.optimizer.weights
+        config.optimizer.bias_learning_rate = config.optimizer.learning_rate
     elif "2013" in words:
         config.name += "-2013"
-        config.epochs = 95.0
+        config.num_epochs = 95.0
         config.optimizer.schedule = "exponential"
         config.optimizer.layers.conv1 = {
-            "weights": ((0, 0.01), (72, 0.0)),
-            "biases": ((0, 0.02), (72, 0.0)),
+            "learning_rate": ((0, 0.01), (72, 0.0)),
+            "bias_learning_rate": ((0, 0.02), (72, 0.0)),
         }
     else:
-        config.optimizer.weights = ((0, 0.01), (25, 0.001), (51, 0.0001), (79, 0.00001))
+        config.optimizer.learning_rate = ((0, 0.01), (25, 0.001), (51, 0.0001), (79, 0.00001))
         config.optimizer.layers.conv1 = {
-            "weights": ((0, 0.01), (25, 0.001), (51, 0.0001), (67, 0.00001), (72, 0.0)),
-            "biases": ((0, 0.02), (72, 0.0)),
+            "learning_rate": ((0, 0.01), (25, 0.001), (51, 0.0001), (67, 0.00001), (72, 0.0)),
+            "bias_learning_rate": ((0, 0.02), (72, 0.0)),
         }
-    return default.smoke(config) if "smoke" in words else config
+    return defaults.smoke(config) if "smoke" in words else config

@@ -11,7 +11,7 @@ Goyal et al., "Accurate, Large Minibatch SGD", 2017) after a warm-up of five epo
 `:2048`, `:4096` and `:8192` are larger batches, with rates in proportion. `:lars` takes the rule
 LARS (You, Gitman, Ginsburg 2017, arXiv 1708.03888) and a cosine; its rates grow with the root of
 the batch. `:smoothing` spreads a tenth of each label over all classes, `:average` evaluates and
-saves a moving average of the parameters over about two epochs. `--config.accumulate=4` takes the
+saves a moving average of the parameters over about two epochs. `--config.grad_accum_steps=4` takes the
 same steps in four parts where a GPU's memory is short. `:smoke` takes three steps.
 
 None of it has run on ImageNet yet: it has no error of its own to expect, its numbers are chosen and
@@ -26,7 +26,8 @@ before LARS, 8,192 with it (You et al., Berkeley, digicoll.lib.berkeley.edu/reco
 batches of 128, tensorpack's AlexNet gave 58% in 21 hours on two V100.
 """
 
-from configs import default, imagenet
+from alexnet_jax.training import defaults
+from configs import imagenet
 
 REFERENCE = 128  # images a step in 2012, for which imagenet.py's rates are
 BATCHES = ("2048", "4096", "8192")
@@ -35,25 +36,25 @@ IMAGES = 1_281_167  # in an epoch of ILSVRC-2012
 
 def get_config(argument: str = ""):
     """imagenet.py with what large batches need."""
-    words = default.options(argument, (*BATCHES, "lars", "smoothing", "average", "smoke"))
+    words = defaults.options(argument, (*BATCHES, "lars", "smoothing", "average", "smoke"))
     config = imagenet.get_config()
     config.name = "-".join(["imagenet-fast", *sorted(words - {"smoke"})])
-    config.batch = max((int(word) for word in words if word in BATCHES), default=1024)
-    config.model.compute_dtype = "bfloat16"
+    config.batch_size = max((int(word) for word in words if word in BATCHES), default=1024)
+    config.model.dtype = "bfloat16"
     rules = config.optimizer
     rules.warmup_epochs = 5.0
-    larger = config.batch / REFERENCE
+    larger = config.batch_size / REFERENCE
     if "lars" in words:
         rules.rule, rules.schedule = "lars", "cosine"
-        rules.weights = ((0, 5.0 * (config.batch / 1024) ** 0.5),)
-        rules.biases = ((0, 0.02 * larger),)
+        rules.learning_rate = ((0, 5.0 * (config.batch_size / 1024) ** 0.5),)
+        rules.bias_learning_rate = ((0, 0.02 * larger),)
         del rules.layers.conv1
     else:
         for rates in (rules, rules.layers.conv1):
-            for kind in ("weights", "biases"):
+            for kind in ("learning_rate", "bias_learning_rate"):
                 rates[kind] = tuple((epoch, rate * larger) for epoch, rate in rates[kind])
     if "smoothing" in words:
         rules.label_smoothing = 0.1
     if "average" in words:
-        rules.average = round(1 - config.batch / (2 * IMAGES), 5)
-    return default.smoke(config) if "smoke" in words else config
+        rules.ema_decay = round(1 - config.batch_size / (2 * IMAGES), 5)
+    return defaults.smoke(config) if "smoke" in words else config

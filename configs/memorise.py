@@ -7,17 +7,17 @@ under three minutes. A sound network first reaches training error 0 in twenty to
 a broken one never does.
 """
 
-from configs import default
+from alexnet_jax.training import defaults
 
 
 def get_config(argument: str = ""):
     """Forty steps of net 145 at constant rates on centre crops; `:smoke` takes three."""
-    words = default.options(argument, ("smoke",))
-    config = default.get_config()
+    words = defaults.options(argument, ("smoke",))
+    config = defaults.get_config()
     config.name = "memorise"
-    config.batch = 64
-    config.steps = 40
-    config.model.classes = 1000
+    config.batch_size = 64
+    config.num_steps = 40
+    config.model.num_classes = 1000
     config.model.dropout = False
     config.data.random_crop = False
     config.data.flip = False
@@ -25,4 +25,4 @@ def get_config(argument: str = ""):
     config.evaluate.every_steps = 20
     config.checkpoint.every_steps = 40
     config.log.every_steps = 1
-    return default.smoke(config) if "smoke" in words else config
+    return defaults.smoke(config) if "smoke" in words else config

@@ -15,7 +15,7 @@ and `--name=imagenet2011`, or named by `--config.data.path=DIR`. None of it has 
 or timed here. `:smoke` takes three steps and starts from no run unless one is named.
 """
 
-from configs import default
+from alexnet_jax.training import defaults
 
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6")
 FC8_RAISED = 300 * 1024 / 1_281_167  # epochs: after 300 of the authors' files of 1,024 images
@@ -23,41 +23,41 @@ FC8_RAISED = 300 * 1024 / 1_281_167  # epochs: after 300 of the authors' files o
 
 def get_config(argument: str = ""):
     """Comments of layer-params-146-2012-2011.cfg; the pre-training's rates are net 145's first."""
-    words = default.options(argument, ("2009", "2011", "smoke"))
-    config = default.get_config()
+    words = defaults.options(argument, ("2009", "2011", "smoke"))
+    config = defaults.get_config()
     config.name = config.model.network = "net146"
-    config.data.shared_by = 32
+    config.data.augmentation_group_size = 32
     if "2009" in words:
         config.name += "-2009"
-        config.epochs = 6.65
+        config.num_epochs = 6.65
         config.data.name = "imagenet2009"
-        config.model.classes = 10_184
+        config.model.num_classes = 10_184
         config.init.from_run = "runs/imagenet"
         config.init.layers = CONVOLUTIONS[:5]
     elif "2011" in words:
         config.name += "-2011"
-        config.epochs = 8.11
+        config.num_epochs = 8.11
         config.data.name = "imagenet2011"
         config.model.network = "net146_2011"
-        config.model.classes = 21_843
+        config.model.num_classes = 21_843
         config.init.from_run = "runs/net146-2009"
         config.init.layers = CONVOLUTIONS
     else:
-        config.epochs = 54.0
+        config.num_epochs = 54.0
         config.data.colour_noise_epochs = 38.0
         config.init.from_run = "runs/net146-2011"
         config.init.layers = (*CONVOLUTIONS, "fc6", "fc7")
         last = ((22, 0.0001), (42, 0.00001))
-        config.optimizer.weights = ((0, 0.001), *last)
+        config.optimizer.learning_rate = ((0, 0.001), *last)
         config.optimizer.layers.conv1 = {
-            "weights": ((0, 0.0001), (5, 0.00001), (7, 0.0)),
-            "biases": ((0, 0.02), (7, 0.0)),
+            "learning_rate": ((0, 0.0001), (5, 0.00001), (7, 0.0)),
+            "bias_learning_rate": ((0, 0.02), (7, 0.0)),
         }
-        config.optimizer.layers.conv6 = {"biases": ((0, 0.002),)}
+        config.optimizer.layers.conv6 = {"bias_learning_rate": ((0, 0.002),)}
         config.optimizer.layers.fc8 = {
-            "weights": ((0, 0.001), (FC8_RAISED, 0.01), (9, 0.001), *last)
+            "learning_rate": ((0, 0.001), (FC8_RAISED, 0.01), (9, 0.001), *last)
         }
     if "smoke" in words:
         config.init.from_run = None
-        return default.smoke(config)
+        return defaults.smoke(config)
     return config

@@ -11,7 +11,7 @@ that the authors report. Each costs about as much as net 145; none has been run 
 
 import dataclasses
 
-from configs import default
+from alexnet_jax.training import defaults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,28 +47,28 @@ SCHEDULES = {
 
 def get_config(argument: str = "net147"):
     """One of SCHEDULES, named after the colon."""
-    words = default.options(argument, (*SCHEDULES, "smoke"))
+    words = defaults.options(argument, (*SCHEDULES, "smoke"))
     name = next(iter(sorted(words - {"smoke"})), "net147")
     run = SCHEDULES[name]
-    config = default.get_config()
+    config = defaults.get_config()
     config.name = name
     config.model.network = "net145" if name == "net145_2010" else name
-    config.epochs = float(run.end)
-    config.data.shared_by = 32
+    config.num_epochs = float(run.end)
+    config.data.augmentation_group_size = 32
     if run.quiet is not None:
         config.data.colour_noise_epochs = float(run.quiet)
     weights = ((0, 0.01), *zip(run.drops, (1e-3, 1e-4, 1e-5), strict=False))
     biases = ((0, 0.02),) if run.biases == 0.02 else ((0, 0.02), (run.drops[0], run.biases))
-    config.optimizer.weights, config.optimizer.biases = weights, biases
+    config.optimizer.learning_rate, config.optimizer.bias_learning_rate = weights, biases
     for layer in run.early:
         slowed = ((run.slowed, 1e-5),) if run.slowed else ()
         before = run.slowed or run.frozen
         config.optimizer.layers[layer] = {
-            "weights": (
+            "learning_rate": (
                 *(pair for pair in weights if pair[0] < before),
                 *slowed,
                 (run.frozen, 0.0),
             ),
-            "biases": (*biases, (run.frozen, 0.0)),
+            "bias_learning_rate": (*biases, (run.frozen, 0.0)),
         }
-    return default.smoke(config) if "smoke" in words else config
+    return defaults.smoke(config) if "smoke" in words else config

@@ -8,21 +8,21 @@ and it decays biases. It has been neither run to its end nor timed here. `:smoke
 steps.
 """
 
-from configs import default
+from alexnet_jax.training import defaults
 
 
 def get_config(argument: str = ""):
     """torchvision's recipe for its AlexNet."""
-    words = default.options(argument, ("smoke",))
-    config = default.get_config()
+    words = defaults.options(argument, ("smoke",))
+    config = defaults.get_config()
     config.name = config.model.network = "one_weird_trick"
-    config.batch = 256
-    config.epochs = 90.0
+    config.batch_size = 256
+    config.num_epochs = 90.0
     config.data.mean = "channel"
     config.data.channel_mean = (123.675, 116.28, 103.53)
     config.data.scale = 57.4  # the mean of torchvision's deviations of the three colours
     config.data.colour_noise = 0.0
-    config.optimizer.weights = ((0, 0.01), (30, 0.001), (60, 0.0001))
-    config.optimizer.biases = config.optimizer.weights
+    config.optimizer.learning_rate = ((0, 0.01), (30, 0.001), (60, 0.0001))
+    config.optimizer.bias_learning_rate = config.optimizer.learning_rate
     config.optimizer.weight_decay = 0.0001
-    return default.smoke(config) if "smoke" in words else config
+    return defaults.smoke(config) if "smoke" in words else config

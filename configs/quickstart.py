@@ -7,23 +7,23 @@ takes the same way as ImageNet: crops, colour noise, mean image, two towers with
 rule with stepped rates. No flips: digits are not symmetric.
 """
 
-from configs import default
+from alexnet_jax.training import defaults
 
 
 def get_config(argument: str = ""):
     """The quickstart; `:smoke` takes three steps."""
-    words = default.options(argument, ("smoke",))
-    config = default.get_config()
+    words = defaults.options(argument, ("smoke",))
+    config = defaults.get_config()
     config.name = "quickstart"
-    config.batch = 64
-    config.epochs = 40.0
+    config.batch_size = 64
+    config.num_epochs = 40.0
     config.model.network = "quickstart"
     config.data.source = "digits"
-    config.data.size = 32
+    config.data.image_size = 32
     config.data.flip = False
     config.data.scale = 16.0
-    config.optimizer.weights = ((0, 0.01), (30, 0.001))
-    config.optimizer.biases = ((0, 0.02), (30, 0.002))
+    config.optimizer.learning_rate = ((0, 0.01), (30, 0.001))
+    config.optimizer.bias_learning_rate = ((0, 0.02), (30, 0.002))
     config.evaluate.every_epochs = 5.0
     config.checkpoint.every_epochs = 5.0
-    return default.smoke(config) if "smoke" in words else config
+    return defaults.smoke(config) if "smoke" in words else config

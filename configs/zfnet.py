@@ -8,16 +8,16 @@ the size of a filter (RMS 0.1) is not kept here. It has been neither run to its 
 `:smoke` takes three steps.
 """
 
-from configs import default
+from alexnet_jax.training import defaults
 
 
 def get_config(argument: str = ""):
     """Section 3 of arXiv 1311.2901."""
-    words = default.options(argument, ("smoke",))
-    config = default.get_config()
+    words = defaults.options(argument, ("smoke",))
+    config = defaults.get_config()
     config.name = config.model.network = "zfnet"
-    config.epochs = 70.0
+    config.num_epochs = 70.0
     config.data.colour_noise = 0.0
     config.optimizer.schedule = "plateau"
-    config.optimizer.biases = config.optimizer.weights
-    return default.smoke(config) if "smoke" in words else config
+    config.optimizer.bias_learning_rate = config.optimizer.learning_rate
+    return defaults.smoke(config) if "smoke" in words else config

@@ -23,14 +23,14 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker inherits the folder
 # Under nohup the programs that tests send SIGHUP to would never hear it.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-from alexnet_jax.parallel import platform
+from alexnet_jax.runtime import xla_flags
 
-platform.configure()
+xla_flags.configure_xla()
 
 import jax
 import pytest
 
-from tests import layouts
+from tests.support import layouts
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def source(request, data, tmp_path_factory):
 @pytest.fixture(scope="session")
 def prepared_sets(data, tmp_path_factory):
     """Folders of the same images, prepared as JPEG and as raw pixels; not to be changed."""
-    from tests import preparing
+    from tests.support import preparing
 
     root = tmp_path_factory.mktemp("sets")
     source = layouts.folder(root / "files", data)
@@ -76,6 +76,6 @@ def float64():
 @pytest.fixture(scope="session")
 def trained_runs(tmp_path_factory):
     """A folder with one short run for each of evaluated.RUNS; not to be changed."""
-    from tests import evaluated
+    from tests.support import evaluated
 
     return evaluated.train(tmp_path_factory.mktemp("runs"))

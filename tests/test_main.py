@@ -12,7 +12,7 @@ import sys
 import pytest
 from PIL import Image
 
-from tests import commands
+from tests.support import commands
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -45,7 +45,7 @@ def assert_one_sentence(done, sentence):
         (["--config=configs/imagenet.py:smok"], "unknown option 'smok'"),
         (["--config.bach=3"], 'Did you mean "batch"'),
         (["--config.data.pth=3"], 'Did you mean "path"'),
-        (["--config.batch=many"], "--config.batch=many"),
+        (["--config.batch_size=many"], "--config.batch_size=many"),
         (["--confg=x"], "Did you mean: config"),
         (["quickstart"], "'quickstart' was not understood"),
         (["--processes=2"], "needs --coordinator"),
@@ -55,7 +55,7 @@ def assert_one_sentence(done, sentence):
             ["--config.parallel.layout=towers"],
             "1 device(s) of this run can't be shared by 2 towers",
         ),
-        (["--config.model.dtype=float64"], "float64 needs JAX_ENABLE_X64=1"),
+        (["--config.model.param_dtype=float64"], "float64 needs JAX_ENABLE_X64=1"),
         (["--config.model.network=alexnet"], "no network 'alexnet': did you mean bvlc_alexnet"),
         (
             ["--config=configs/finetune.py"],
@@ -72,7 +72,7 @@ def test_a_mistake_gets_one_sentence(tmp_path, words, sentence):
 
 
 def test_a_batch_that_devices_cannot_share_gets_one_sentence(tmp_path):
-    done = run("--config.batch=63", f"--workdir={tmp_path / 'run'}", JAX_NUM_CPU_DEVICES="2")
+    done = run("--config.batch_size=63", f"--workdir={tmp_path / 'run'}", JAX_NUM_CPU_DEVICES="2")
     assert_one_sentence(done, "batch=63 is not divisible by the 2 groups of devices")
     assert not (tmp_path / "run").exists()
 
@@ -185,13 +185,13 @@ def test_a_run_writes_its_records_and_the_same_command_goes_on(tmp_path):
     """Three steps, then three more: the same records as six at once, and the same parameters."""
     common = ["--config=configs/lenet5.py:smoke", "--config.evaluate.every_steps=3"]
     parts, whole = tmp_path / "parts", tmp_path / "whole"
-    first = run(*common, "--config.steps=3", f"--workdir={parts}")
+    first = run(*common, "--config.num_steps=3", f"--workdir={parts}")
     assert first.returncode == 0, first.stderr
     assert first.stderr == ""
     assert "step 3/3" in first.stdout
-    second = run(*common, "--config.steps=6", f"--workdir={parts}")
+    second = run(*common, "--config.num_steps=6", f"--workdir={parts}")
     assert "Going on from step 3 of 6." in second.stdout
-    at_once = run(*common, "--config.steps=6", f"--workdir={whole}")
+    at_once = run(*common, "--config.num_steps=6", f"--workdir={whole}")
     assert at_once.returncode == 0, at_once.stderr
 
     ours, theirs = records(parts), records(whole)
@@ -213,7 +213,7 @@ def test_a_run_writes_its_records_and_the_same_command_goes_on(tmp_path):
     assert summaries[0]["validation"]["images"] == 359
     assert {"seconds", "versions", "hardware", "git_commit"} <= set(summaries[0])
 
-    again = run(*common, "--config.steps=6", f"--workdir={parts}")
+    again = run(*common, "--config.num_steps=6", f"--workdir={parts}")
     assert "Going on from step 6 of 6." in again.stdout
     after = json.loads((parts / "summary.json").read_text())
     assert after["parameters_sha256"] == summaries[0]["parameters_sha256"]
@@ -229,7 +229,7 @@ def test_a_run_writes_its_records_and_the_same_command_goes_on(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_may_start_from_the_parameters_of_another(tmp_path):
-    common = ["--config=configs/lenet5.py:smoke", "--config.steps=1"]
+    common = ["--config=configs/lenet5.py:smoke", "--config.num_steps=1"]
     first = run(*common, f"--workdir={tmp_path / 'first'}")
     assert first.returncode == 0, first.stderr
     layers = "--config.init.layers=conv1,conv2"

@@ -15,12 +15,21 @@ import optax
 from alexnet_jax.benchmark import machine_peak, turns, work
 from alexnet_jax.benchmark.machine_peak import COPY, PRODUCT
 from alexnet_jax.benchmark.step_time import Ready
-from alexnet_jax.model import meeting, together
-from alexnet_jax.model.formulation import PLAIN
-from alexnet_jax.model.layers import AcrossMapNorm, Dropout, Exchange
-from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output, Weighted
-from alexnet_jax.terminal import ProgressLine, Terminal
-from alexnet_jax.training import scores
+from alexnet_jax.kernels import dispatch
+from alexnet_jax.model import collectives
+from alexnet_jax.model.layers import (
+    Convolution,
+    Dense,
+    Dropout,
+    Exchange,
+    LocallyConnected,
+    Output,
+    ResponseNorm,
+    Weighted,
+)
+from alexnet_jax.model.ops import REFERENCE as PLAIN
+from alexnet_jax.runtime.terminal import ProgressLine, Terminal
+from alexnet_jax.training import metrics
 
 SAMPLES = 3
 STEP = "whole step"
@@ -92,7 +101,7 @@ def _parts(ready: Ready) -> Iterator[Part]:
         maps, found = _layer_parts(name, function, own, maps, extra, cost)
         yield from found
         shared = _is_shared(layer, shared)
-    loss = jax.jit(jax.grad(lambda logits, labels: scores.score(logits, labels)[0].mean()))
+    loss = jax.jit(jax.grad(lambda logits, labels: metrics.score(logits, labels)[0].mean()))
     contestant = machine_peak.repeated(loss, maps, ready.labels)
     yield Part("loss and its gradient", contestant, 0, 2 * _bytes(maps))
     yield _update(ready)
@@ -111,19 +120,19 @@ def _function(layer, towers: int, dtype, shared: bool) -> Callable:
 
     def function(own, maps, extra):
         own = jax.tree.map(lambda value: value.astype(dtype), own)
-        if not together.is_alike(layer):
-            maps = maps * towers if shared else together.apart(maps, towers)
+        if not dispatch.is_alike(layer):
+            maps = maps * towers if shared else dispatch.apart(maps, towers)
         match layer:
             case Convolution() | LocallyConnected() | Dense():
-                return together.weighted(layer, maps, own, extra, PLAIN)
+                return dispatch.weighted(layer, maps, own, extra, PLAIN)
             case Exchange():
-                return meeting.exchange(maps, towers)[:1] if len(maps) == towers else maps
-            case AcrossMapNorm(across_towers=True):
+                return collectives.exchange(maps, towers)[:1] if len(maps) == towers else maps
+            case ResponseNorm(across_towers=True):
                 return layer.across(maps)
             case Dropout():
                 return [layer.training(x, layer.mask(extra, x.shape[1:])) for x in maps]
             case Output():
-                partial = together.partial_logits(layer, maps, own["kernel"], PLAIN)
+                partial = dispatch.partial_logits(layer, maps, own["kernel"], PLAIN)
                 return partial + own["bias"].astype(partial.dtype)
         return [layer(x) for x in maps]
 

@@ -4,7 +4,7 @@ import dataclasses
 
 from alexnet_jax.benchmark.links import Link
 from alexnet_jax.benchmark.traffic import ALL_REDUCE, MODEL, Transfer
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

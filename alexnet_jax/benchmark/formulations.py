@@ -4,8 +4,8 @@ They give the same numbers up to rounding (tests/test_formulations.py); which on
 on the machine.
 """
 
-from alexnet_jax.errors import check_choice
-from alexnet_jax.model.formulation import Formulation
+from alexnet_jax.kernels.config import Formulation
+from alexnet_jax.runtime.errors import check_choice
 
 # name: what differs, as arguments of step_time.ready
 FORMULATIONS: dict[str, dict] = {

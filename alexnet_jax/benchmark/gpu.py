@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 BATCHES, TINY_BATCHES = (512, 128, 1024, 2048), (2,)
 DTYPES = ("bfloat16", "float32")

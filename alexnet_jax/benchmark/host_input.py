@@ -11,8 +11,8 @@ import numpy as np
 
 from alexnet_jax.data import images, prepared, stream
 from alexnet_jax.data.prepared import Prepared
-from alexnet_jax.errors import UserError
-from alexnet_jax.terminal import Terminal
+from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.runtime.terminal import Terminal
 
 SAMPLE = 2000  # records that the bare contestants hold in memory
 AHEAD = 2  # batches that wait, as by default in training

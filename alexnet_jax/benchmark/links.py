@@ -6,7 +6,7 @@ Rates are those that their makers or standards state; the shares and latencies a
 import dataclasses
 import difflib
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,9 +17,9 @@ from alexnet_jax.benchmark.traffic import (
     Transfer,
     transfers,
 )
-from alexnet_jax.errors import UserError
 from alexnet_jax.model import summary
-from alexnet_jax.model.network import Architecture
+from alexnet_jax.model.architecture import Architecture
+from alexnet_jax.runtime.errors import UserError
 
 FORWARD_SHARE = 1 / 3  # of a step; backward has two products where forward has one
 

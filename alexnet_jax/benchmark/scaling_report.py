@@ -8,11 +8,11 @@ import pathlib
 from alexnet_jax.benchmark import links, scaling, traffic
 from alexnet_jax.benchmark.cluster import Cluster
 from alexnet_jax.benchmark.scaling import Prediction
-from alexnet_jax.errors import UserError
-from alexnet_jax.model import drawing
-from alexnet_jax.model.network import Architecture
+from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.model.networks import named
-from alexnet_jax.terminal import Terminal
+from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.runtime.terminal import Terminal
+from alexnet_jax.tools.model import drawing
 
 FORMATS = (".png", ".svg", ".pdf")
 WIDTHS = {"float32": 4, "bfloat16": 2}
@@ -228,7 +228,7 @@ def _write_json(
     found: list[Prediction],
     left_out: list[str],
 ) -> None:
-    from alexnet_jax.provenance import provenance
+    from alexnet_jax.runtime.provenance import provenance
 
     content = {
         "network": asked.architecture.name,

@@ -11,10 +11,10 @@ from alexnet_jax.benchmark.formulations import FORMULATIONS, FREELY_FUSED, TWO_S
 from alexnet_jax.benchmark.machine_peak import COPY, PRODUCT
 from alexnet_jax.benchmark.step_time import Ready
 from alexnet_jax.benchmark.torch_peer import LAYOUTS
-from alexnet_jax.errors import UserError
-from alexnet_jax.model import fusion
-from alexnet_jax.model.network import Architecture
-from alexnet_jax.terminal import ProgressLine, Terminal
+from alexnet_jax.kernels import materialize
+from alexnet_jax.model.architecture import Architecture
+from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.runtime.terminal import ProgressLine, Terminal
 
 OURS = "jax"
 EPOCHS, IMAGES = 90, 1_281_167  # of the paper's run and of ILSVRC-2012's training set
@@ -151,7 +151,7 @@ def _formulations(asked: Question, ready: Ready, terminal: Terminal) -> dict:
     for name in asked.formulations:
         terminal.live(f"compiling {name}")
         changes = FORMULATIONS.get(name, {})
-        with fusion.freely() if name == FREELY_FUSED else contextlib.nullcontext():
+        with materialize.fused_freely() if name == FREELY_FUSED else contextlib.nullcontext():
             other = step_time.ready(asked.architecture, asked.batch, asked.dtype, **changes)
         contestants[name] = step_time.in_twos(other) if name == TWO_STEPS else other
     report = ProgressLine(f"formulations at {asked.batch} images", terminal, "turns")

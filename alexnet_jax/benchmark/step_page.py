@@ -8,11 +8,11 @@ import pathlib
 from alexnet_jax.benchmark import step_case, step_report
 from alexnet_jax.benchmark.formulations import chosen
 from alexnet_jax.benchmark.torch_peer import LAYOUTS
-from alexnet_jax.errors import UserError, check_choice
 from alexnet_jax.model.networks import NETWORKS, named
-from alexnet_jax.parallel import memory
-from alexnet_jax.provenance import provenance
-from alexnet_jax.terminal import Terminal
+from alexnet_jax.runtime import malloc
+from alexnet_jax.runtime.errors import UserError, check_choice
+from alexnet_jax.runtime.provenance import provenance
+from alexnet_jax.runtime.terminal import Terminal
 
 DTYPES = ("float32", "bfloat16")
 
@@ -25,7 +25,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> None:
         raise UserError(f"{path} can't be written: there is no folder {path.parent}.")
     content = {"page": "step", "cases": [], "left_out": [], **provenance()}
     content["load_at_start"] = os.getloadavg()[0]
-    content["memory"] = os.environ.get(memory.VARIABLE, "")
+    content["memory"] = os.environ.get(malloc.VARIABLE, "")
     if given.against:
         from alexnet_jax.benchmark import torch_contest
 

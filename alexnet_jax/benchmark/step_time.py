@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alexnet_jax.model.network import Architecture
+from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.parallel import mesh as meshes
-from alexnet_jax.terminal import ProgressLine, Terminal
+from alexnet_jax.runtime.terminal import ProgressLine, Terminal
 from alexnet_jax.training import optimizer
-from alexnet_jax.training.state import TrainState
-from alexnet_jax.training.step import Steps
-from alexnet_jax.training.views import Augmentation, Preprocessing
+from alexnet_jax.training.preprocessing import Augmentation, Preprocessing
+from alexnet_jax.training.train_state import TrainState
+from alexnet_jax.training.train_step import Steps
 
 # The rates of 2012, and a later step at which they fall, which none of the timed steps is.
 MOMENTUM = 0.9

@@ -14,11 +14,11 @@ import optax
 from alexnet_jax.benchmark import torch_peer
 from alexnet_jax.benchmark.step_time import Ready
 from alexnet_jax.benchmark.turns import Contestant
-from alexnet_jax.errors import UserError
-from alexnet_jax.model import network
-from alexnet_jax.model.network import Architecture
+from alexnet_jax.model import alexnet
+from alexnet_jax.model.architecture import Architecture
+from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import standard
-from alexnet_jax.weights.optional import needed
+from alexnet_jax.weights.optional_imports import needed
 
 PROVED_WITH = 2  # images
 TOLERANCE = 1e-4  # of float32 logits and loss, relative
@@ -87,9 +87,9 @@ def prove(architecture: Architecture, where: str) -> dict:
     images = random.normal(size=(PROVED_WITH, side, side, architecture.channels))
     images = images.astype(np.float32)
     labels = random.integers(0, classes, PROVED_WITH).astype(np.int32)
-    graph = network.graph_of(architecture, classes)
+    graph = alexnet.graph_of(architecture, classes)
     with jax.default_matmul_precision("highest"):
-        ours = jax.jit(lambda p, x: network.apply(graph, p, x))(parameters, images)
+        ours = jax.jit(lambda p, x: alexnet.apply(graph, p, x))(parameters, images)
     weights = standard.to_standard(architecture, parameters)
     with _full_precision():
         peer = torch_peer.make(architecture, weights, "NCHW", where)

@@ -10,12 +10,12 @@ from collections.abc import Callable
 import numpy as np
 
 from alexnet_jax.benchmark.step_time import GROUPS, MOMENTUM
-from alexnet_jax.errors import UserError
 from alexnet_jax.model import layers as kinds
-from alexnet_jax.model.network import Architecture
-from alexnet_jax.model.weighted import Convolution, Dense, Output, convolved_length
+from alexnet_jax.model.architecture import Architecture
+from alexnet_jax.model.layers import Convolution, Dense, Output, convolved_length
+from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import standard
-from alexnet_jax.weights.optional import needed
+from alexnet_jax.weights.optional_imports import needed
 
 LAYOUTS = ("NCHW", "channels_last")
 
@@ -190,7 +190,7 @@ def _apply(layer, x, own, shape, groups: int, towers: int, training: bool):
             )
         case Dense() | Output():
             return functional.linear(x.flatten(1), own.weight, own.bias)
-        case kinds.AcrossMapNorm():
+        case kinds.ResponseNorm():
             parts = [x] if layer.across_towers or towers == 1 else x.chunk(towers, dim=1)
             args = (layer.n, layer.alpha * layer.n, layer.beta, layer.k)
             parts = [functional.local_response_norm(part, *args) for part in parts]

@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection
 
 from alexnet_jax.benchmark import torch_contest
 from alexnet_jax.benchmark.torch_contest import Contest, Entry
-from alexnet_jax.errors import UserError
-from alexnet_jax.parallel import memory
+from alexnet_jax.runtime import malloc
+from alexnet_jax.runtime.errors import UserError
 
 ENDS_SECONDS = 10.0
 
@@ -42,14 +42,14 @@ def contest(entry: Entry) -> Iterator[Contest]:
 @contextlib.contextmanager
 def _as_its_users() -> Iterator[None]:
     """Without what start_again set, for a process that is started meanwhile."""
-    ours = os.environ.get(memory.VARIABLE) == memory.TUNABLES
+    ours = os.environ.get(malloc.VARIABLE) == malloc.TUNABLES
     if ours:
-        del os.environ[memory.VARIABLE]
+        del os.environ[malloc.VARIABLE]
     try:
         yield
     finally:
         if ours:
-            os.environ[memory.VARIABLE] = memory.TUNABLES
+            os.environ[malloc.VARIABLE] = malloc.TUNABLES
 
 
 def _serve(entry: Entry, connection: Connection) -> None:

@@ -10,11 +10,17 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
-from alexnet_jax.config import LAYOUTS
-from alexnet_jax.errors import UserError
-from alexnet_jax.model.layers import AcrossMapNorm, Exchange
-from alexnet_jax.model.network import Architecture
-from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output
+from alexnet_jax.model.architecture import Architecture
+from alexnet_jax.model.layers import (
+    Convolution,
+    Dense,
+    Exchange,
+    LocallyConnected,
+    Output,
+    ResponseNorm,
+)
+from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.training.plan import LAYOUTS
 
 FORWARD, BACKWARD, GRADIENT = "forward", "backward", "gradient"
 ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER = "all-reduce", "all-gather", "reduce-scatter"
@@ -149,7 +155,7 @@ def _between_towers(
         match layer:
             case Exchange():
                 yield Transfer(f"gather before {following}", *gather)
-            case AcrossMapNorm(across_towers=True):
+            case ResponseNorm(across_towers=True):
                 yield Transfer(f"gather in the norm before {following}", *gather)
             case Output():
                 logits = (rows * classes, WIDE, FORWARD, following)

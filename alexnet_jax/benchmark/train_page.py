@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from alexnet_jax import command
-from alexnet_jax.errors import UserError
-from alexnet_jax.terminal import ProgressLine, Terminal
+from alexnet_jax.runtime import cli
+from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.runtime.terminal import ProgressLine, Terminal
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
 TURNS = 5
@@ -33,7 +33,7 @@ def config_of(words: list[str], path: str | None) -> ConfigDict:
     def define() -> None:
         config_flags.DEFINE_config_file("config", str(default), "Config file.")
 
-    command.parse(["train", *words], __doc__, define, several=False)
+    cli.parse(["train", *words], __doc__, define)
     config = flags.FLAGS.config
     if path == "synthetic":
         config.data.source = "synthetic"
@@ -47,7 +47,7 @@ def run(given: argparse.Namespace, words: list[str], began: float) -> None:
     config = config_of(words, given.path)
     if given.steps < 1:
         raise UserError(f"--steps={given.steps} must be at least 1.")
-    command.check_output("json", given.json)
+    cli.check_output("json", given.json)
     with Terminal() as terminal:
         found = measure(config, given.steps, terminal, began)
         terminal.say(table(found))
@@ -77,23 +77,23 @@ def measure(config: ConfigDict, steps: int, terminal: Terminal, began: float) ->
     phases = _Phases(began)
     import jax
 
-    from alexnet_jax import run as runs
-    from alexnet_jax import train
-    from alexnet_jax.provenance import provenance
-    from alexnet_jax.training.stopwatch import Stopwatch
+    from alexnet_jax.runtime.provenance import provenance
+    from alexnet_jax.training import loop as training_loop
+    from alexnet_jax.training import setup as runs
+    from alexnet_jax.training.throughput import Stopwatch
 
     phases.done("imports")
     with tempfile.TemporaryDirectory() as folder:
-        waiting = config.data.ahead + (config.data.workers or os.cpu_count() or 1)
-        config.steps = 1 + TURNS * (waiting + steps)
-        prepared = runs.prepare(config, pathlib.Path(folder), terminal)
+        waiting = config.data.prefetch + (config.data.num_workers or os.cpu_count() or 1)
+        config.num_steps = 1 + TURNS * (waiting + steps)
+        prepared = runs.set_up(config, pathlib.Path(folder), terminal)
         phases.done("data opened, statistics, both steps compiled")
         state = prepared.steps.initial_state()
         jax.block_until_ready(state)
         phases.done("parameters drawn")
-        turns, batch = [], config.batch
+        turns, batch = [], config.batch_size
         with Stopwatch() as watch:
-            batches = watch.batches(train.device_batches(prepared, 0))
+            batches = watch.batches(training_loop.device_batches(prepared, 0))
             loop = _Loop(prepared, state, watch, batches)
             loop.fetch()
             phases.done("first batch")

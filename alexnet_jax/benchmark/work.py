@@ -7,8 +7,8 @@ layers and the softmax layer's product.
 import dataclasses
 import math
 
-from alexnet_jax.model.network import Architecture
-from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output
+from alexnet_jax.model.architecture import Architecture
+from alexnet_jax.model.layers import Convolution, Dense, LocallyConnected, Output
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 
 def load(path: str | pathlib.Path, remedy: str, mapped: bool = False) -> np.ndarray:

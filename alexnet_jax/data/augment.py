@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alexnet_jax.data.statistics import Statistics
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 LARGEST_GREY_LEVEL = 255
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 # An image beyond these is refused: at 1:50 the central square shows a fiftieth of it, and what is
 # read before it is cut out grows with both.

@@ -31,8 +31,8 @@ from alexnet_jax.data import prepared, shards
 from alexnet_jax.data.origins import open_origin
 from alexnet_jax.data.origins.origin import Origin
 from alexnet_jax.data.shards import Settings, Shard
-from alexnet_jax.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
-from alexnet_jax.terminal import ProgressLine, Terminal
+from alexnet_jax.runtime.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from alexnet_jax.runtime.terminal import ProgressLine, Terminal
 
 POLL_SECONDS = 0.2
 NAMED = 20  # images left out are named at the terminal up to this number, and all in the report

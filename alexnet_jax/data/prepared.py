@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from alexnet_jax.data import arrays, examples, images
-from alexnet_jax.errors import UserError
+from alexnet_jax.data import arrays, images, tf_example
+from alexnet_jax.runtime.errors import UserError
 
 FACTS, STATISTICS, REPORT, UNFINISHED = (
     "prepared.json", "statistics.npz", "report.json", ".preparing",
@@ -121,7 +121,7 @@ class Prepared:
         made = (facts["size"], facts["channels"], facts["resize"])
         wanted = (size, channels, "warp" if warp else "crop")
         for what, there, here in zip(
-            ("data.size", "channels", "data.resize"), made, wanted, strict=True
+            ("data.image_size", "channels", "data.resize"), made, wanted, strict=True
         ):
             if there != here:
                 raise UserError(
@@ -149,7 +149,7 @@ class Prepared:
             self._pixels = [_pixels(*pair) for pair in zip(files, shapes, strict=True)]
         self._readers = {}
         self._folder, self._split = folder, split
-        examples.load_library()
+        tf_example.load_library()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -191,7 +191,7 @@ class Prepared:
         ((shard, place),) = self._places(np.asarray([record]))
         try:
             # One by one: a few together take longer (measured).
-            return examples.parse(self._reader(shard).read([place])[0])
+            return tf_example.parse(self._reader(shard).read([place])[0])
         except Exception as error:
             raise self._unreadable(record, error) from error
 

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from PIL import Image
 
-from alexnet_jax.data import arrays, examples, images, prepared, statistics
+from alexnet_jax.data import arrays, images, prepared, statistics, tf_example
 from alexnet_jax.data.origins.origin import Record, Split
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 MOST_IMAGES = 8192  # in a shard
 MOST_AT_ONCE = 2000  # records whose blocks are mixed, since they are held in memory
@@ -150,7 +150,7 @@ def write(
         except images.Undecodable:
             oddities["undecodable"].append(record.name)
         else:
-            serialized = examples.serialize(stored, record.label, record.name)
+            serialized = tf_example.serialize(stored, record.label, record.name)
             writer.write(serialized)
             digest.update(serialized)
             labels.append(record.label)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from alexnet_jax.data import images, prepared
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 

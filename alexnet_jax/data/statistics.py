@@ -13,7 +13,7 @@ import numpy as np
 
 from alexnet_jax.data import arrays, stream
 from alexnet_jax.data.sources import Source
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 REMEDY = (
     "take it away, and training measures it anew; if it belongs to a prepared set, prepare that "

@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alexnet_jax.data import admission
+from alexnet_jax.data import validation
 from alexnet_jax.data.images import BadImage
 from alexnet_jax.data.sources import Source
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 PADDING_LABEL = -1
 TRIES = 100  # for one place, before the data set is called broken
@@ -171,7 +171,7 @@ def _load(source: Source, ids: np.ndarray, go_on: bool, into: np.ndarray) -> Bat
         if not go_on:
             raise
     labels, bad = source.labels[ids].copy(), []
-    admission.check_labels(labels, ids, source)
+    validation.check_labels(labels, ids, source)
     for row, record in enumerate(ids):
         try:
             labels[row : row + 1] = _read(source, [record], into[row : row + 1])
@@ -187,8 +187,8 @@ def _read(source: Source, ids: Sequence[int], into: np.ndarray) -> np.ndarray:
     UserError for what may not enter a step.
     """
     images, labels = source.load(ids, into)
-    admission.check_images(images, into.shape, source)
-    admission.check_labels(labels, ids, source)
+    validation.check_images(images, into.shape, source)
+    validation.check_labels(labels, ids, source)
     if images is not into:
         into[...] = images
     return labels

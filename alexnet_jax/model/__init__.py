@@ -1,1 +1,5 @@
-"""Networks as lists of layers, and the Flax module that runs such a list."""
+"""The networks as lists of layers, the Flax module that runs such a list, and the plain operations.
+
+This is what a reader of the paper reads. May import `parallel` (the names of the mesh axes) and
+`runtime` (errors).
+"""

@@ -1,8 +1,9 @@
-"""The kinds of layer without weights; those with weights are in weighted.py.
+"""The kinds of layer, as data: what each does, its shapes and how its parameters are drawn.
 
-A description is data: its fields are numbers. Shapes are those of one row in one tower: (height,
-width, maps) or (units,). Layers are called with the array of one tower; the order and the meeting
-of towers is the business of `network.py`.
+Every field is a number; `filters` and `units` are counted over all towers together. Shapes are
+those of one example in one tower: (height, width, channels) or (units,). Weights are drawn from
+N(0, deviation), untruncated; all biases start at `bias`. Layers are called with the array of one
+tower and with the `Operations` that compute; alexnet.py runs them in order.
 """
 
 import dataclasses
@@ -11,15 +12,139 @@ import math
 import jax
 import jax.numpy as jnp
 
-from alexnet_jax.model import normalization, pooling
-from alexnet_jax.model.formulation import PLAIN, Formulation
+from alexnet_jax.model.low_resolution import LowResolution
+from alexnet_jax.model.ops import (
+    Operations,
+    Params,
+    conv_output_length,
+    convolve_local,
+    pool_output_length,
+)
 
 Shape = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
+class Convolution:
+    """A convolution with one bias a filter; windows start at -padding.
+
+    With `low_resolution` it also convolves a blurred and subsampled copy of the network's input
+    and adds the two, as conv2 does in the authors' networks before net 145.
+    """
+
+    name: str
+    filters: int
+    size: int
+    stride: int = 1
+    padding: int = 0
+    deviation: float = 0.01
+    bias: float = 0.0
+    floor: bool = False
+    low_resolution: LowResolution | None = None
+
+    def output(self, shape: Shape, towers: int) -> Shape:
+        return (*(self._length(length) for length in shape[:2]), self.filters // towers)
+
+    def parameters(self, shape: Shape, towers: int) -> dict[str, Shape]:
+        filters = self.filters // towers
+        shapes = {"kernel": (self.size, self.size, shape[2], filters), "bias": (filters,)}
+        if self.low_resolution:
+            side = self.low_resolution.size
+            shapes["low_kernel"] = (side, side, self.low_resolution.channels, filters)
+        return shapes
+
+    def multiply_adds(self, shape: Shape, towers: int) -> int:
+        height, width, _ = self.output(shape, towers)
+        shapes = self.parameters(shape, towers)
+        kernels = (math.prod(shapes[kind]) for kind in shapes if kind != "bias")
+        return height * width * sum(kernels)
+
+    def __call__(
+        self, x: jax.Array, params: Params, image: jax.Array, ops: Operations
+    ) -> jax.Array:
+        y = ops.convolve(
+            x, params["kernel"], stride=self.stride, padding=self.padding, floor=self.floor
+        )
+        y = ops.add_bias(y, params["bias"])
+        if self.low_resolution:
+            blurred = self.low_resolution(image)
+            y += ops.convolve(blurred, params["low_kernel"], stride=self.low_resolution.stride)
+        return y
+
+    def _length(self, length: int) -> int:
+        return conv_output_length(
+            length, self.size, stride=self.stride, padding=self.padding, floor=self.floor
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class LocallyConnected:
+    """Like a convolution, but with weights and biases of its own at every position.
+
+    Source: layer type `local` of cuda-convnet (LocalUnsharedLayerParser).
+    """
+
+    name: str
+    filters: int
+    size: int
+    padding: int = 0
+    deviation: float = 0.01
+    bias: float = 0.0
+
+    def output(self, shape: Shape, towers: int) -> Shape:
+        height, width = (
+            conv_output_length(length, self.size, stride=1, padding=self.padding)
+            for length in shape[:2]
+        )
+        return (height, width, self.filters // towers)
+
+    def parameters(self, shape: Shape, towers: int) -> dict[str, Shape]:
+        output = self.output(shape, towers)
+        patch = shape[2] * self.size**2  # one channel after the other, as jax.lax has them
+        return {"kernel": (*output[:2], patch, output[2]), "bias": output}
+
+    def multiply_adds(self, shape: Shape, towers: int) -> int:
+        return math.prod(self.parameters(shape, towers)["kernel"])
+
+    def __call__(self, x: jax.Array, params: Params) -> jax.Array:
+        return convolve_local(x, params["kernel"], self.size, self.padding) + params["bias"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """A fully connected layer on the flattened input (height, width, channels in this order)."""
+
+    name: str
+    units: int
+    deviation: float = 0.01
+    bias: float = 0.0
+
+    def output(self, shape: Shape, towers: int) -> Shape:
+        return (self.units // towers,)
+
+    def parameters(self, shape: Shape, towers: int) -> dict[str, Shape]:
+        units = self.units // towers
+        return {"kernel": (math.prod(shape), units), "bias": (units,)}
+
+    def multiply_adds(self, shape: Shape, towers: int) -> int:
+        return math.prod(self.parameters(shape, towers)["kernel"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """The softmax layer, one unit a class, with one bias for all towers.
+
+    Each tower gives partial logits from its own inputs; the network sums them and adds the bias.
+    """
+
+    name: str
+    deviation: float = 0.01
+    bias: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Exchange:
-    """Where the towers meet: every later layer of each tower sees the maps of all towers."""
+    """Where the towers meet: later layers of each tower see the channels of all towers."""
 
     def output(self, shape: Shape, towers: int) -> Shape:
         return (*shape[:-1], shape[-1] * towers)
@@ -42,7 +167,7 @@ class Dropout(_Elementwise):
     scale_in_training: bool = False
 
     def mask(self, keys: jax.Array, shape: Shape) -> jax.Array:
-        """Boolean [rows, *shape], row r drawn from keys[r] alone."""
+        """Boolean [batch, *shape]; the mask of example i is drawn from keys[i] alone."""
         units = math.prod(shape)
         if self.keep == 0.5:  # each bit of a random word is a fair coin: 32 masks for one draw
             words = jax.vmap(lambda key: jax.random.bits(key, (-(-units // 32),), jnp.uint32))(keys)
@@ -58,35 +183,16 @@ class Dropout(_Elementwise):
         kept = jnp.where(mask, x, jnp.zeros((), x.dtype))
         return kept / jnp.asarray(self.keep, x.dtype) if self.scale_in_training else kept
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, ops: Operations) -> jax.Array:
         return x if self.scale_in_training else x * jnp.asarray(self.keep, x.dtype)
-
-
-@jax.custom_vjp
-def _relu(x):
-    """max(0, x); the backward pass needs the result alone, so a GPU need not write x."""
-    return jnp.maximum(x, jnp.zeros((), x.dtype))
-
-
-def _relu_forward(x):
-    y = _relu(x)
-    return y, y
-
-
-def _relu_backward(y, gradient):
-    y = jax.lax.optimization_barrier(y)  # or XLA asks whether x > 0, and keeps it
-    return (jnp.where(y > 0, gradient, jnp.zeros((), gradient.dtype)),)
-
-
-_relu.defvjp(_relu_forward, _relu_backward)
 
 
 @dataclasses.dataclass(frozen=True)
 class ReLU(_Elementwise):
     """max(0, x), with gradient 0 at 0 as in the 2012 source (paper section 3.1)."""
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return _relu(x)
+    def __call__(self, x: jax.Array, ops: Operations) -> jax.Array:
+        return ops.relu(x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +202,7 @@ class Tanh(_Elementwise):
     outer: float = 1.0
     inner: float = 1.0
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, ops: Operations) -> jax.Array:
         return self.outer * jnp.tanh(self.inner * x)
 
 
@@ -104,11 +210,8 @@ class Tanh(_Elementwise):
 class Sigmoid(_Elementwise):
     """1 / (1 + exp(-x))."""
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, ops: Operations) -> jax.Array:
         return jax.nn.sigmoid(x)
-
-
-Activation = ReLU | Tanh | Sigmoid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,10 +227,14 @@ class _Normalization(_Elementwise):
     alpha: float
     beta: float
 
+    def constants(self) -> dict[str, float]:
+        """k, alpha and beta as keyword arguments of the operations."""
+        return {"k": self.k, "alpha": self.alpha, "beta": self.beta}
+
 
 @dataclasses.dataclass(frozen=True)
-class AcrossMapNorm(_Normalization):
-    """Local response normalisation over n adjacent maps (paper section 3.3).
+class ResponseNorm(_Normalization):
+    """Local response normalisation over n adjacent channels (paper section 3.3).
 
     A window stays within its tower, as in 2012, unless `across_towers`, as in Caffe.
     """
@@ -135,45 +242,46 @@ class AcrossMapNorm(_Normalization):
     across_towers: bool = False
 
     @classmethod
-    def cuda_convnet(cls, size: int, scale: float, power: float, minimum_divisor: float = 1.0):
+    def cuda_convnet(
+        cls, *, size: int, scale: float, power: float, minimum_divisor: float = 1.0
+    ) -> "ResponseNorm":
         """From the numbers of a cuda-convnet config, whose `scale` is divided by `size`."""
         return cls(n=size, k=minimum_divisor, alpha=scale / size, beta=power)
 
     @classmethod
-    def caffe(cls, local_size: int, alpha: float, beta: float, k: float = 1.0):
+    def caffe(cls, *, local_size: int, alpha: float, beta: float, k: float = 1.0) -> "ResponseNorm":
         """From the numbers of Caffe, ONNX or PyTorch, whose `alpha` is divided by the size."""
         return cls(n=local_size, k=k, alpha=alpha / local_size, beta=beta, across_towers=True)
 
-    def __call__(self, x: jax.Array, how: Formulation = PLAIN) -> jax.Array:
-        return self.across([x], how)[0]
+    def __call__(self, x: jax.Array, ops: Operations) -> jax.Array:
+        return self.across([x], ops)[0]
 
-    def across(self, maps: list[jax.Array], how: Formulation = PLAIN) -> list[jax.Array]:
-        """The maps of adjacent towers, normalised with windows that reach into the next tower."""
-        return normalization.across_map_norm(
-            maps, self.n, self.k, self.alpha, self.beta, how.norm_sums, how.gradients == "automatic"
-        )
+    def across(self, towers: list[jax.Array], ops: Operations) -> list[jax.Array]:
+        """Adjacent towers, normalised with windows that reach into the next tower."""
+        return ops.response_norm(towers, self.n, **self.constants())
 
 
 @dataclasses.dataclass(frozen=True)
 class SpatialNorm(_Normalization):
-    """Response normalisation over an n x n window of one map (2012 source, not in the paper)."""
+    """Response normalisation over an n x n window of one channel (2012 source, not the paper)."""
 
     @classmethod
-    def cuda_convnet(cls, size: int, scale: float, power: float, minimum_divisor: float = 1.0):
+    def cuda_convnet(
+        cls, *, size: int, scale: float, power: float, minimum_divisor: float = 1.0
+    ) -> "SpatialNorm":
         """From the numbers of a cuda-convnet config, whose `scale` is divided by `size` squared."""
         return cls(n=size, k=minimum_divisor, alpha=scale / size**2, beta=power)
 
-    def __call__(self, x: jax.Array, how: Formulation = PLAIN) -> jax.Array:
-        automatic = how.gradients == "automatic"
-        return normalization.spatial_norm(x, self.n, self.k, self.alpha, self.beta, automatic)
+    def __call__(self, x: jax.Array, ops: Operations) -> jax.Array:
+        return ops.spatial_norm(x, self.n, **self.constants())
 
 
 @dataclasses.dataclass(frozen=True)
 class ContrastNorm(SpatialNorm):
     """Like SpatialNorm, but the window's squares are of the differences from local means."""
 
-    def __call__(self, x: jax.Array, how: Formulation = PLAIN) -> jax.Array:
-        return normalization.contrast_norm(x, self.n, self.k, self.alpha, self.beta)
+    def __call__(self, x: jax.Array, ops: Operations) -> jax.Array:
+        return ops.contrast_norm(x, self.n, **self.constants())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,27 +292,30 @@ class _Pool:
     stride: int
 
     def output(self, shape: Shape, towers: int) -> Shape:
-        sides = (pooling.pooled_length(length, self.size, self.stride) for length in shape[:2])
-        return (*sides, shape[2])
+        height, width = (pool_output_length(length, self.size, self.stride) for length in shape[:2])
+        return (height, width, shape[2])
 
 
 @dataclasses.dataclass(frozen=True)
 class MaxPool(_Pool):
     """Overlapping max-pooling where size exceeds stride (paper section 3.4)."""
 
-    def __call__(self, x: jax.Array, how: Formulation = PLAIN) -> jax.Array:
-        return pooling.max_pool(x, self.size, self.stride, how.gradients == "automatic")
+    def __call__(self, x: jax.Array, ops: Operations) -> jax.Array:
+        return ops.max_pool(x, self.size, self.stride)
 
 
 @dataclasses.dataclass(frozen=True)
 class AveragePool(_Pool):
-    """Mean pooling, as in LeNet-5's subsampling without its two trained numbers a map."""
+    """Mean pooling, as in LeNet-5's subsampling without its two trained numbers a channel."""
 
-    def __call__(self, x: jax.Array, how: Formulation = PLAIN) -> jax.Array:
-        return pooling.average_pool(x, self.size, self.stride, how.gradients == "automatic")
+    def __call__(self, x: jax.Array, ops: Operations) -> jax.Array:
+        return ops.average_pool(x, self.size, self.stride)
 
 
+Activation = ReLU | Tanh | Sigmoid
+Weighted = Convolution | LocallyConnected | Dense
 Unweighted = (
-    Exchange | Dropout | ReLU | Tanh | Sigmoid | AcrossMapNorm | SpatialNorm | ContrastNorm
+    Exchange | Dropout | ReLU | Tanh | Sigmoid | ResponseNorm | SpatialNorm | ContrastNorm
     | MaxPool | AveragePool
 )  # fmt: skip
+Layer = Unweighted | Weighted | Output

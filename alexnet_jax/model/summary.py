@@ -5,8 +5,8 @@ import difflib
 import math
 
 from alexnet_jax.model import layers as kinds
-from alexnet_jax.model.network import Architecture, Layer
-from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output
+from alexnet_jax.model.architecture import Architecture
+from alexnet_jax.model.layers import Convolution, Dense, Layer, LocallyConnected, Output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def describe(layer: Layer) -> str:
         case kinds.Dropout():
             how = "scaled in training" if layer.scale_in_training else "halved at test"
             return f"dropout, keeps {layer.keep:g}, {how if layer.keep == 0.5 else ''}".rstrip(", ")
-        case kinds.AcrossMapNorm():
+        case kinds.ResponseNorm():
             where = f"norm over {layer.n} maps" + " of both towers" * layer.across_towers
             return f"{where}, k {layer.k:g}, alpha {layer.alpha:g}, beta {layer.beta:g}"
         case kinds.ContrastNorm():
@@ -94,7 +94,7 @@ def section(layer: Layer) -> str:
             return "3.1"
         case kinds.Exchange():
             return "3.2"
-        case kinds.AcrossMapNorm():
+        case kinds.ResponseNorm():
             return "3.3"
         case kinds.MaxPool() if layer.size > layer.stride:
             return "3.4"

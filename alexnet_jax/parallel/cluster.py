@@ -10,7 +10,7 @@ import pathlib
 import re
 from collections.abc import Mapping
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 KINDS = ("auto", "none", "slurm", "openmpi", "kubernetes", "tpu")
 # The coordinator's port and the next one are used: pairs from 61,440 up, by the number of the job.

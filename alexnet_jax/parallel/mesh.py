@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from alexnet_jax.errors import UserError
 from alexnet_jax.parallel import processes
+from alexnet_jax.runtime.errors import UserError
 
 DATA_AXIS, MODEL_AXIS = "data", "model"
 

@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from alexnet_jax.errors import EXIT_PEER_LOST, UserError
+from alexnet_jax.runtime.errors import EXIT_PEER_LOST, UserError
 
 HEARTBEAT_SECONDS = 1.0
 FAREWELL_SECONDS = 5.0  # at most, until the others have closed their ends too

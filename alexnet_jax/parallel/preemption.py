@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from alexnet_jax.errors import EXIT_PREEMPTED, Stopped
+from alexnet_jax.runtime.errors import EXIT_PREEMPTED, Stopped
 
 AGAIN_SECONDS = 1.0
 ASKING = {signal.SIGTERM: ("SIGTERM", EXIT_PREEMPTED), signal.SIGINT: ("Ctrl-C", 0)}
@@ -50,7 +50,7 @@ def leaving_at_once() -> Iterator[None]:
         sys.unraisablehook = printed
 
 
-class Notice:
+class PreemptionGuard:
     """Whether SIGTERM or Ctrl-C has come, agreed on by all processes; use as a context manager.
 
     The second signal of a kind ends a process at once. But with several processes jax's runtime
@@ -61,7 +61,7 @@ class Notice:
         self._came: set[signal.Signals] = set()
         self._asked = 0
 
-    def __enter__(self) -> "Notice":
+    def __enter__(self) -> "PreemptionGuard":
         import jax
 
         self._several = jax.process_count() > 1

@@ -13,7 +13,9 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from alexnet_jax.errors import (
+from alexnet_jax.parallel.cluster import Membership
+from alexnet_jax.parallel.peers import PeerLost, Peers, listening
+from alexnet_jax.runtime.errors import (
     EXIT_INTERRUPTED,
     EXIT_PEER_LOST,
     EXIT_USER_ERROR,
@@ -21,8 +23,6 @@ from alexnet_jax.errors import (
     Stopped,
     UserError,
 )
-from alexnet_jax.parallel.cluster import Membership
-from alexnet_jax.parallel.peers import PeerLost, Peers, listening
 
 # jax's runtime waits longer for a silent process than the peers do, since it can't name it.
 RUNTIME_SECONDS = 100

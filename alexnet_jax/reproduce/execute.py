@@ -14,9 +14,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from alexnet_jax.errors import EXIT_DIVERGED, EXIT_PREEMPTED, Stopped, UserError
 from alexnet_jax.reproduce.experiment import Result, Run
-from alexnet_jax.training.metrics import finite
+from alexnet_jax.runtime.errors import EXIT_DIVERGED, EXIT_PREEMPTED, Stopped, UserError
+from alexnet_jax.runtime.json_files import finite
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 LOOK_SECONDS = 2.0
@@ -77,7 +77,7 @@ def train(run: Run, given: Sequence[str], workdir: pathlib.Path, lock: int) -> b
     while not summary.exists():
         # Where the training error is low enough already, the same run ends at that step.
         reached = ending_step(run, workdir)
-        end = [] if reached is None else [f"--config.steps={reached}"]
+        end = [] if reached is None else [f"--config.num_steps={reached}"]
 
         def enough(reached=reached) -> bool:
             return reached is None and ending_step(run, workdir) is not None
@@ -214,7 +214,7 @@ def content(run: Run, seed: int, workdir: pathlib.Path, evaluations: dict) -> Re
     }
     summary = workdir / "summary.json"
     if not summary.exists():
-        from alexnet_jax.provenance import git_commit
+        from alexnet_jax.runtime.provenance import git_commit
 
         return about | {"diverged": True, "seconds": 0.0, "git_commit": git_commit()}
     found = json.loads(summary.read_text())

@@ -3,9 +3,9 @@
 import difflib
 from collections.abc import Mapping
 
-from alexnet_jax.errors import UserError
 from alexnet_jax.reproduce import measures
 from alexnet_jax.reproduce.experiment import Column, Experiment, Run
+from alexnet_jax.runtime.errors import UserError
 
 EPOCHLY = {"log.every_steps": 391}  # one line an epoch of CIFAR-10
 TEST = Column("test error", measures.test_error)
@@ -18,7 +18,7 @@ def rates(rate: float, drop: float | None = None) -> dict[str, object]:
         ((0, first),) if drop is None else ((0, first), (drop, first / 10))
         for first in (rate, 2 * rate)
     )
-    return {"optimizer.weights": weights, "optimizer.biases": biases}
+    return {"optimizer.learning_rate": weights, "optimizer.bias_learning_rate": biases}
 
 
 def figure1_run(activation: str, rate: float, epochs: float, minutes: int) -> Run:
@@ -58,8 +58,8 @@ FIGURE1 = Experiment(
 # The rates of configs/cifar10.py, dropped after 30 and 33 of 36 epochs instead of 500 and 510.
 SHORT = EPOCHLY | {
     "epochs": 36.0,
-    "optimizer.weights": ((0, 1e-3), (30, 1e-4), (33, 1e-5)),
-    "optimizer.biases": ((0, 2e-3), (30, 2e-4), (33, 2e-5)),
+    "optimizer.learning_rate": ((0, 1e-3), (30, 1e-4), (33, 1e-5)),
+    "optimizer.bias_learning_rate": ((0, 2e-3), (30, 2e-4), (33, 2e-5)),
 }
 CIFAR = Experiment(
     "cifar",
@@ -184,11 +184,11 @@ HISTORY = Experiment(
         other("history-network", "the text's network (points 1 to 4)",
               changes={"model.network": "cifar_towers_paper"}),
         other("history-biases", "biases at the weights' rate (5)",
-              changes={"optimizer.biases": ((0, 0.01), (5, 0.001))}),
+              changes={"optimizer.bias_learning_rate": ((0, 0.01), (5, 0.001))}),
         other("history-colours", "colour noise by eigenvalues, undivided (6)",
               changes={"data.colour_noise_by": "eigenvalues", "data.colour_noise_divides": False}),
         other("history-shared", "32 images share crop and flip (7, the source's)",
-              changes={"data.shared_by": 32}),
+              changes={"data.augmentation_group_size": 32}),
         other("history-decay", "biases decayed too (9)", changes={"optimizer.bias_decay": 0.0005}),
         other("history-all", "the text's in points 1 to 6", "paper"),
     ),

@@ -37,7 +37,7 @@ def epochs_to_25_percent(result: Result) -> float | None:
     """Epochs until the training error is 25%, as Figure 1 counts; None if it never is."""
     import numpy as np
 
-    from alexnet_jax.visualize.curves import epochs_to_reach
+    from alexnet_jax.tools.visualize.curves import epochs_to_reach
 
     points = [(epoch, error) for epoch, error in result["curve"]["training"] if error is not None]
     if not points:

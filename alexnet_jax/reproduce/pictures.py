@@ -11,7 +11,7 @@ LEVEL = 0.25
 
 def draw_figure1(experiment: Experiment, done: Done, path: pathlib.Path) -> bool:
     """Training errors of the chosen runs with seed 0; False where one is not chosen yet."""
-    from alexnet_jax.visualize import curves, figure
+    from alexnet_jax.tools.visualize import curves, figure
 
     groups = dict.fromkeys(run.group for run in experiment.runs)
     runs = [plan.chosen(experiment, group, done) for group in groups]

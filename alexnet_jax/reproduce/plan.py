@@ -3,8 +3,8 @@
 import statistics
 from collections.abc import Collection, Mapping
 
-from alexnet_jax.errors import UserError
 from alexnet_jax.reproduce.experiment import Experiment, Result, Run
+from alexnet_jax.runtime.errors import UserError
 
 Done = Mapping[tuple[str, int], Result]  # (name of a run, seed): its JSON
 

@@ -4,9 +4,9 @@ import dataclasses
 import pathlib
 from collections.abc import Collection, Sequence
 
-from alexnet_jax.errors import UserError
 from alexnet_jax.reproduce import execute, pictures, plan, tables
 from alexnet_jax.reproduce.experiment import Experiment, Result
+from alexnet_jax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,10 +5,10 @@ import re
 import statistics
 from collections.abc import Sequence
 
-from alexnet_jax.errors import UserError
 from alexnet_jax.reproduce import plan
 from alexnet_jax.reproduce.experiment import Column, Experiment, Run
 from alexnet_jax.reproduce.plan import Done
+from alexnet_jax.runtime.errors import UserError
 
 SECTION = re.compile(r"(<!-- reproduce: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 CLEAR = 2.0  # a difference of so many standard errors is taken for one

@@ -18,10 +18,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from alexnet_jax.errors import UserError
 from alexnet_jax.parallel import processes
-from alexnet_jax.training import manifest
-from alexnet_jax.training.state import TrainState, joined
+from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.training import checkpoint_integrity
+from alexnet_jax.training.train_state import TrainState, joined
 
 # Orbax changes or adds these after the manifest is written; nothing is read from them.
 LATER = ("_CHECKPOINT_METADATA", "commit_success.txt")
@@ -102,7 +102,9 @@ class Checkpoints:
         self._check_space(sum(leaf.nbytes for leaf in jax.tree.leaves(trees)))
         if step in self._manager.all_steps():
             if processes.is_lead():
-                manifest.set_aside(self._folder / str(step), manifest.BEFORE)
+                checkpoint_integrity.set_aside(
+                    self._folder / str(step), checkpoint_integrity.BEFORE
+                )
             processes.wait_for_all()
             self._manager.reload()
         self._saving = step
@@ -152,12 +154,12 @@ class Checkpoints:
 
     def _write_manifest(self) -> None:
         """Called in the lead process when all files of a checkpoint are there, before it counts."""
-        (folder,) = self._folder.glob(f"{self._saving}{manifest.TEMPORARY}*")
-        manifest.write(folder, LATER)
+        (folder,) = self._folder.glob(f"{self._saving}{checkpoint_integrity.TEMPORARY}*")
+        checkpoint_integrity.write(folder, LATER)
 
     def _tidy(self) -> None:
         if processes.is_lead():
-            manifest.tidy(self._folder)
+            checkpoint_integrity.tidy(self._folder)
 
     def _tidy_for_good(self) -> None:
         """After a failure: until nothing came for a second, since Orbax's threads may still write.
@@ -166,7 +168,7 @@ class Checkpoints:
         """
         clean = 0
         for _ in range(100 if processes.is_lead() else 0):
-            clean = clean + 1 if manifest.tidy(self._folder) else 0
+            clean = clean + 1 if checkpoint_integrity.tidy(self._folder) else 0
             if clean == 10:
                 return
             time.sleep(0.1)
@@ -216,7 +218,7 @@ def steps_in(folder: pathlib.Path) -> list[int]:
 
 def facts_at(folder: pathlib.Path, step: int) -> dict:
     """Facts of the checkpoint of a step; UserError where they are damaged."""
-    manifest.check_whole(folder, step, "facts")
+    checkpoint_integrity.check_whole(folder, step, "facts")
     with _reader(folder) as manager:
         return manager.restore(step, args=ocp.args.Composite(facts=ocp.args.JsonRestore())).facts
 
@@ -226,7 +228,7 @@ def parameters_at(folder: pathlib.Path, step: int, shapes: dict) -> dict:
 
     UserError where they are damaged or others.
     """
-    manifest.check_whole(folder, step, "parameters")
+    checkpoint_integrity.check_whole(folder, step, "parameters")
     items = ocp.args.Composite(parameters=ocp.args.StandardRestore(shapes))
     with _reader(folder) as manager:
         return _restored(manager, folder, step, items).parameters
@@ -234,7 +236,7 @@ def parameters_at(folder: pathlib.Path, step: int, shapes: dict) -> dict:
 
 def shapes_at(folder: pathlib.Path, step: int) -> dict:
     """Shapes and types of the parameters of the checkpoint of a step, as Orbax tells them."""
-    manifest.check_whole(folder, step, "parameters")
+    checkpoint_integrity.check_whole(folder, step, "parameters")
     with _reader(folder) as manager:
         return manager.item_metadata(step).parameters
 

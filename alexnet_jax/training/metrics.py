@@ -1,187 +1,85 @@
-"""What a run writes down: metrics.jsonl, TensorBoard and summary.json."""
+"""Loss and errors of a batch as sums, so that means over any number of batches are exact."""
 
-import json
 import math
-import os
-import pathlib
-from collections.abc import Callable, Iterator, Mapping
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
-# TensorBoard shows tags by what stands before their slash, in alphabetical order.
-CHAPTERS = {
-    "loss and error": ("loss", "top1_error", "top5_error"),
-    "optimizer": ("gradient_norm", "learning_rate", "skipped_steps"),
-    "data": ("replaced_images",),
-    "speed": ("images_per_second", "waiting_for_data"),
-}
-# A split is a run of its own, so that both curves share a chart; the rest lies above them.
-WHOLE, SPLITS = "", ("train", "val")
+from alexnet_jax.data.stream import PADDING_LABEL
+
+# Of images: loss, top1_errors, top5_errors, images. Of training also gradient_norm, norms and
+# skipped_steps, whose loss or gradient was not finite and which count in nothing else.
+Sums = dict[str, jax.Array]
 
 
-class MetricsLog:
-    """Writes the records of a run to WORKDIR/metrics.jsonl and to WORKDIR/tensorboard.
+def no_scores(dtype=jnp.float32) -> Sums:
+    """Sums over no training step, reals in `dtype`, counts as integers."""
+    counts = ("top1_errors", "top5_errors", "images", "norms", "skipped_steps")
+    zeros = {name: jnp.zeros((), dtype) for name in ("loss", "gradient_norm")}
+    return zeros | {name: jnp.zeros((), jnp.int32) for name in counts}
 
-    The latter needs clu and TensorFlow.
 
-    Only the lead process has a log that writes. What is later than `first_step` is dropped from
-    existing files: the run goes on from there and writes it again. What can't be written is said
-    once, through `say`, and the run goes on.
+def score(
+    logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0
+) -> tuple[jax.Array, Sums]:
+    """Losses [rows], -ln of the label's softmax probability, and their sums with the errors.
+
+    `logits` may as well be log-probabilities. With `label_smoothing` so much of the label's weight
+    of 1 is spread over all classes alike. Rows with PADDING_LABEL count nothing. An image that
+    could not be read has the label -2 - label: it is wrong, and as unlikely as by chance.
     """
-
-    def __init__(
-        self, workdir: pathlib.Path, first_step: int, writes: bool, say: Callable[[str], None]
-    ):
-        self._say, self._writers = say, {}
-        self._path = workdir / "metrics.jsonl" if writes else None
-        self._line_is_cut = self._complained = False
-        if writes:
-            self._attempt(_cut_back_lines, self._path, first_step)
-            self._attempt(self._open_tensorboard, workdir / "tensorboard", first_step)
-
-    def __enter__(self) -> "MetricsLog":
-        return self
-
-    def __exit__(self, *_) -> None:
-        for writer in self._writers.values():
-            self._attempt(writer.close)
-
-    def write(self, record: dict) -> None:
-        """One record with `step`, `split` and numbers, which may lie in nested dicts."""
-        if self._path is None:
-            return
-        self._attempt(self._append, as_json(record))
-        scalars = {
-            f"{chapter}/{name}": value
-            for chapter, members in CHAPTERS.items()
-            for name, value in flatten({key: record[key] for key in members if key in record})
-        }
-        self._to_tensorboard("write_scalars", record["split"], record["step"], scalars)
-
-    def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Pictures uint8 [height, width, 1 or 3], by name."""
-        batches = {f"pictures/{name}": image[None] for name, image in images.items()}
-        self._to_tensorboard("write_images", "train", step, batches)
-
-    def write_histograms(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Distributions of the numbers in arrays, by name."""
-        named = {f"weights/{name}": array for name, array in arrays.items()}
-        self._to_tensorboard("write_histograms", "train", step, named)
-
-    def write_config(self, text: str, hyper_parameters: Mapping[str, object]) -> None:
-        """The config as text and the few numbers by which runs are compared."""
-        self._to_tensorboard("write_texts", WHOLE, 0, {"config": text})
-        self._to_tensorboard("write_hparams", WHOLE, hyper_parameters)
-
-    def _append(self, line: str) -> None:
-        cut, self._line_is_cut = self._line_is_cut, True
-        with self._path.open("a") as file:
-            file.write("\n" * cut + line + "\n")
-        self._line_is_cut = False
-
-    def _open_tensorboard(self, folder: pathlib.Path, first_step: int) -> None:
-        try:
-            from clu.metric_writers import SummaryWriter
-        except ModuleNotFoundError as error:
-            self._say(
-                "warning: nothing is written for TensorBoard, since there is no module "
-                f"{error.name}; metrics.jsonl has all numbers."
-            )
-            return
-        _cut_back_events(folder, first_step)
-        self._writers = {part: SummaryWriter(str(folder / part)) for part in (WHOLE, *SPLITS)}
-
-    def _to_tensorboard(self, method: str, split: str, *what) -> None:
-        if split in self._writers:
-            self._attempt(getattr(self._writers[split], method), *what)
-            self._attempt(self._writers[split].flush)
-
-    def _attempt(self, action: Callable, *arguments) -> None:
-        try:
-            action(*arguments)
-        except Exception as error:  # TensorFlow raises errors of its own kinds
-            if not self._complained:
-                self._say(f"warning: metrics can't be written, the run goes on without: {error}")
-            self._complained = True
+    real, unreadable = labels != PADDING_LABEL, labels < PADDING_LABEL
+    known = jnp.maximum(labels, 0)
+    if label_smoothing:
+        wanted = jax.nn.one_hot(known, logits.shape[1], dtype=logits.dtype)
+        losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(wanted, label_smoothing))
+    else:
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, known)
+    losses = jnp.where(unreadable, math.log(logits.shape[1]), losses)
+    losses = jnp.where(real, losses, 0)
+    rank = ranks(logits, labels)
+    return losses, {
+        "loss": losses.sum(),
+        "top1_errors": jnp.sum(real & (rank >= 1), dtype=jnp.int32),
+        "top5_errors": jnp.sum(real & (rank >= 5), dtype=jnp.int32),
+        "images": jnp.sum(real, dtype=jnp.int32),
+    }
 
 
-def flatten(record: dict, prefix: str = "", separator: str = "/") -> list[tuple[str, object]]:
-    """Leaves of nested dicts with their names joined."""
-    leaves = []
-    for name, value in record.items():
-        if isinstance(value, dict):
-            leaves += flatten(value, f"{prefix}{name}{separator}", separator)
-        else:
-            leaves.append((prefix + name, value))
-    return leaves
+def ranks(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """How many classes are at least as likely as the true one, [rows]; `logits` as in `score`.
+
+    Classes as likely as the true one count against it, and so does a logit that is not a number.
+    Where the label is negative all classes do.
+    """
+    own = jnp.take_along_axis(logits, jnp.maximum(labels, 0)[:, None], axis=1)
+    found = jnp.sum(~(logits < own), axis=1) - 1
+    return jnp.where(labels < 0, max(logits.shape[1], 5), found)
 
 
-def as_json(content: dict, indent: int | None = None) -> str:
-    """JSON text, with null for numbers that are not finite: JSON has none."""
-    return json.dumps(finite(content), indent=indent, allow_nan=False)
+def true_labels(labels: np.ndarray) -> np.ndarray:
+    """The classes of images, also of those that could not be read."""
+    return np.where(labels < PADDING_LABEL, -2 - labels, labels)
 
 
-def finite(content: object) -> object:
-    """The same with None for numbers in dicts and sequences that are not finite."""
-    match content:
-        case dict():
-            return {name: finite(value) for name, value in content.items()}
-        case list() | tuple():
-            return [finite(value) for value in content]
-        case float() if not math.isfinite(content):
-            return None
-    return content
+def means(sums: list[dict]) -> dict[str, float]:
+    """Mean loss, top-1 and top-5 error and the number of images, from host sums, in float64.
 
-
-def write_json(path: pathlib.Path, content: dict) -> None:
-    """Write a JSON file that appears whole or not at all."""
-    _replace(path, (as_json(content, indent=2) + "\n").encode())
-
-
-def _cut_back_lines(path: pathlib.Path, step: int) -> None:
-    """Keep the records up to `step`; a line cut short by a kill is dropped."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
-            continue
-    _replace(path, "".join(kept).encode())
-
-
-def _cut_back_events(folder: pathlib.Path, step: int) -> None:
-    """Keep the splits' events up to `step`; the config's are dropped and written anew."""
-    for path in folder.glob("events.out.tfevents.*"):
-        path.unlink()
-    paths = sorted(folder.glob("*/events.out.tfevents.*"))
-    if not paths:
-        return
-    from tensorboard.summary.writer.record_writer import RecordWriter
-
-    for path in paths:
-        partial = path.with_name("partial." + path.name.replace("tfevents", "unfinished"))
-        with partial.open("wb") as file:
-            writer = RecordWriter(file)
-            for event in _events(path):
-                if event.step <= step:
-                    writer.write(event.SerializeToString())
-        os.replace(partial, path)
-
-
-def _events(path: pathlib.Path) -> Iterator:
-    """Events of a file, as far as it is whole."""
-    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
-
-    try:
-        yield from LegacyEventFileLoader(str(path)).Load()
-    except Exception:  # the end was cut off by a kill
-        return
-
-
-def _replace(path: pathlib.Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    Of training steps also the mean of the gradient norms that were measured, and how many were
+    skipped; where all were, loss and errors are not a number.
+    """
+    total = {name: np.sum([np.float64(part[name]) for part in sums]) for name in sums[0]}
+    images = int(total["images"])
+    result = {
+        "loss": float(total["loss"] / (images or math.nan)),
+        "top1_error": float(total["top1_errors"] / (images or math.nan)),
+        "top5_error": float(total["top5_errors"] / (images or math.nan)),
+        "images": images,
+    }
+    if total.get("norms"):
+        result["gradient_norm"] = float(total["gradient_norm"] / total["norms"])
+    if "skipped_steps" in total:
+        result["skipped_steps"] = int(total["skipped_steps"])
+    return result

@@ -4,14 +4,14 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
-from alexnet_jax.terminal import Terminal, duration
-from alexnet_jax.training.metrics import MetricsLog
+from alexnet_jax.runtime.terminal import Terminal, duration
+from alexnet_jax.training.metric_writers import MetricsLog
 
 WORTH_SAYING = 0.02  # share of time waiting for data from which a line mentions it
 
 
 @dataclasses.dataclass
-class Report:
+class Reporter:
     """Says and writes how a run of `steps` steps of `batch` images goes."""
 
     steps: int

@@ -9,10 +9,10 @@ import pathlib
 
 import numpy as np
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import caffe_messages, conventions, standard
 from alexnet_jax.weights.trained import Trained
-from alexnet_jax.weights.wanted import Layers, Wanted, fitting, in_order
+from alexnet_jax.weights.user_hints import Layers, Wanted, fitting, in_order
 
 # Names of the kinds in new and old files, V1LayerParameter's numbers, and ONNX's.
 NORM, POOL = ("LRN", "lrn", 15), ("Pooling", "pool", 17, "MaxPool")

@@ -9,7 +9,7 @@ import functools
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 PACKAGE = "alexnet_jax.caffe"
 INTEGER, LONG, TEXT, BYTES = (

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 
 from alexnet_jax.data import augment
-from alexnet_jax.errors import UserError
-from alexnet_jax.model.layers import AcrossMapNorm, MaxPool
-from alexnet_jax.model.network import Architecture
+from alexnet_jax.model.architecture import Architecture
+from alexnet_jax.model.layers import MaxPool, ResponseNorm
+from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights.mean_image import read_mean
 from alexnet_jax.weights.trained import Pixels
-from alexnet_jax.weights.wanted import Wanted
+from alexnet_jax.weights.user_hints import Wanted
 
 # Sides of stored images in pixels, where no mean image tells them.
 IMAGENET = 256
@@ -79,8 +79,8 @@ def norm_first(architecture: Architecture) -> bool | None:
     layers = architecture.layers
     if not any(getattr(layer, "across_towers", False) for layer in layers):
         return None
-    first = next(layer for layer in layers if isinstance(layer, AcrossMapNorm | MaxPool))
-    return isinstance(first, AcrossMapNorm)
+    first = next(layer for layer in layers if isinstance(layer, ResponseNorm | MaxPool))
+    return isinstance(first, ResponseNorm)
 
 
 def _subtracting(

@@ -10,10 +10,10 @@ import math
 
 import numpy as np
 
-from alexnet_jax.errors import UserError
 from alexnet_jax.model import layers as kinds
-from alexnet_jax.model.network import Architecture
-from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output
+from alexnet_jax.model.architecture import Architecture
+from alexnet_jax.model.layers import Convolution, Dense, LocallyConnected, Output
+from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import python2
 
 WEIGHTED = {"conv": Convolution, "local": LocallyConnected, "fc": Dense | Output}
@@ -149,7 +149,7 @@ def _low_difference(node: Node, low, units: int) -> str:
 def _described(layer) -> Step:
     """One of our layers without weights, in cuda-convnet's words."""
     match layer:
-        case kinds.AcrossMapNorm(across_towers=False):
+        case kinds.ResponseNorm(across_towers=False):
             return "cmrnorm", (layer.n, layer.alpha, layer.beta, layer.k)
         case kinds.ContrastNorm():
             return "cnorm", (layer.n, layer.alpha, layer.beta, layer.k)

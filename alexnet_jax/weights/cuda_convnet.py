@@ -11,14 +11,14 @@ import math
 
 import numpy as np
 
-from alexnet_jax.errors import UserError
-from alexnet_jax.model.network import Architecture
+from alexnet_jax.model.architecture import Architecture
+from alexnet_jax.model.layers import Convolution, Dense, LocallyConnected, Output
 from alexnet_jax.model.networks import NETWORKS
-from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output
+from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import conventions, python2
 from alexnet_jax.weights.convnet_graph import Graph, Node, mismatch
 from alexnet_jax.weights.trained import Trained
-from alexnet_jax.weights.wanted import Wanted
+from alexnet_jax.weights.user_hints import Wanted
 
 
 def read(name: str, data: bytes, wanted: Wanted) -> Trained:

@@ -5,11 +5,11 @@ import pathlib
 import zipfile
 from collections.abc import Iterator
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import caffe, cuda_convnet, onnx_reader, state_dict
 from alexnet_jax.weights import safetensors as ours
 from alexnet_jax.weights.trained import Trained
-from alexnet_jax.weights.wanted import Wanted
+from alexnet_jax.weights.user_hints import Wanted
 
 HEAD = 512
 MOST_HEADER = 10**8  # bytes of the header of safetensors, by its own rule

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from alexnet_jax.errors import UserError
-from alexnet_jax.model.network import Architecture
+from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.model.networks import Variant
-from alexnet_jax.weights import writing
+from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.weights import atomic_write
 from alexnet_jax.weights.trained import Pixels, Trained
 
 FORMAT = "alexnet_jax 1"
@@ -46,7 +46,7 @@ def with_description(path: pathlib.Path, trained: Trained) -> Iterator[pathlib.P
         f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
         for key, value in about.items()
     ]
-    with writing.whole(beside(path)) as partial, writing.whole(path) as own:
+    with atomic_write.whole(beside(path)) as partial, atomic_write.whole(path) as own:
         partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
         yield own
 

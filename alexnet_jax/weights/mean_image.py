@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import caffe_messages, python2
 
 CHANNELS = (1, 3)

@@ -8,12 +8,20 @@ no reader has to know a rule for windows that hang over an edge.
 
 import numpy as np
 
-from alexnet_jax.errors import UserError
-from alexnet_jax.model import activations, layers
-from alexnet_jax.model.convolution import convolved_length
-from alexnet_jax.model.layers import AcrossMapNorm, AveragePool, ContrastNorm, MaxPool, SpatialNorm
-from alexnet_jax.model.network import Architecture
-from alexnet_jax.model.weighted import Convolution, Dense, Output
+from alexnet_jax.model import intermediates, layers
+from alexnet_jax.model.architecture import Architecture
+from alexnet_jax.model.layers import (
+    AveragePool,
+    ContrastNorm,
+    Convolution,
+    Dense,
+    MaxPool,
+    Output,
+    ResponseNorm,
+    SpatialNorm,
+)
+from alexnet_jax.model.ops import conv_output_length
+from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights.standard import Standard
 from alexnet_jax.weights.trained import Pixels
 
@@ -68,7 +76,7 @@ def build(architecture: Architecture, weights: Standard, pixels: Pixels) -> Grap
     """
     graph = Graph()
     x = _inputs(graph, architecture, pixels)
-    names = {index: name for name, index in activations.activation_places(architecture).items()}
+    names = {index: name for name, index in intermediates.activation_places(architecture).items()}
     towers, joined = architecture.towers, True
     for index, (layer, shape) in enumerate(architecture.shapes()):
         apart, name = 1 if joined else towers, names.get(index)
@@ -83,7 +91,7 @@ def build(architecture: Architecture, weights: Standard, pixels: Pixels) -> Grap
                 joined = towers == 1
             case Output():
                 x = _dense(graph, x, layer.name, weights[layer.name], LOGITS)
-            case AcrossMapNorm():
+            case ResponseNorm():
                 x = _across_map_norm(graph, x, layer, apart, name)
             case ContrastNorm():
                 x = _contrast_norm(graph, x, layer, apart * shape[-1], name)
@@ -131,7 +139,7 @@ def _stored(graph: Graph, layer: str, weights: tuple[np.ndarray, np.ndarray]) ->
 def _convolution(graph: Graph, x, layer: Convolution, shape, weights, groups: int, name) -> str:
     ends = []
     for length in shape[:2]:
-        count = convolved_length(length, layer.size, layer.stride, layer.padding, layer.floor)
+        count = conv_output_length(length, layer.size, layer.stride, layer.padding, layer.floor)
         # With the floor rule the last pixels may be in no window: the padding is not shortened.
         needed = (count - 1) * layer.stride + layer.size - layer.padding - length
         ends.append(max(needed, layer.padding))
@@ -153,7 +161,7 @@ def _dense(graph: Graph, x: str, layer: str, weights, name: str) -> str:
     return graph.node("Gemm", x, *_stored(graph, layer, weights), name=name, transB=1)
 
 
-def _across_map_norm(graph: Graph, x: str, layer: AcrossMapNorm, towers: int, name: str) -> str:
+def _across_map_norm(graph: Graph, x: str, layer: ResponseNorm, towers: int, name: str) -> str:
     """One LRN, or one for each tower; ONNX divides its alpha by the size of the window."""
     if layer.n % 2 == 0:
         raise UserError(

@@ -9,9 +9,9 @@ classes and pixels are metadata, as weights/header.py says.
 import pathlib
 from collections.abc import Callable
 
-from alexnet_jax.errors import UserError
-from alexnet_jax.weights import header, onnx_graph, standard, writing
-from alexnet_jax.weights.optional import needed
+from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.weights import atomic_write, header, onnx_graph, standard
+from alexnet_jax.weights.optional_imports import needed
 from alexnet_jax.weights.trained import Trained
 
 OPSET, IR_VERSION = 13, 7  # ONNX 1.8 of 2020
@@ -56,7 +56,7 @@ def write(path: pathlib.Path, trained: Trained) -> None:
         doc_string=about["about"],
     )
     helper.set_model_props(model, about)
-    with writing.whole(path) as partial:
+    with atomic_write.whole(path) as partial:
         partial.write_bytes(model.SerializeToString())
 
 

@@ -9,11 +9,11 @@ import pathlib
 
 import numpy as np
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import caffe, conventions, header, onnx_model, standard
-from alexnet_jax.weights.optional import needed
+from alexnet_jax.weights.optional_imports import needed
 from alexnet_jax.weights.trained import Trained
-from alexnet_jax.weights.wanted import Layers, Wanted, fitting, in_order
+from alexnet_jax.weights.user_hints import Layers, Wanted, fitting, in_order
 
 
 def read(path: pathlib.Path, wanted: Wanted) -> Trained:

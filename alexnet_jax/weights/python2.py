@@ -13,7 +13,7 @@ import pickle
 
 import numpy as np
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and from NumPy 2
 OPTIONS = "options"  # options.py of cuda-convnet

@@ -10,8 +10,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from alexnet_jax.errors import UserError
-from alexnet_jax.weights import header, writing
+from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.weights import atomic_write, header
 from alexnet_jax.weights.trained import Trained
 
 PIXELS = ("pixels.mean", "pixels.divisor")
@@ -27,7 +27,7 @@ def write(path: pathlib.Path, trained: Trained) -> None:
     for name, value in zip(PIXELS, (trained.pixels.mean, trained.pixels.divisor), strict=True):
         tensors[name] = np.asarray(value, np.float32, order="C")
     data = safetensors.numpy.save(tensors, header.header_of(trained))
-    with writing.whole(path) as partial:  # save_file has errors of its own for a full disk
+    with atomic_write.whole(path) as partial:  # save_file has errors of its own for a full disk
         partial.write_bytes(data)
 
 

@@ -9,10 +9,9 @@ import math
 
 import numpy as np
 
-from alexnet_jax.errors import UserError
-from alexnet_jax.model.layers import Exchange
-from alexnet_jax.model.network import Architecture
-from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output
+from alexnet_jax.model.architecture import Architecture
+from alexnet_jax.model.layers import Convolution, Dense, Exchange, LocallyConnected, Output
+from alexnet_jax.runtime.errors import UserError
 
 Standard = dict[str, tuple[np.ndarray, np.ndarray]]  # {layer: (kernel, bias)}
 

@@ -9,13 +9,13 @@ import pickle
 
 import numpy as np
 
-from alexnet_jax.errors import UserError
 from alexnet_jax.model.networks import NETWORKS
+from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import conventions, header, standard, torch_state
 from alexnet_jax.weights import safetensors as ours
-from alexnet_jax.weights.optional import needed
+from alexnet_jax.weights.optional_imports import needed
 from alexnet_jax.weights.trained import Pixels, Trained
-from alexnet_jax.weights.wanted import Layers, Wanted, fitting, in_order, weighted
+from alexnet_jax.weights.user_hints import Layers, Wanted, fitting, in_order, weighted
 
 # Of torchvision.models.AlexNet, from the first layer with weights to the last.
 TORCHVISION = tuple(torch_state.TORCHVISION.values())

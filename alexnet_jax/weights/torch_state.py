@@ -4,7 +4,7 @@ import io
 import pathlib
 
 from alexnet_jax.weights import header, standard
-from alexnet_jax.weights.optional import needed
+from alexnet_jax.weights.optional_imports import needed
 from alexnet_jax.weights.trained import Trained
 
 # torchvision.models.alexnet: the places of its layers with weights.

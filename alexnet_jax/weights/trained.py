@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from alexnet_jax.model.network import Architecture
+from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.model.networks import Variant
 
 

@@ -10,7 +10,7 @@ from alexnet_jax.data.origins.imagenet_tars import open_imagenet_tars
 from alexnet_jax.data.origins.origin import Origin
 from alexnet_jax.data.origins.parquet import open_parquet
 from alexnet_jax.data.origins.tfds import open_tfds
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 
 def open_origin(source: str, validation: str | None = None) -> Origin:

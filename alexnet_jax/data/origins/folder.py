@@ -17,7 +17,7 @@ from alexnet_jax.data.origins.origin import (
     fingerprint_of,
 )
 from alexnet_jax.data.sources import LEFT_BEHIND
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 KAGGLE = pathlib.PurePath("ILSVRC/Data/CLS-LOC")
 SOLUTION, MAPPING = "LOC_val_solution.csv", "LOC_synset_mapping.txt"

@@ -11,9 +11,9 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from alexnet_jax.data.origins.file_slices import Pieces
 from alexnet_jax.data.origins.origin import NO_LABEL, Names, Origin, Record, fingerprint_of
-from alexnet_jax.data.origins.pieces import Pieces
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 TRAIN, VAL, TEST = (f"ILSVRC2012_img_{split}.tar" for split in ("train", "val", "test*"))
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 NO_LABEL = -1
 VALIDATION_NAMES = ("val", "validation", "valid", "test")  # the first that there is becomes "val"

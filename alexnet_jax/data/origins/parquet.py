@@ -17,7 +17,7 @@ from alexnet_jax.data.origins.origin import (
     choose_splits,
     fingerprint_of,
 )
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 SHARD = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\b.*\.parquet")
 NUMBERED = re.compile(r"(?P<number>\d{4})\.parquet")

@@ -6,9 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
+from alexnet_jax.data.origins.file_slices import Pieces
 from alexnet_jax.data.origins.origin import fingerprint_of
-from alexnet_jax.data.origins.pieces import Pieces
-from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.errors import UserError
 
 HEADER, FOOTER = 12, 4  # of a TFRecord: length and its checksum before the data, one more after
 LENGTH = 8

@@ -7,13 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from alexnet_jax.data.origins.origin import NO_LABEL, Origin, Record, choose_splits
-from alexnet_jax.data.origins.shards import (
-    ArrayRecordShards,
-    Shards,
-    TfRecordShards,
-    file_of,
-)
-from alexnet_jax.errors import UserError
+from alexnet_jax.data.origins.shards import ArrayRecordShards, Shards, TfRecordShards, file_of
+from alexnet_jax.runtime.errors import UserError
 
 FILE_NAME = "file_name"
 

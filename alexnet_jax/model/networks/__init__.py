@@ -3,10 +3,10 @@
 import dataclasses
 import difflib
 
-from alexnet_jax.errors import UserError, check_choice
+from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.model.layers import ReLU, Sigmoid, Tanh
-from alexnet_jax.model.network import Architecture
 from alexnet_jax.model.networks import ablations, net2012, published, small, towers
+from alexnet_jax.runtime.errors import UserError, check_choice
 
 NETWORKS = {
     architecture.name: architecture

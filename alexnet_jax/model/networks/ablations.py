@@ -3,10 +3,9 @@
 Errors as in net2012.py.
 """
 
-from alexnet_jax.model.layers import Dropout, Exchange, MaxPool, ReLU
-from alexnet_jax.model.network import Architecture
+from alexnet_jax.model.architecture import Architecture
+from alexnet_jax.model.layers import Convolution, Dense, Dropout, Exchange, MaxPool, Output, ReLU
 from alexnet_jax.model.networks.net2012 import NORM_2, SPATIAL
-from alexnet_jax.model.weighted import Convolution, Dense, Output
 
 # One tower of net 145, with twice its share in conv5 and the dense layers.
 NET145_HALF = Architecture(

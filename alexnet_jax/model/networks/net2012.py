@@ -6,22 +6,24 @@ validation set with ten views unless said otherwise, from the comments of layer-
 153 and later, not given here, are net 145 with automatic schedules.
 """
 
+from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.model.layers import (
-    AcrossMapNorm,
     ContrastNorm,
+    Convolution,
+    Dense,
     Dropout,
     Exchange,
     MaxPool,
+    Output,
     ReLU,
+    ResponseNorm,
     SpatialNorm,
 )
-from alexnet_jax.model.lowresolution import LowResolution
-from alexnet_jax.model.network import Architecture
-from alexnet_jax.model.weighted import Convolution, Dense, Output
+from alexnet_jax.model.low_resolution import LowResolution
 
 # Across 5 maps. The constant was 1 until net 131, and 2 from net 135 on.
-NORM_1 = AcrossMapNorm.cuda_convnet(size=5, scale=1e-4, power=0.75, minimum_divisor=1)
-NORM_2 = AcrossMapNorm.cuda_convnet(size=5, scale=1e-4, power=0.75, minimum_divisor=2)
+NORM_1 = ResponseNorm.cuda_convnet(size=5, scale=1e-4, power=0.75, minimum_divisor=1)
+NORM_2 = ResponseNorm.cuda_convnet(size=5, scale=1e-4, power=0.75, minimum_divisor=2)
 # Within 5 x 5 windows of a map, after the one across maps; the paper's text has neither.
 CONTRAST = ContrastNorm.cuda_convnet(size=5, scale=1e-3, power=0.75)
 SPATIAL = SpatialNorm.cuda_convnet(size=5, scale=1e-3, power=0.75)
@@ -294,7 +296,7 @@ NET146_2011 = Architecture(
         Dense("fc1024", 2048),
         Output("fc8"),
     ),
-    classes=21_843,
+    num_classes=21_843,
     source="layers-146-2011.cfg",
 )
 

@@ -3,14 +3,22 @@
 Errors are top-1 / top-5 on ILSVRC-2012's validation set, of the centre crop unless said otherwise.
 """
 
-from alexnet_jax.model.layers import AcrossMapNorm, Dropout, Exchange, MaxPool, ReLU
-from alexnet_jax.model.network import Architecture
-from alexnet_jax.model.weighted import Convolution, Dense, Output
+from alexnet_jax.model.architecture import Architecture
+from alexnet_jax.model.layers import (
+    Convolution,
+    Dense,
+    Dropout,
+    Exchange,
+    MaxPool,
+    Output,
+    ReLU,
+    ResponseNorm,
+)
 
 # The constants of section 3.3 as printed: alpha multiplies the plain sum.
-PAPER_NORM = AcrossMapNorm(n=5, k=2, alpha=1e-4, beta=0.75)
+PAPER_NORM = ResponseNorm(n=5, k=2, alpha=1e-4, beta=0.75)
 # Caffe's: alpha is divided by 5, the constant is 1, and windows reach across both towers.
-CAFFE_NORM = AcrossMapNorm.caffe(local_size=5, alpha=1e-4, beta=0.75)
+CAFFE_NORM = ResponseNorm.caffe(local_size=5, alpha=1e-4, beta=0.75)
 
 # The paper's text taken literally. Unlike net 145, which gave its numbers, it normalises after the
 # ReLU in layer 1, does not divide alpha by 5, has no spatial normalisation after conv2 and draws

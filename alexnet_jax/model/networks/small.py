@@ -4,21 +4,24 @@ CIFAR-10 errors are top-1 on the test set, as the headers of the layer-params fi
 Pooling windows hang over the edge and are clipped: 32 -> 16 -> 8 -> 4.
 """
 
+from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.model.layers import (
-    AcrossMapNorm,
     AveragePool,
+    Convolution,
+    Dense,
     Dropout,
     Exchange,
+    LocallyConnected,
     MaxPool,
+    Output,
     ReLU,
+    ResponseNorm,
     SpatialNorm,
     Tanh,
 )
-from alexnet_jax.model.network import Architecture
-from alexnet_jax.model.weighted import Convolution, Dense, LocallyConnected, Output
 
 SPATIAL_3 = SpatialNorm.cuda_convnet(size=3, scale=5e-5, power=0.75)
-ACROSS_9 = AcrossMapNorm.cuda_convnet(size=9, scale=1e-3, power=0.75)
+ACROSS_9 = ResponseNorm.cuda_convnet(size=9, scale=1e-3, power=0.75)
 
 CIFAR_18PCT = Architecture(
     name="cifar_18pct",
@@ -39,7 +42,7 @@ CIFAR_18PCT = Architecture(
         AveragePool(3, 2),
         Output("fc10"),
     ),
-    classes=10,
+    num_classes=10,
     reported="18",
     source="layers-18pct.cfg",
 )
@@ -63,7 +66,7 @@ CIFAR_80SEC = Architecture(
         ReLU(),
         Output("fc10", deviation=0.1),
     ),
-    classes=10,
+    num_classes=10,
     reported="26, in 80 seconds",
     source="layers-80sec.cfg",
 )
@@ -88,7 +91,7 @@ CIFAR_13PCT = Architecture(
         ReLU(),
         Output("fc10"),
     ),
-    classes=10,
+    num_classes=10,
     reported="13",
     source="layers-conv-local-13pct.cfg",
 )
@@ -113,7 +116,7 @@ CIFAR_11PCT = Architecture(
         ReLU(),
         Output("fc10"),
     ),
-    classes=10,
+    num_classes=10,
     reported="11",
     source="layers-conv-local-11pct.cfg of cuda-convnet",
 )
@@ -137,7 +140,7 @@ FIGURE1_RELU = Architecture(
         AveragePool(3, 2),
         Output("fc10"),
     ),
-    classes=10,
+    num_classes=10,
     reported="25 on the training set, six times sooner than tanh",
     source="Figure 1; layers-19pct.cfg",
 )
@@ -159,7 +162,7 @@ FIGURE1_TANH = Architecture(
         AveragePool(3, 2),
         Output("fc10"),
     ),
-    classes=10,
+    num_classes=10,
     reported="25 on the training set",
     source="Figure 1",
 )
@@ -173,12 +176,12 @@ QUICKSTART = Architecture(
     towers=2,
     layers=(
         Convolution("conv1", 32, size=5, stride=2, padding=2),
-        AcrossMapNorm.cuda_convnet(size=5, scale=1e-4, power=0.75, minimum_divisor=2),
+        ResponseNorm.cuda_convnet(size=5, scale=1e-4, power=0.75, minimum_divisor=2),
         MaxPool(3, 2),
         ReLU(),
         Convolution("conv2", 64, size=5, padding=2, deviation=0.03),
         ReLU(),
-        AcrossMapNorm.cuda_convnet(size=5, scale=1e-4, power=0.75, minimum_divisor=2),
+        ResponseNorm.cuda_convnet(size=5, scale=1e-4, power=0.75, minimum_divisor=2),
         SpatialNorm.cuda_convnet(size=5, scale=1e-3, power=0.75),
         MaxPool(3, 2),
         Exchange(),
@@ -194,7 +197,7 @@ QUICKSTART = Architecture(
         Dropout(0.5),
         Output("fc8", deviation=0.05),
     ),
-    classes=10,
+    num_classes=10,
     source="made for the quickstart",
 )
 
@@ -226,7 +229,7 @@ def lenet5(name: str, input_size: int, relu: bool) -> Architecture:
             activation,
             Output("fc5", deviation=84**-0.5),
         ),
-        classes=10,
+        num_classes=10,
         reported="" if relu else "0.95 on MNIST, with the outputs of 1998",
         source="LeCun et al. 1998, Figure 2",
     )

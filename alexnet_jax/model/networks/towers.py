@@ -4,11 +4,10 @@ Net 145 in small, for crops of 24 pixels: the same kinds of layers in the same o
 constants of 2012, and one convolution between the towers' exchanges instead of three.
 """
 
-from alexnet_jax.model.layers import Dropout, Exchange, MaxPool, ReLU
-from alexnet_jax.model.network import Architecture
+from alexnet_jax.model.architecture import Architecture
+from alexnet_jax.model.layers import Convolution, Dense, Dropout, Exchange, MaxPool, Output, ReLU
 from alexnet_jax.model.networks.net2012 import NORM_2, SPATIAL
 from alexnet_jax.model.networks.published import PAPER_NORM
-from alexnet_jax.model.weighted import Convolution, Dense, Output
 
 TOWERS = Architecture(
     name="cifar_towers",
@@ -35,7 +34,7 @@ TOWERS = Architecture(
         Dropout(0.5),
         Output("fc5"),
     ),
-    classes=10,
+    num_classes=10,
     source="made for sections 3.2 to 3.4 in small",
 )
 
@@ -63,7 +62,7 @@ TOWERS_HALF = Architecture(
         Dropout(0.5),
         Output("fc5"),
     ),
-    classes=10,
+    num_classes=10,
     source="section 3.2 in small",
 )
 
@@ -90,7 +89,7 @@ TOWERS_NO_NORM = Architecture(
         Dropout(0.5),
         Output("fc5"),
     ),
-    classes=10,
+    num_classes=10,
     source="section 3.3 in small",
 )
 
@@ -120,7 +119,7 @@ TOWERS_POOL2 = Architecture(
         Dropout(0.5),
         Output("fc5"),
     ),
-    classes=10,
+    num_classes=10,
     source="section 3.4 in small",
 )
 
@@ -150,7 +149,7 @@ TOWERS_PAPER = Architecture(
         Dropout(0.5),
         Output("fc5"),
     ),
-    classes=10,
+    num_classes=10,
     source="the paper's text in small",
 )
 

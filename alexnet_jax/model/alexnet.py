@@ -1,0 +1,226 @@
+"""AlexNet: the Flax module that runs a list of layers in one or two towers.
+
+Parameters have a leading tower axis, [towers, ...]; the softmax bias alone is shared. The forward
+pass holds a Python list with the activations of the towers that live here: all of them on one
+device, or one each when it runs inside `jax.shard_map` with the tower axis split over the mesh
+axis "model". Towers meet in `Exchange` and `Output`, and in a norm that reaches across towers.
+
+Dense layers may be split too, by units over the mesh axis "data": then a device computes its units
+for the examples of all devices. sharding.partition_specs says how parameters lie; the forward pass
+sees it from their shapes.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from alexnet_jax.model import collectives, networks
+from alexnet_jax.model.architecture import Architecture, Parameters
+from alexnet_jax.model.collectives import Layout
+from alexnet_jax.model.layers import (
+    Convolution,
+    Dense,
+    Dropout,
+    Exchange,
+    Layer,
+    LocallyConnected,
+    Output,
+    ResponseNorm,
+    Weighted,
+)
+from alexnet_jax.model.ops import REFERENCE, Operations, Params
+from alexnet_jax.parallel.axes import DATA_AXIS, MODEL_AXIS
+
+Capture = Callable[[int, list[jax.Array]], None]
+
+
+class LayerParams(nnx.Module):
+    """The parameters of a layer: "kernel", "bias" and "low_kernel" for a low-resolution input."""
+
+    def __init__(self, arrays: Params):
+        for kind, value in arrays.items():
+            setattr(self, kind, nnx.Param(value))
+
+
+class AlexNet(nnx.Module):
+    """A network with its parameters, one `LayerParams` for each layer that has a name.
+
+    `architecture` is a list of layers or the name of one of `model.networks`; `num_classes` is by
+    default as many as its authors had. `dtype` is that of activations, `param_dtype` that of
+    parameters. `operations` compute: by default the plain ones of ops.py.
+
+    Called with images [batch, side, side, channels], mean-subtracted, it gives logits
+    [batch, num_classes] in float32 or wider. UserError for a name that does not exist.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture | str = "net145",
+        num_classes: int | None = None,
+        *,
+        rngs: nnx.Rngs,
+        dtype=jnp.float32,
+        param_dtype=jnp.float32,
+        operations: Operations = REFERENCE,
+    ):
+        if isinstance(architecture, str):
+            architecture = networks.named(architecture)
+        self.architecture, self.dtype, self.operations = architecture, dtype, operations
+        self.num_classes = architecture.num_classes if num_classes is None else num_classes
+        drawn = draw_parameters(architecture, self.num_classes, rngs.params(), param_dtype)
+        for name, arrays in drawn.items():
+            setattr(self, name, LayerParams(arrays))
+
+    def __call__(
+        self,
+        images: jax.Array,
+        dropout_keys: jax.Array | None = None,
+        capture: Capture = lambda index, towers: None,
+    ) -> jax.Array:
+        """Logits [batch, num_classes].
+
+        `dropout_keys`, one typed key an example, switch training on; where dense layers are split
+        they are those of all devices' examples. While the network is traced, `capture` gets the
+        index of each layer but the last and its activations in the towers that live here.
+        """
+        ops, (*layers, output) = self.operations, self.architecture.layers
+        num_towers = self.architecture.towers
+        local_towers = self._params(output)["kernel"].shape[0]
+        split = local_towers < num_towers  # over the mesh axis "model"
+        first = jax.lax.axis_index(MODEL_AXIS) * local_towers if split else 0
+        images = images.astype(self.dtype)
+        towers, layout = [images] * local_towers, Layout.EXAMPLES
+        for index, layer in enumerate(layers):
+            if not _works_on_joined_towers(layer):
+                towers = _separate(towers, local_towers)
+            match layer:
+                case Convolution():
+                    params = self._params(layer)
+                    towers = ops.convolution_of_towers(layer, towers, params, images, ops)
+                case LocallyConnected():
+                    params = self._params(layer)
+                    towers = [layer(x, _of_tower(params, i)) for i, x in enumerate(towers)]
+                case Dense():
+                    params = self._params(layer)
+                    if params["bias"].shape[1] < layer.units // num_towers:
+                        towers, layout = collectives.gather(towers, layout), Layout.UNITS
+                    towers = ops.dense_of_towers(towers, params)
+                case Exchange() if len(towers) < local_towers:  # joined already
+                    towers = towers * local_towers
+                case Exchange():
+                    if layout is Layout.UNITS:
+                        towers, layout = collectives.gather(towers, layout), Layout.ALL
+                    towers = collectives.exchange(towers, num_towers)
+                case ResponseNorm(across_towers=True) if not split:
+                    towers = layer.across(towers, ops)
+                case ResponseNorm(across_towers=True):
+                    joined = layer(collectives.exchange(towers, num_towers)[0], ops)
+                    towers = collectives.split_towers(
+                        joined, local_towers=local_towers, num_towers=num_towers, first=first
+                    )
+                case Dropout() if dropout_keys is not None:
+                    keys = collectives.local_keys(dropout_keys, len(towers[0]))
+                    numbers = first + jnp.arange(local_towers)
+                    masks = _dropout_masks(layer, towers[0], keys, numbers, index, layout)
+                    towers = [layer.training(*pair) for pair in zip(towers, masks, strict=True)]
+                case _:
+                    towers = [layer(x, ops) for x in towers]
+            capture(index, _separate(towers, local_towers))
+        params = self._params(output)
+        logits = ops.logits_of_towers(_separate(towers, local_towers), params["kernel"])
+        if layout is Layout.UNITS:
+            logits = collectives.sum_to_examples(logits)
+        if split:
+            logits = jax.lax.psum(logits, MODEL_AXIS)
+        return logits + params["bias"].astype(logits.dtype)
+
+    def _params(self, layer: Weighted | Output) -> Params:
+        stored = nnx.to_pure_dict(nnx.state(getattr(self, layer.name)))
+        return {kind: value.astype(self.dtype) for kind, value in stored.items()}
+
+
+def draw_parameters(
+    architecture: Architecture, num_classes: int, key: jax.Array, param_dtype=jnp.float32
+) -> Parameters:
+    """Initial parameters: kernels from N(0, deviation), untruncated, and constant biases."""
+    shapes, drawn = architecture.parameter_shapes(num_classes), {}
+    for index, layer in enumerate(architecture.layers):
+        if not isinstance(layer, Weighted | Output):
+            continue
+        layer_key, arrays = jax.random.fold_in(key, index), {}
+        for number, (kind, shape) in enumerate(shapes[layer.name].items()):
+            if kind == "bias":
+                arrays[kind] = jnp.full(shape, layer.bias, param_dtype)
+            else:
+                kind_key = jax.random.fold_in(layer_key, number) if number else layer_key
+                arrays[kind] = layer.deviation * jax.random.normal(kind_key, shape, param_dtype)
+        drawn[layer.name] = arrays
+    return drawn
+
+
+@functools.cache
+def graph_of(
+    architecture: Architecture,
+    num_classes: int,
+    dtype=jnp.float32,
+    operations: Operations = REFERENCE,
+) -> nnx.GraphDef:
+    """The graph definition of an AlexNet, without drawing any parameter."""
+
+    def create() -> AlexNet:
+        rngs = nnx.Rngs(0)
+        return AlexNet(architecture, num_classes, rngs=rngs, dtype=dtype, operations=operations)
+
+    return nnx.split(nnx.eval_shape(create))[0]
+
+
+def apply(graph: nnx.GraphDef, parameters: Parameters, images, dropout_keys=None) -> jax.Array:
+    """Logits of a graph definition with a plain dict of parameters; see AlexNet.__call__."""
+    return nnx.merge(graph, parameters)(images, dropout_keys)
+
+
+def _works_on_joined_towers(layer: Layer) -> bool:
+    """Whether a layer does the same to one tower and to all towers' channels side by side.
+
+    Kernels may join the towers in one array: `towers` then has that one item.
+    """
+    match layer:
+        case ResponseNorm():
+            return layer.across_towers
+        case Convolution() | LocallyConnected() | Dense() | Dropout():
+            return False
+    return True
+
+
+def _separate(towers: list[jax.Array], count: int) -> list[jax.Array]:
+    """The arrays of `count` towers, if their channels were side by side in one array."""
+    return towers if len(towers) == count else jnp.split(towers[0], count, axis=-1)
+
+
+def _of_tower(params: Params, tower: int) -> Params:
+    return {kind: value[tower] for kind, value in params.items()}
+
+
+def _dropout_masks(
+    layer: Dropout,
+    x: jax.Array,
+    keys: jax.Array,
+    towers: jax.Array,
+    index: int,
+    layout: Layout,
+) -> list[jax.Array]:
+    """A mask for the array of each of `towers`, all like `x`, drawn from the examples' keys."""
+    devices = jax.lax.axis_size(DATA_AXIS) if layout is Layout.UNITS else 1
+    shape = (*x.shape[1:-1], x.shape[-1] * devices)
+
+    def example_key(key, tower):
+        return jax.random.fold_in(jax.random.fold_in(key, tower), index)
+
+    def tower_mask(tower):
+        return layer.mask(jax.vmap(example_key, (0, None))(keys, tower), shape)
+
+    masks = jax.vmap(tower_mask)(towers)
+    return [collectives.local_units(mask, x.shape[-1]) for mask in masks]

@@ -1,0 +1,108 @@
+"""A network as data: its input, its towers and the list of its layers."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import jax
+
+from alexnet_jax.model.layers import (
+    Activation,
+    Convolution,
+    Dense,
+    Dropout,
+    Layer,
+    LocallyConnected,
+    Output,
+    ReLU,
+    Shape,
+    Weighted,
+)
+
+Parameters = dict[str, dict[str, jax.Array]]  # {layer: {"kernel", "bias", ...}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A network as data: input side in pixels, channels, towers and layers, the last an Output.
+
+    `reported` is the error that its authors report, `source` where it and the network come from.
+    """
+
+    name: str
+    input_size: int
+    channels: int
+    towers: int
+    layers: tuple[Layer, ...]
+    num_classes: int = 1000
+    reported: str = ""
+    source: str = ""
+
+    def with_towers(self, towers: int) -> "Architecture":
+        """The same widths in another number of towers; with 1 every layer is dense."""
+        return dataclasses.replace(self, towers=towers)
+
+    def with_width(self, factor: float) -> "Architecture":
+        """All filters and units times `factor`, rounded to a multiple of the towers."""
+
+        def scale(count: int) -> int:
+            return max(1, round(count * factor / self.towers)) * self.towers
+
+        def scaled(layer: Layer) -> Layer:
+            match layer:
+                case Convolution() | LocallyConnected():
+                    return dataclasses.replace(layer, filters=scale(layer.filters))
+                case Dense():
+                    return dataclasses.replace(layer, units=scale(layer.units))
+            return layer
+
+        return dataclasses.replace(self, layers=tuple(map(scaled, self.layers)))
+
+    def with_activation(self, activation: Activation) -> "Architecture":
+        """The same layers with another activation in place of each ReLU."""
+        layers = (activation if isinstance(layer, ReLU) else layer for layer in self.layers)
+        return dataclasses.replace(self, layers=tuple(layers))
+
+    def with_first_weights(self, factor: float) -> "Architecture":
+        """The same layers, with the initial weights of the first one `factor` times as large."""
+        first = next(layer for layer in self.layers if isinstance(layer, Weighted))
+        larger = dataclasses.replace(first, deviation=factor * first.deviation)
+        layers = (larger if layer is first else layer for layer in self.layers)
+        return dataclasses.replace(self, layers=tuple(layers))
+
+    def with_dropout_scaled(self, in_training: bool) -> "Architecture":
+        """The same layers with one of the two conventions of dropout; see layers.Dropout."""
+
+        def changed(layer: Layer) -> Layer:
+            if isinstance(layer, Dropout):
+                return dataclasses.replace(layer, scale_in_training=in_training)
+            return layer
+
+        return dataclasses.replace(self, layers=tuple(map(changed, self.layers)))
+
+    def without_dropout(self) -> "Architecture":
+        """The same layers without Dropout, e.g. to see whether a network can memorise."""
+        kept = tuple(layer for layer in self.layers if not isinstance(layer, Dropout))
+        return dataclasses.replace(self, layers=kept)
+
+    def shapes(self) -> Iterator[tuple[Layer, Shape]]:
+        """Each layer with the shape of its input in one tower, without the batch."""
+        shape: Shape = (self.input_size, self.input_size, self.channels)
+        for layer in self.layers:
+            yield layer, shape
+            if not isinstance(layer, Output):
+                shape = layer.output(shape, self.towers)
+
+    def parameter_shapes(self, num_classes: int) -> dict[str, dict[str, Shape]]:
+        """{layer: {"kernel", "bias", ...}}, with the tower axis where there is one."""
+        towers = self.towers
+        found: dict[str, dict[str, Shape]] = {}
+        for layer, shape in self.shapes():
+            match layer:
+                case Convolution() | LocallyConnected() | Dense():
+                    own = layer.parameters(shape, towers)
+                    found[layer.name] = {kind: (towers, *own[kind]) for kind in own}
+                case Output():
+                    kernel = (towers, math.prod(shape), num_classes)
+                    found[layer.name] = {"kernel": kernel, "bias": (num_classes,)}
+        return found

@@ -1,0 +1,3 @@
+"""Names of the mesh axes: examples of a batch lie over "data", towers over "model"."""
+
+DATA_AXIS, MODEL_AXIS = "data", "model"

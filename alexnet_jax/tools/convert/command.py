@@ -1,0 +1,150 @@
+"""Convert weights: python -m alexnet_jax.convert FILE|--workdir=DIR --to=OUT [--network=NAME].
+
+FILE is Caffe's .caffemodel, PyTorch's state dict, safetensors, ONNX, or a checkpoint of
+cuda-convnet, the program of 2012; its content tells which. The ending of OUT says what it becomes:
+.safetensors (with network and preprocessing), .onnx, .pth or .pt, .stablehlo; a name without one of
+these becomes a folder that other commands take as --workdir.
+"""
+
+import pathlib
+import sys
+
+from absl import flags
+
+from alexnet_jax.runtime import cli
+from alexnet_jax.runtime.errors import UserError
+
+ENDINGS = (".safetensors", ".onnx", ".pth", ".pt", ".stablehlo")
+
+
+def main() -> None:
+    """Parse flags, then import the rest: --help and a wrong flag answer at once."""
+    cli.answer(_main)
+
+
+def _main() -> None:
+    files = cli.parse(sys.argv, __doc__, _define_flags, arguments=True)
+    given = flags.FLAGS
+    if len(files) + (given.workdir is not None) != 1:
+        raise UserError(
+            "Convert what? Name one file of weights, or a training run with --workdir=DIR."
+        )
+    if not given.to:
+        raise UserError(
+            f"Convert into what? Add --to=OUT, which ends in {', '.join(ENDINGS)}, or not at all "
+            "for a folder like a training run's."
+        )
+    ours = [name for name in ("network", "mean", "classes") if given[name].value is not None]
+    if given.workdir and ours:
+        raise UserError(f"A training run knows all itself: leave --{ours[0]} out.")
+    if given.step and not given.workdir:
+        raise UserError("--step names a checkpoint of a run: leave it out.")
+    if pathlib.Path(given.to).suffix in ENDINGS:
+        cli.check_output("to", given.to)
+    elif pathlib.Path(given.to).exists():
+        raise UserError(f"--to={given.to} exists already: name another folder, or take it away.")
+    cli.alone(lambda: _run(files))
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("to", None, "File or folder that is written.")
+    flags.DEFINE_string("network", None, "Its name, where the file does not tell it.")
+    flags.DEFINE_string("mean", None, "File with the mean of the training images, if needed.")
+    flags.DEFINE_string("classes", None, "File with the classes' names, one a line, in order.")
+    flags.DEFINE_string("workdir", None, "Folder of a training run instead of a file.")
+    flags.DEFINE_string("step", None, "best, latest or a number; unset: best if it was kept.")
+    flags.DEFINE_bool(
+        "prove", True, "Compare with the program that the file comes from, if it is installed."
+    )
+
+
+def _run(files: list[str]) -> None:
+    from alexnet_jax.tools import load
+    from alexnet_jax.tools.convert import proof, run_folder
+    from alexnet_jax.training.checkpoint import parameters_sha256
+    from alexnet_jax.weights import files as reading
+    from alexnet_jax.weights.files import Kind
+
+    given, kind = flags.FLAGS, None
+    if given.workdir:
+        trained = load.from_run(pathlib.Path(given.workdir), given.step)
+    else:
+        kind = reading.kind_of(reading.file_of(pathlib.Path(files[0])))
+        trained = reading.read(pathlib.Path(files[0]), _wanted(kind is Kind.OURS))
+    count = sum(array.size for kinds in trained.parameters.values() for array in kinds.values())
+    changed = f", {trained.variant.width:g} times as wide" if trained.variant.width != 1 else ""
+    print(f"Read       {trained.name}" + (f", {kind.value}" if kind else ""))
+    print(f"Network    {trained.variant.network}{changed}, {count:,} parameters")
+    names = trained.classes
+    print(f"Classes    {len(names):,}: {', '.join(names[:3])}{', ...' if names[3:] else ''}")
+    print(f"SHA-256    {parameters_sha256(trained.parameters)}")
+    assumed = (
+        " (what the file does not say is its program's convention)"
+        if kind not in (None, Kind.OURS)
+        else ""
+    )
+    print(f"Images     {run_folder.as_seen(trained.pixels)}{assumed}", flush=True)
+    if kind and given.prove:
+        found = proof.differences(reading.file_of(pathlib.Path(files[0])), kind, trained)
+        if found:
+            program, difference, spread = found
+            print(f"Proof      {program}'s logits differ by up to {difference:.1e}; they spread by "
+                  f"{spread:.3g}")  # fmt: skip
+    for path in _write(pathlib.Path(given.to), trained):
+        print(f"Written    {path}", flush=True)
+
+
+def _wanted(ours: bool):
+    """What the flags say of the file; UserError where they say what it tells itself."""
+    from alexnet_jax.model.networks import Variant
+    from alexnet_jax.weights.user_hints import Wanted
+
+    given = flags.FLAGS
+    said = [name for name in ("network", "mean", "classes") if given[name].value is not None]
+    if ours and said:
+        raise UserError(f"Safetensors of this program tell all themselves: leave --{said[0]} out.")
+    if given.network:
+        Variant(given.network).architecture()
+    return Wanted(
+        variant=Variant(given.network) if given.network else None,
+        mean=pathlib.Path(given.mean) if given.mean else None,
+        classes=_names(pathlib.Path(given.classes)) if given.classes else None,
+    )
+
+
+def _names(path: pathlib.Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--classes={path} can't be read as text: {error}.") from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _write(path: pathlib.Path, trained) -> list[pathlib.Path]:
+    """Write what the ending of `path` says; what was written."""
+    match path.suffix:
+        case ".safetensors":
+            from alexnet_jax.weights import safetensors
+
+            safetensors.write(path, trained)
+        case ".onnx":
+            from alexnet_jax.weights import onnx_model
+
+            onnx_model.write(path, trained)
+        case ".pth" | ".pt":
+            from alexnet_jax.weights import torch_state
+
+            return torch_state.write(path, trained)
+        case ".stablehlo":
+            from alexnet_jax.tools.convert import stablehlo
+
+            return stablehlo.write(path, trained)
+        case _:
+            from alexnet_jax.tools.convert import run_folder
+
+            run_folder.write(path, trained)
+    return [path]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""One evaluation: the pass of each checkpoint over the split, then all of them as one."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.runtime.terminal import Terminal
+from alexnet_jax.tools import load
+from alexnet_jax.tools.evaluate import ensemble, member
+from alexnet_jax.tools.evaluate.member import Choice, Prediction
+from alexnet_jax.training import checkpoint
+
+
+def predictions(
+    workdirs: Sequence[pathlib.Path],
+    steps: Sequence[str | None],
+    choice: Choice,
+    terminal: Terminal,
+) -> list[Prediction]:
+    """What each run's checkpoint says of the split; `steps` as for opening.find.
+
+    UserError for what is missing, before any network is run, and for runs that see other images.
+    """
+    chosen = [load.find(*pair) for pair in zip(workdirs, steps, strict=True)]
+    found: list[Prediction] = []
+    for workdir, (step, kind) in zip(workdirs, chosen, strict=True):
+        facts = checkpoint.facts_at(workdir / "checkpoints", step)
+        own = member.open_member(workdir, facts, choice, terminal)
+        terminal.say(f"{workdir}: {own.network} at step {step:,}{kind and f', the {kind} kept'}.")
+        found.append(member.predict(own, step, facts, terminal))
+        check_same_images(found[0], found[-1])
+    return found
+
+
+def check_same_images(one: Prediction, other: Prediction) -> None:
+    """UserError unless both predictions are of the same images in the same order, as far as seen.
+
+    Compared are the names of the classes, the number of images, their labels and the outputs.
+    """
+    first, second = one.member.source, other.member.source
+    differs = None
+    if first.classes != second.classes:
+        differs = "the names of the classes"
+    elif len(first) != len(second):
+        differs = f"the number of images ({len(first):,} and {len(second):,})"
+    elif not np.array_equal(one.labels, other.labels):
+        differs = "the classes of the images"
+    elif one.log_probabilities.shape != other.log_probabilities.shape:
+        differs = "the number of the networks' outputs"
+    if differs:
+        raise UserError(
+            f"{one.member.workdir} and {other.member.workdir} differ in {differs}: an ensemble "
+            "needs networks for the same images; give the same folder to all by --path=DIR."
+        )
+
+
+def together(
+    found: Sequence[Prediction],
+    weights: Sequence[float] | None,
+    search: bool,
+    terminal: Terminal,
+) -> tuple[np.ndarray, Sequence[float]]:
+    """Log-probabilities of all members as one, and their weights: given, searched or equal."""
+    members = [one.log_probabilities for one in found]
+    if search:
+        images = len(found[0].labels)
+
+        def say(values: tuple[float, ...], errors: int) -> None:
+            listed = ", ".join(f"{value:.2f}" for value in values)
+            terminal.say(f"weights {listed}: top-5 error {errors / images:.2%}")
+
+        weights = ensemble.search(members, found[0].labels, say)
+    weights = weights or (1.0,) * len(members)
+    return (members[0] if len(members) == 1 else ensemble.combine(members, weights)), weights
+
+
+def weights_of(text: str, members: int) -> tuple[float, ...]:
+    """The weights that a flag gives, one a member; UserError unless they can be weights."""
+    try:
+        weights = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        weights = ()
+    if (
+        len(weights) != members
+        or not np.isfinite(weights).all()
+        or min(weights) < 0
+        or not any(weights)
+    ):
+        raise UserError(
+            f"--weights={text}: expected {members} number(s) of at least 0, one for each of "
+            "--workdir and not all of them 0, such as 0.3,0.7."
+        )
+    return weights

@@ -1,0 +1,93 @@
+"""Every new checkpoint of a run, scored as it appears, until the run has ended."""
+
+import json
+import pathlib
+import time
+from collections.abc import Callable
+
+from alexnet_jax.runtime import json_files
+from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.runtime.terminal import Terminal
+from alexnet_jax.tools.evaluate import member as members
+from alexnet_jax.tools.evaluate import report
+from alexnet_jax.training import checkpoint
+
+POLL_SECONDS = 5.0
+
+
+def follow(
+    workdir: pathlib.Path,
+    choice: members.Choice,
+    results: pathlib.Path | None,
+    terminal: Terminal,
+    wait: Callable[[float], None] = time.sleep,
+) -> list[dict]:
+    """Score each checkpoint of `workdir` once; returns the results, also kept in a list in a file.
+
+    Ends when summary.json tells of the newest checkpoint. What the list already has of this run,
+    split and views is not scored again. UserError for a folder that is none.
+    """
+    if not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is not a folder: expected that of a training run.")
+    found = _stored(results)
+    before = len(found)
+    done = {
+        one["members"][0]["step"]
+        for one in found
+        if (one["members"][0]["workdir"], one["split"], one["views"])
+        == (str(workdir), choice.split, choice.views)
+    }
+    folder, member, waits = workdir / "checkpoints", None, False
+    while True:
+        ended = _last_step(workdir)
+        steps = checkpoint.steps_in(folder)
+        for step in (step for step in steps if step not in done):
+            done.add(step)
+            try:
+                facts = checkpoint.facts_at(folder, step)
+                member = member or members.open_member(workdir, facts, choice, terminal)
+                prediction = members.predict(member, step, facts, terminal)
+            except Exception:  # Orbax raises errors of many kinds
+                if step in checkpoint.steps_in(folder):
+                    raise
+                terminal.say(f"The checkpoint of step {step:,} was deleted before it was read.")
+                continue
+            result = report.content(
+                [prediction], prediction.log_probabilities, [1.0], False, choice
+            )
+            terminal.say(report.line(result))
+            found.append(result)
+            if results is not None:
+                json_files.write_json(results, found)
+        if steps and ended == steps[-1]:
+            new = len(found) - before
+            terminal.say(f"The run has ended at step {ended:,}: {new} new, {before} known before.")
+            return found
+        if not waits:
+            terminal.say(f"Waiting for checkpoints in {workdir}; Ctrl-C ends this.")
+        waits = True
+        wait(POLL_SECONDS)
+
+
+def _stored(results: pathlib.Path | None) -> list[dict]:
+    """The list in a file, empty if there is none; UserError if it holds something else."""
+    if results is None or not results.exists():
+        return []
+    try:
+        found = json.loads(results.read_text())
+        if all(one["members"] and one["split"] and one["views"] for one in found):
+            return found
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise UserError(
+        f"--json={results} holds something else than the list of an earlier --follow: name another "
+        "file."
+    )
+
+
+def _last_step(workdir: pathlib.Path) -> int | None:
+    """The step with which the run ended, None while it goes on."""
+    try:
+        return json.loads((workdir / "summary.json").read_text())["steps"]
+    except (OSError, ValueError, KeyError):
+        return None

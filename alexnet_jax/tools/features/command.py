@@ -1,0 +1,117 @@
+"""Write down what a layer says of images: python -m alexnet_jax.features --layer=fc7
+--workdir=DIR | --weights=FILE --output=FILE.npz|FILE.parquet IMAGE...
+
+IMAGE is a file, a folder (with all images below it) or a pattern such as 'cats/*.jpg'. Instead of
+images --path=SET names a prepared set or a folder with train/CLASS/* and val/CLASS/*, and --split
+alone the data of the run. Dense layers give a row for each image, others their maps [height, width,
+maps]. Killed at any moment, the same command goes on. TensorFlow is not needed.
+"""
+
+import os
+import pathlib
+import sys
+
+from absl import flags
+
+from alexnet_jax.runtime import cli
+from alexnet_jax.runtime.errors import UserError
+
+
+def main() -> None:
+    """Parse flags, then import the rest: --help and a wrong flag answer at once."""
+    cli.answer(_main)
+
+
+def _main() -> None:
+    images = cli.parse(sys.argv, __doc__, _define_flags, arguments=True)
+    given = flags.FLAGS
+    if not given.output:
+        raise UserError("Where to? Add --output=FILE.npz or --output=FILE.parquet.")
+    cli.check_output("output", given.output)
+    if images and (given.path or given.split):
+        raise UserError(
+            f"--{'path' if given.path else 'split'} names a data set, and '{images[0]}' an image: "
+            "leave one."
+        )
+    if not images and not given.path and not (given.split and given.workdir):
+        raise UserError(
+            "No image was named: add files, folders or patterns after the flags, --path=SET, or "
+            "for the data of a run --workdir=DIR --split=val."
+        )
+    cli.alone(lambda: _run(images))
+
+
+def _define_flags() -> None:
+    cli.define_trained_flags()
+    flags.DEFINE_string("layer", "fc7", "Name of a layer; a wrong one is answered with all names.")
+    flags.DEFINE_string("output", None, "File to write, .npz or .parquet.")
+    flags.DEFINE_string("path", None, "Prepared set, or folder of images with train/ and val/.")
+    flags.DEFINE_enum("split", None, ["train", "val"], "Split of the set; unset: val.")
+    flags.DEFINE_integer("batch", 64, "Images at a time.", lower_bound=1)
+    flags.DEFINE_enum(
+        "on_bad_image", "leave_out", ["leave_out", "stop"], "An image that can't be read is that."
+    )
+
+
+def _run(arguments: list[str]) -> None:
+    from alexnet_jax.runtime.terminal import Terminal
+    from alexnet_jax.tools import load
+    from alexnet_jax.tools.features import extract, files, parts
+
+    given = flags.FLAGS
+    output = pathlib.Path(given.output)
+    files.check_path(output)
+    trained = load.from_flags(given.workdir, given.step, given.weights)
+    about = extract.described(trained, given.layer)
+    collection = _collection(arguments, trained)
+    files.check_path(output, collection.names)
+    part_images = extract.part_images(about["shape"], given.batch)
+    plan = {
+        "layer": about["layer"],
+        "weights": about["parameters_sha256"],
+        "pixels": about["pixels"],
+        "images": [collection.fingerprint, len(collection)],
+        "batch": [given.batch, part_images],
+    }
+    workers = os.cpu_count() or 1
+    stop = given.on_bad_image == "stop"
+    with (
+        Terminal() as terminal,
+        parts.opened(output, plan, len(collection), part_images, about["shape"]) as own,
+    ):
+        extract.fill(own, trained, given.layer, collection, given.batch, workers, stop, terminal)
+        terminal.say(_finish(output, about, trained.name, collection, own))
+
+
+def _collection(arguments: list[str], trained):
+    from alexnet_jax.data import image_files
+    from alexnet_jax.tools.features import collection, extract
+
+    given, stored = flags.FLAGS, extract.stored_of(trained)
+    if arguments:
+        return collection.of_files(image_files.find(arguments), trained.classes, stored)
+    split = given.split or "val"
+    if given.path:
+        return collection.of_set(given.path, split, stored)
+    return collection.of_run(given.workdir, split)
+
+
+def _finish(output: pathlib.Path, about: dict, weights: str, collection, own) -> str:
+    """Put the parts together; what was written, for people."""
+    from alexnet_jax.tools.features import files
+
+    used, left_out = own.used()
+    if not len(used):
+        raise UserError(f"None of the {len(collection):,} images can be read: name others.")
+    about = about | {"weights": weights} | collection.about(left_out.tolist())
+    names = [collection.names[number] for number in used]
+    files.write(output, about, names, collection.labels[used], own.shape, own.features())
+    shape = " x ".join(f"{number:,}" for number in (len(used), *own.shape))
+    told = f"In {output}: {about['layer']} of {weights}, {shape} float32"
+    if len(left_out):
+        told += f"; {len(left_out):,} images that can't be read are left out"
+    return told + "."
+
+
+if __name__ == "__main__":
+    main()

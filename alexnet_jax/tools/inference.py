@@ -1,0 +1,66 @@
+"""What a trained network says of images, and what goes on inside: jitted functions of its weights.
+
+Images are uint8 [rows, size, size, channels] in the size that the network's Pixels name.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from alexnet_jax.data import augment
+from alexnet_jax.model import alexnet, intermediates
+from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.weights.trained import Trained
+
+
+def view_inputs(trained: Trained, images: jax.Array, place) -> jax.Array:
+    """The network's input float32 [rows, crop, crop, channels] for a view (augment.view_places)."""
+    pixels, crop = trained.pixels, trained.architecture.input_size
+    mean, divisor = jnp.float32(pixels.mean), jnp.float32(pixels.divisor)
+    return augment.input_at(images, jnp.asarray(place), crop, mean, divisor, pixels.mean_at_crop)
+
+
+def central_inputs(trained: Trained, images: jax.Array) -> jax.Array:
+    """As `view_inputs` for the central view."""
+    (place,) = augment.view_places("center", trained.pixels.size, trained.architecture.input_size)
+    return view_inputs(trained, images, place)
+
+
+def log_probabilities(trained: Trained, views: str = "center") -> Callable:
+    """jitted (parameters, images) -> log of the mean probability of `views`, [rows, classes]."""
+    graph = alexnet.graph_of(trained.architecture, len(trained.classes))
+    crop = trained.architecture.input_size
+    places = jnp.asarray(augment.view_places(views, trained.pixels.size, crop))
+
+    def predict(parameters, images):
+        def one(place):
+            inputs = view_inputs(trained, images, place)
+            return jax.nn.log_softmax(alexnet.apply(graph, parameters, inputs))
+
+        total = jax.nn.logsumexp(jax.lax.map(one, places), axis=0)
+        return total - np.log(len(places)).astype(np.float32)
+
+    return jax.jit(predict)
+
+
+def activations_of(trained: Trained, names: tuple[str, ...]) -> Callable:
+    """jitted (parameters, images) -> {name: activations} of the central view.
+
+    Names are those of activations.activation_places; UserError for another.
+    """
+    places = intermediates.activation_places(trained.architecture)
+    for name in names:
+        if name not in places:
+            raise UserError(
+                f"The network {trained.variant.network} has no activations '{name}': expected one "
+                f"of {', '.join(places)}."
+            )
+    graph = alexnet.graph_of(trained.architecture, len(trained.classes))
+
+    def look(parameters, images):
+        found = intermediates.activations(graph, parameters, central_inputs(trained, images))
+        return {name: found[name] for name in names}
+
+    return jax.jit(look)

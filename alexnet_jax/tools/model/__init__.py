@@ -1,0 +1,1 @@
+"""Show the networks: tables, comparisons and drawings."""

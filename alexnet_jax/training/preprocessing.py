@@ -1,0 +1,72 @@
+"""What the network sees of an image: how a view is drawn in training, and taken in evaluation."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from alexnet_jax.data import augment
+from alexnet_jax.training.rng import RowKeys
+
+
+class Preprocessing(NamedTuple):
+    """Arrays that turn pixels into the network's input.
+
+    `mean` is subtracted (augment.subtracted_mean); `directions` [channels, channels] is for colour
+    noise (augment.scaled_directions); `divisor`, [] or [channels], comes last (augment.divisor).
+    """
+
+    mean: np.ndarray
+    directions: np.ndarray
+    divisor: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How a training view is drawn; see data/augment.py.
+
+    `shared_by` rows in a run share crop and flip. With `mean_at_crop` the mean is a whole image
+    that is cropped and flipped as the view is, in evaluation too: Caffe's way; the 2012 source
+    takes its centre for every crop. Colour noise has strength `noise` before step `noise_end`;
+    with `noise_divides` the result is divided by 1 + `noise`.
+    """
+
+    crop: int
+    random_crop: bool = True
+    flip: bool = True
+    shared_by: int = 1
+    mean_at_crop: bool = False
+    noise: float = 0.1
+    noise_end: int = 2**31 - 1
+    noise_divides: bool = True
+
+    def view(
+        self, images: jax.Array, keys: RowKeys, step: jax.Array, preprocessing: Preprocessing, dtype
+    ) -> jax.Array:
+        """What the network sees in training of images [batch, side, side, channels], in `dtype`."""
+        mean = preprocessing.mean.astype(dtype)
+        if self.mean_at_crop:
+            images = images.astype(dtype) - mean
+        if self.random_crop:
+            images = augment.random_crop(images, keys.crop, self.crop)
+        else:
+            images = augment.central_crop(images, self.crop)
+        if self.flip:
+            images = augment.random_flip(images, keys.flip)
+        inputs = images if self.mean_at_crop else images.astype(dtype) - mean
+        if self.noise:
+            strength = jnp.where(step < self.noise_end, self.noise, 0.0)
+            inputs = augment.colour_noise(
+                inputs, keys.colour, preprocessing.directions, strength, self.noise_divides
+            )
+        return inputs / preprocessing.divisor.astype(dtype)
+
+    def view_at(
+        self, images: jax.Array, place: jax.Array, preprocessing: Preprocessing, dtype
+    ) -> jax.Array:
+        """What it sees in evaluation at a place of augment.view_places."""
+        mean = preprocessing.mean.astype(dtype)
+        divisor = preprocessing.divisor.astype(dtype)
+        return augment.input_at(images, place, self.crop, mean, divisor, self.mean_at_crop)

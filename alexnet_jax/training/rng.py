@@ -1,0 +1,63 @@
+"""Random keys of the rows on a device, from (seed, step, row of the global batch) alone.
+
+Neither the number of devices nor that of processes enters, so a run may change both.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from alexnet_jax.parallel.axes import DATA_AXIS
+
+
+def root_key(seed: int) -> jax.Array:
+    """The key of a run; threefry, since the other generators change with the batch's layout."""
+    return jax.random.key(seed, impl="threefry2x32")
+
+
+class RowKeys(NamedTuple):
+    """Typed keys [rows] for each use: the place of the crop, the mirror image, the colour noise.
+
+    In those for `dropout` the network folds the tower and the layer. A use is known by its place
+    here: in another order runs would not go on with their numbers.
+    """
+
+    crop: jax.Array
+    flip: jax.Array
+    colour: jax.Array
+    dropout: jax.Array
+
+
+def row_keys(
+    seed: int,
+    step: jax.Array,
+    rows: int,
+    shared_by: int = 1,
+    part: jax.Array | int = 0,
+    parts: int = 1,
+    dropout_of_all: bool = False,
+) -> RowKeys:
+    """The keys of a device's `rows`, or of number `part` of its `parts` of so many rows each.
+
+    Called inside `jax.shard_map` over "data". `shared_by` rows in a run share crop and flip: 32 in
+    the 2012 source (convdata_jpeg.py), 1 otherwise. With `dropout_of_all` the keys for dropout are
+    those of all devices' rows, one device after the other.
+
+    A generation of keys is one draw for all uses: on a CPU each draw is a loop of its own.
+    """
+    devices = jax.lax.axis_size(DATA_AXIS)
+
+    def rows_of(device):
+        return (device * parts + part) * rows + jnp.arange(rows)
+
+    own = rows_of(jax.lax.axis_index(DATA_AXIS) if devices > 1 else 0)
+    key = jax.random.fold_in(root_key(seed), step)
+    folded = jax.vmap(jax.random.fold_in, (None, 0))
+    of_uses = folded(key, jnp.arange(len(RowKeys._fields)))
+    shared = own // shared_by
+    keys = RowKeys(*jax.vmap(folded)(of_uses, jnp.stack([shared, shared, own, own])))
+    if not dropout_of_all or devices == 1:
+        return keys
+    every = jnp.concatenate([rows_of(device) for device in range(devices)])
+    return keys._replace(dropout=folded(RowKeys(*of_uses).dropout, every))

@@ -1,0 +1,53 @@
+"""Ten steps of the quickstart in float64 and one in float32, in every layout that fits the devices.
+
+    python -m tests.agreeing FOLDER
+
+leaves FOLDER/LAYOUT-DTYPE with the metrics and the checkpoint of each run. Started in several
+processes it is one run of all of them, as alexnet_jax.main would be.
+"""
+
+import os
+import pathlib
+import sys
+
+STEPS = {"float64": 10, "float32": 1}
+
+
+def quickstart(layout, dtype):
+    """The quickstart's config, cut to a few steps with a line for each."""
+    from tests.training.test_plan import load
+
+    config = load("quickstart")
+    config.parallel.layout = layout
+    config.model.param_dtype = config.model.dtype = dtype
+    config.num_steps = STEPS[dtype]
+    config.log.every_steps = 1
+    config.data.num_workers = 1
+    config.log.pictures_every_epochs = 0.0
+    return config
+
+
+def main(folder):
+    from alexnet_jax.runtime import xla_flags
+
+    xla_flags.configure_xla()
+    import jax
+
+    from alexnet_jax.parallel import cluster, processes
+    from alexnet_jax.training.loop import train_and_evaluate
+    from alexnet_jax.training.plan import LAYOUTS, architecture_of, misfit
+
+    numbers = [int(os.environ[name]) for name in ("NUM_PROCESSES", "PROCESS_ID")]
+    address = os.environ["COORDINATOR_ADDRESS"]
+    member = cluster.membership("none", address, *numbers, os.environ)
+    with processes.together(member, 100):
+        for layout in LAYOUTS:
+            for dtype in STEPS:
+                config = quickstart(layout, dtype)
+                if not misfit(layout, architecture_of(config), jax.device_count()):
+                    with jax.enable_x64(dtype == "float64"):
+                        train_and_evaluate(config, folder / f"{layout}-{dtype}")
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))
