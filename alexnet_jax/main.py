@@ -26,7 +26,9 @@ def main() -> None:
 def _parse_flags(argv: list[str]) -> ConfigDict:
     """The config with the flags' changes, flags.FLAGS filled; UserError for any mistake."""
     _check_config_exists(argv)
-    cli.parse(argv, __doc__, _define_flags, " (all fields stand in alexnet_jax/training/defaults.py)")
+    cli.parse(
+        argv, __doc__, _define_flags, " (all fields stand in alexnet_jax/training/defaults.py)"
+    )
     return flags.FLAGS.config
 
 

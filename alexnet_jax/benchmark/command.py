@@ -145,11 +145,11 @@ def measure_input(given: argparse.Namespace) -> None:
         found = host_input.measure(
             folders, given.batch, workers, given.seconds, given.turns, terminal
         )
-        terminal.say(host_input.table(found))
+        terminal.info(host_input.table(found))
         if given.json:
             text = json.dumps(found | provenance(), indent=1)
             pathlib.Path(given.json).write_text(text)
-            terminal.say(f"In {given.json}: every turn.")
+            terminal.info(f"In {given.json}: every turn.")
 
 
 def predict_scaling(given: argparse.Namespace) -> None:

@@ -53,18 +53,18 @@ def run(given: argparse.Namespace, terminal: Terminal) -> None:
         raise UserError(f"--images_per_second={speed:g} must be above 0.")
     found, left_out = answer(asked, speed)
     assumed = assumptions(asked, speed, measured)
-    terminal.say("\n".join(["Assumptions", *(f"  {line}" for line in assumed)]))
+    terminal.info("\n".join(["Assumptions", *(f"  {line}" for line in assumed)]))
     classes, width = asked.architecture.classes, WIDTHS[asked.dtype]
-    terminal.say("\n" + traffic.table(asked.architecture, classes, asked.layouts, width))
-    terminal.say("\n" + table(found))
+    terminal.info("\n" + traffic.table(asked.architecture, classes, asked.layouts, width))
+    terminal.info("\n" + table(found))
     for sentence in left_out:
-        terminal.say(sentence)
+        terminal.info(sentence)
     if given.json:
         _write_json(pathlib.Path(given.json), asked, speed, measured, assumed, found, left_out)
-        terminal.say(f"In {given.json}: all numbers.")
+        terminal.info(f"In {given.json}: all numbers.")
     if given.plot:
         plot(asked, speed, measured is not None, found, pathlib.Path(given.plot))
-        terminal.say(f"Drawn: {given.plot}")
+        terminal.info(f"Drawn: {given.plot}")
 
 
 def question(given: argparse.Namespace) -> Question:

@@ -30,7 +30,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> None:
         from alexnet_jax.benchmark import torch_contest
 
         content["torch"] = torch_contest.configure(torch_contest.device())
-    terminal.say(step_report.heading(content))
+    terminal.info(step_report.heading(content))
     for question in asked:
         try:
             found = step_case.measure(question, terminal)
@@ -38,17 +38,17 @@ def run(given: argparse.Namespace, terminal: Terminal) -> None:
             if len(asked) == 1:
                 raise
             content["left_out"].append(str(error))
-            terminal.say(str(error))
+            terminal.info(str(error))
             continue
         content["cases"].append(found)
-        terminal.say("\n" + step_report.case(found))
+        terminal.info("\n" + step_report.case(found))
         if path:  # after each, so that a cut-off command leaves what it has
             write(path, content)
     if len(asked) > 1:
-        terminal.say("\n" + step_report.table(content["cases"]))
+        terminal.info("\n" + step_report.table(content["cases"]))
     if path:
         write(path, content)
-        terminal.say(f"In {path}: all numbers.")
+        terminal.info(f"In {path}: all numbers.")
 
 
 def questions(given: argparse.Namespace) -> list[step_case.Question]:

@@ -50,10 +50,10 @@ def run(given: argparse.Namespace, words: list[str], began: float) -> None:
     cli.check_output("json", given.json)
     with Terminal() as terminal:
         found = measure(config, given.steps, terminal, began)
-        terminal.say(table(found))
+        terminal.info(table(found))
         if given.json:
             pathlib.Path(given.json).write_text(json.dumps(found, indent=1))
-            terminal.say(f"In {given.json}: all numbers.")
+            terminal.info(f"In {given.json}: all numbers.")
 
 
 class _Phases:

@@ -65,14 +65,14 @@ def prepare(
     _check_splits(origin)
     with _claimed(folder, plan) as finished:
         if finished:
-            terminal.say(f"{folder} is already prepared.")
+            terminal.info(f"{folder} is already prepared.")
         else:
             _write_shards(origin, cuts, settings, folder, workers, terminal)
             _finish(origin, cuts, settings, folder, plan)
             shutil.rmtree(folder / prepared.UNFINISHED)
     report = _read_json(folder / prepared.REPORT)
-    terminal.say(told(report))
-    terminal.say(f"In {folder}: use it with --config.data.path={folder}.")
+    terminal.info(told(report))
+    terminal.info(f"In {folder}: use it with --config.data.path={folder}.")
     return report
 
 
@@ -212,7 +212,7 @@ def _write_shards(
     everything = [shard for name in cuts for shard in cuts[name]]
     missing = [s for s in everything if not shards.outcome_file(folder, s).exists()]
     if len(missing) < len(everything):
-        terminal.say(f"Going on: {len(missing)} of {len(everything)} shards are missing.")
+        terminal.info(f"Going on: {len(missing)} of {len(everything)} shards are missing.")
     total = sum(len(shard.ids) for shard in missing)
     progress = ProgressLine("preparing", terminal)
     spawn = multiprocessing.get_context("spawn")  # a fork would copy threads' locks

@@ -30,7 +30,7 @@ class Terminal:
             self._write("\n")
         self._live = ""
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """A line that stays."""
         if self._speaks:
             self._write(f"{self._erasing()}{text}\n{self._live}")
@@ -46,7 +46,7 @@ class Terminal:
             self._write(self._erasing() + text)
             self._live, self._drawn = text, time.monotonic()
         else:
-            self.say(text)
+            self.info(text)
 
     def wants_redraw(self) -> bool:
         """Whether a live line has stood long enough to be worth drawing again."""
@@ -58,7 +58,7 @@ class Terminal:
             erasing, self._live = self._erasing(), ""
             self._write(f"{erasing}{text}\n")
         else:
-            self.say(text)
+            self.info(text)
 
     def _erasing(self) -> str:
         return "\r\x1b[K" if self._live else ""

@@ -88,7 +88,7 @@ def evaluate_split(
         seen = run.plan.plateau.observe(before, error)
         progress.plateau = dataclasses.asdict(seen)
         if seen.drops > before.drops:
-            telling.terminal.say(
+            telling.terminal.info(
                 f"  no better for {run.plan.plateau.patience} evaluations: all learning rates are "
                 f"divided by {run.plan.plateau.factor:g} ({seen.drops} of {run.plan.plateau.times})"
             )

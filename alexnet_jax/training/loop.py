@@ -69,7 +69,7 @@ def reach_the_end(run: Run, about: RunContext) -> tuple[TrainState, Progress]:
         state = run.steps.with_rate_factor(state, rate_factor(run, progress))
         try:
             with metric_writers.MetricsLog(
-                about.workdir, progress.step, processes.is_lead(), about.terminal.say
+                about.workdir, progress.step, processes.is_lead(), about.terminal.info
             ) as log:
                 return train(run, state, progress, about, log), progress
         except Diverged as fault:
@@ -77,7 +77,7 @@ def reach_the_end(run: Run, about: RunContext) -> tuple[TrainState, Progress]:
                 advice = divergence.advice(run.plan.skip_bad, run.plan.rollbacks)
                 raise Diverged(f"{fault} {advice}") from None
             rollbacks = progress.rollbacks + 1
-            about.terminal.say(
+            about.terminal.info(
                 f"warning: {fault} Back to the newest checkpoint, with all learning rates divided "
                 f"by {run.plan.rollback_factor:g} ({rollbacks} of {run.plan.rollbacks})."
             )
@@ -90,7 +90,7 @@ def begin(run: Run, checkpoints: Checkpoints, terminal: Terminal) -> tuple[Train
         state, facts = checkpoints.restore(step, run.steps.state_shapes())
         if not run.plan.skip_bad:  # what the command before this one skipped ruined nothing
             state = state._replace(bad_step=meshes.put_replicated(run.mesh, np.int32(0)))
-        terminal.say(f"Going on from step {step:,} of {run.plan.steps:,}.")
+        terminal.info(f"Going on from step {step:,} of {run.plan.steps:,}.")
         return state, Progress(**facts["progress"])
     state, source = run.steps.initial_state(), run.config.init.from_run
     if source is not None:
@@ -98,7 +98,7 @@ def begin(run: Run, checkpoints: Checkpoints, terminal: Terminal) -> tuple[Train
         parameters, where = load_parameters(
             pathlib.Path(source), shapes, run.plan.init_layers, run.plan.init_skip
         )
-        terminal.say(f"Starting with {', '.join(parameters)} from {where}.")
+        terminal.info(f"Starting with {', '.join(parameters)} from {where}.")
         state = state.starting_with(parameters)
     return state, Progress()
 
@@ -249,12 +249,12 @@ def conclude(
         try:
             json_files.write_json(workdir / "summary.json", result)
         except OSError as error:
-            terminal.say(f"warning: summary.json can't be written: {error}")
+            terminal.info(f"warning: summary.json can't be written: {error}")
     reached = report.summary(
         progress.step, epochs, progress.seconds, progress.training, progress.validation,
         progress.best,
     )  # fmt: skip
-    terminal.say(
+    terminal.info(
         f"{reached}\n"
         f"parameters_sha256 {result['parameters_sha256']}\n"
         f"In {workdir}: summary.json, metrics.jsonl, checkpoints/ and tensorboard/.\n"
@@ -262,7 +262,7 @@ def conclude(
         "longer by the same command with more --config.num_epochs."
     )
     if run.config.data.source == "digits":
-        terminal.say(
+        terminal.info(
             "The 2012 network on ImageNet: --config=configs/imagenet.py --config.data.path=DIR."
         )
     return result

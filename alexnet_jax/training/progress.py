@@ -80,4 +80,4 @@ def warn_of_training(
     )
     if before < run.plan.stalled <= progress.flat_steps:
         stalled = divergence.stalled(progress.flat_steps, run.plan.classes)
-        telling.terminal.say(f"warning: {stalled}")
+        telling.terminal.info(f"warning: {stalled}")

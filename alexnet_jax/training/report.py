@@ -44,7 +44,7 @@ class Reporter:
 
     def skipped(self, step: int, count: int, first: int, images: str) -> None:
         """So many steps up to `step` changed nothing; `first` is one of them, with its `images`."""
-        self.terminal.say(
+        self.terminal.info(
             f"warning: {count:,} of the steps up to {step:,} had a loss or gradient that is not "
             f"finite and changed no parameter; the first is step {first:,}, with {images}"
         )
@@ -52,7 +52,7 @@ class Reporter:
     def validation(self, step: int, means: dict, is_best: bool) -> None:
         """The result of an evaluation."""
         self.log.write(self._record(step, "val") | means)
-        self.terminal.say(
+        self.terminal.info(
             f"  validation at epoch {step / self.steps_per_epoch:.2f}: loss {means['loss']:.4f}  "
             f"top-1 error {means['top1_error']:.2%}  top-5 error {means['top5_error']:.2%}"
             f"{'  (best so far)' if is_best else ''}"

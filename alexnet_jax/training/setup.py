@@ -69,8 +69,8 @@ def set_up(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Run
         configuration.check_same_run(facts["identity"], before["identity"], workdir)
     layout = config.parallel.layout
     mesh = meshes.make_mesh(configuration.towers_apart(layout, architecture))
-    terminal.say(summary.table(architecture, plan.classes))
-    terminal.say(
+    terminal.info(summary.table(architecture, plan.classes))
+    terminal.info(
         f"{len(training):,} training and {len(validation):,} validation images; "
         f"{plan.steps:,} steps of {config.batch_size} images are "
         f"{plan.steps / plan.steps_per_epoch:.4g} epochs; "
@@ -208,7 +208,7 @@ def check_start(
     source, shapes = pathlib.Path(config.init.from_run), steps.state_shapes().parameters
     initial_parameters.check_parameters(source, shapes, plan.init_layers, plan.init_skip)
     for difference in warm_start.other_pixels(config):
-        terminal.say(f"warning: {difference}, in {source}: its features may lose their meaning.")
+        terminal.info(f"warning: {difference}, in {source}: its features may lose their meaning.")
 
 
 def statistics_of(
@@ -263,7 +263,7 @@ def measure_statistics(
     own_sums = statistics.sum_images(source, own, workers, report, leave_out_bad)
     sums = statistics.Sums(*map(processes.sum_over_processes, dataclasses.astuple(own_sums)))
     if sums.images < len(source):
-        terminal.say(
+        terminal.info(
             f"warning: {len(source) - sums.images:,} of {len(source):,} training images can't be "
             "read and are left out of the mean; each is named when its turn comes."
         )
@@ -296,7 +296,7 @@ def compile_steps(
     # XLA counts a loop's body once; then the update is counted too often, which costs little.
     repeated = 1 if grad_accum.written_out() else config.grad_accum_steps
     work = train_step.cost_analysis()["flops"] * repeated
-    terminal.say(
+    terminal.info(
         f"Compiled in {time.perf_counter() - began:.1f} s; on each device a training step costs "
         f"{work / 1e9:,.1f} GFLOP and {needed / 2**30:.2f} GiB."
     )

@@ -24,10 +24,10 @@ def shown(screen):
 def test_a_live_line_is_overwritten_and_stays_below_what_is_said():
     screen = Screen()
     with terminal.Terminal(stream=screen) as here:
-        here.say("first")
+        here.info("first")
         here.live("step 1")
         here.live("step 2")
-        here.say("an evaluation")
+        here.info("an evaluation")
         here.live("step 3")
     assert shown(screen) == ["first", "an evaluation", "step 3", ""]
 
@@ -37,7 +37,7 @@ def test_without_a_terminal_every_line_is_plain():
     with terminal.Terminal(stream=stream) as here:
         here.live("step 1")
         here.live("step 2")
-        here.say("an evaluation")
+        here.info("an evaluation")
         assert not here.wants_redraw()
     assert stream.getvalue() == "step 1\nstep 2\nan evaluation\n"
 
@@ -53,7 +53,7 @@ def test_a_live_line_never_wraps(monkeypatch):
 def test_only_the_lead_process_speaks():
     screen = Screen()
     with terminal.Terminal(speaks=False, stream=screen) as here:
-        here.say("a")
+        here.info("a")
         here.live("b")
     assert screen.getvalue() == ""
 

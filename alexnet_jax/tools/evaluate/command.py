@@ -101,7 +101,7 @@ def _follow(choice, terminal) -> None:
             terminal,
         )
     except KeyboardInterrupt:
-        terminal.say("Stopped.")
+        terminal.info("Stopped.")
 
 
 def _evaluate(choice, terminal) -> None:
@@ -119,14 +119,14 @@ def _evaluate(choice, terminal) -> None:
         return
     log_probabilities, weights = ensemble_run.together(predictions, weights, given.search, terminal)
     found = report.content(predictions, log_probabilities, weights, given.search, choice)
-    terminal.say(report.table(found))
+    terminal.info(report.table(found))
     if given.json:
         json_files.write_json(pathlib.Path(given.json), found)
-        terminal.say(f"In {given.json}: all of this, every class and the confused pairs.")
+        terminal.info(f"In {given.json}: all of this, every class and the confused pairs.")
     if given.submission:
         source = predictions[0].member.source
         ids = submission.write(pathlib.Path(given.submission), source, log_probabilities)
-        terminal.say(f"In {given.submission}: the five likeliest classes of each image, as {ids}.")
+        terminal.info(f"In {given.submission}: the five likeliest classes of each image, as {ids}.")
 
 
 if __name__ == "__main__":

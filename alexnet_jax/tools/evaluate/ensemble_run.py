@@ -28,7 +28,7 @@ def predictions(
     for workdir, (step, kind) in zip(workdirs, chosen, strict=True):
         facts = checkpoint.facts_at(workdir / "checkpoints", step)
         own = member.open_member(workdir, facts, choice, terminal)
-        terminal.say(f"{workdir}: {own.network} at step {step:,}{kind and f', the {kind} kept'}.")
+        terminal.info(f"{workdir}: {own.network} at step {step:,}{kind and f', the {kind} kept'}.")
         found.append(member.predict(own, step, facts, terminal))
         check_same_images(found[0], found[-1])
     return found
@@ -69,7 +69,7 @@ def together(
 
         def say(values: tuple[float, ...], errors: int) -> None:
             listed = ", ".join(f"{value:.2f}" for value in values)
-            terminal.say(f"weights {listed}: top-5 error {errors / images:.2%}")
+            terminal.info(f"weights {listed}: top-5 error {errors / images:.2%}")
 
         weights = ensemble.search(members, found[0].labels, say)
     weights = weights or (1.0,) * len(members)

@@ -50,21 +50,21 @@ def follow(
             except Exception:  # Orbax raises errors of many kinds
                 if step in checkpoint.steps_in(folder):
                     raise
-                terminal.say(f"The checkpoint of step {step:,} was deleted before it was read.")
+                terminal.info(f"The checkpoint of step {step:,} was deleted before it was read.")
                 continue
             result = report.content(
                 [prediction], prediction.log_probabilities, [1.0], False, choice
             )
-            terminal.say(report.line(result))
+            terminal.info(report.line(result))
             found.append(result)
             if results is not None:
                 json_files.write_json(results, found)
         if steps and ended == steps[-1]:
             new = len(found) - before
-            terminal.say(f"The run has ended at step {ended:,}: {new} new, {before} known before.")
+            terminal.info(f"The run has ended at step {ended:,}: {new} new, {before} known before.")
             return found
         if not waits:
-            terminal.say(f"Waiting for checkpoints in {workdir}; Ctrl-C ends this.")
+            terminal.info(f"Waiting for checkpoints in {workdir}; Ctrl-C ends this.")
         waits = True
         wait(POLL_SECONDS)
 

@@ -90,12 +90,12 @@ def open_member(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Te
     configuration.check(config, architecture, jax.device_count())
     trained_on = facts["data"][SPLITS[choice.split]]["fingerprint"]
     if source.fingerprint != trained_on:
-        terminal.say(
+        terminal.info(
             f"warning: these are not the {SPLITS[choice.split]} images that {workdir} knew in "
             f"training: their fingerprint is {source.fingerprint}, and was {trained_on}."
         )
     if choice.views != "center" and not config.data.flip:
-        terminal.say(
+        terminal.info(
             f"warning: {workdir} was trained without flips, but half of these views are flipped."
         )
     mesh = meshes.make_mesh(split)
@@ -143,7 +143,7 @@ def _with_labels_of(
                 f"{', '.join(known[:3])}{', ...' if known[3:] else ''}. Give images of those by "
                 "--path=DIR."
             ) from None
-        terminal.say(
+        terminal.info(
             f"warning: {workdir} has no class '{strange}'; its {len(known):,} classes are taken to "
             "be those of the data in the same order."
         )

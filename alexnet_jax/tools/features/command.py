@@ -80,7 +80,7 @@ def _run(arguments: list[str]) -> None:
         parts.opened(output, plan, len(collection), part_images, about["shape"]) as own,
     ):
         extract.fill(own, trained, given.layer, collection, given.batch, workers, stop, terminal)
-        terminal.say(_finish(output, about, trained.name, collection, own))
+        terminal.info(_finish(output, about, trained.name, collection, own))
 
 
 def _collection(arguments: list[str], trained):

@@ -112,7 +112,7 @@ def fill(
     """
     missing = parts.missing()
     if len(missing) < parts.count:
-        terminal.say(f"Going on: {len(missing):,} of {parts.count:,} parts are missing.")
+        terminal.info(f"Going on: {len(missing):,} of {parts.count:,} parts are missing.")
     numbers = [number for part in missing for number in parts.numbers(part)]
     progress = ProgressLine(layer, terminal)
     done, held = 0, []

@@ -73,13 +73,13 @@ def _run(arguments: list[str]) -> None:
         distances, numbers, left_out = _search(features, queries, terminal)
         record = report.content(features, queries, distances, numbers, left_out)
         chosen = report.spread(len(queries), given.rows)
-        terminal.say(report.table(record, chosen))
+        terminal.info(report.table(record, chosen))
         if given.json:
             json_files.write_json(pathlib.Path(given.json), record)
-            terminal.say(f"In {given.json}: all of this, of every query.")
+            terminal.info(f"In {given.json}: all of this, of every query.")
         if given.plot:
             _draw(pathlib.Path(given.plot), features, queries, numbers, chosen)
-            terminal.say(f"Drawn in {given.plot}.")
+            terminal.info(f"Drawn in {given.plot}.")
 
 
 def _queries(arguments: list[str], features, terminal):
