@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.model import alexnet, intermediates, networks, summary
-from alexnet_jax.model import architecture as model_architecture
+from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.model.layers import Dense, Dropout, Output, ReLU
 from tests.support import miniature, reference
 
@@ -26,16 +26,13 @@ NET145_PARAMETERS = {
 
 
 def shapes_of(architecture, classes):
-    return jax.eval_shape(
-        lambda: alexnet.draw_parameters(architecture, classes, jax.random.key(0))[1]
-    )
+    return jax.eval_shape(lambda: alexnet.draw_parameters(architecture, classes, jax.random.key(0)))
 
 
-def create(architecture, classes, seed):
-    """Graph and parameters, drawn in one compiled program."""
+def draw(architecture, classes, seed, dtype="float32"):
+    """Parameters, drawn in one compiled program."""
     key = jax.random.key(seed)
-    draw = jax.jit(lambda: alexnet.draw_parameters(architecture, classes, key)[1])
-    return alexnet.graph_of(architecture, classes), draw()
+    return jax.jit(lambda: alexnet.draw_parameters(architecture, classes, key, dtype))()
 
 
 def count(tree):
@@ -77,7 +74,7 @@ def test_lenet5_has_its_well_known_size(name, side):
 
 
 def test_initial_values_are_those_of_2012():
-    _, parameters = create(NET145.with_width(1 / 4), 100, 3)
+    parameters = draw(NET145.with_width(1 / 4), 100, 3)
     deviations = dict.fromkeys(NET145_PARAMETERS, 0.01) | dict.fromkeys(
         ("conv3", "conv4", "conv5"), 0.03
     )
@@ -92,39 +89,41 @@ def test_initial_values_are_those_of_2012():
 
 
 def test_net145_equals_numpy_loops(float64):
+    """In plain operations and in the tuned ones, layer by layer."""
     architecture = NET145.with_width(1 / 12)
-    graph, parameters = alexnet.draw_parameters(architecture, 7, jax.random.key(0), jnp.float64)
     # Larger weights than the initial ones, so that norms, ReLUs and towers all matter.
-    parameters = jax.tree.map(lambda p: 4 * p, parameters)
+    parameters = jax.tree.map(lambda p: 4 * p, draw(architecture, 7, 0, "float64"))
     images = np.random.default_rng(0).normal(scale=70, size=(2, 224, 224, 3))
-    logits = miniature.compiled(graph, dtype=jnp.float64)(parameters, images)
     expected = reference.net145(jax.tree.map(np.asarray, parameters), images, keep=0.5)
     assert expected["fc8"].std() > 1e-3
-    np.testing.assert_allclose(logits, expected["fc8"], rtol=1e-10, atol=1e-12)
-    names = []
+    for choice in ("reference", "tuned"):
+        graph, names = miniature.graph_of(architecture, 7, "float64", choice), []
 
-    @jax.jit
-    def found(parameters, images):
-        by_name = intermediates.activations(graph, parameters, images, dtype=jnp.float64)
-        names.extend(by_name)  # in their order, while a dictionary would be sorted
-        return list(by_name.values())
+        def layer_by_layer(parameters, images, graph=graph, names=names):
+            by_name = intermediates.activations(graph, parameters, images)
+            names.extend(by_name)  # in their order, while a dictionary would be sorted
+            return list(by_name.values())
 
-    ours = found(parameters, images)
-    assert names == list(expected)
-    for name, values in zip(names, ours, strict=True):
-        np.testing.assert_allclose(values, expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
+        ours = jax.jit(layer_by_layer)(parameters, images)
+        assert names == list(expected)
+        for name, values in zip(names, ours, strict=True):
+            np.testing.assert_allclose(
+                values, expected[name], rtol=1e-9, atol=1e-12, err_msg=f"{choice}: {name}"
+            )
+        np.testing.assert_allclose(ours[-1], expected["fc8"], rtol=1e-10, atol=1e-12)
 
 
 def test_dropout_masks_in_training_and_halves_otherwise(float64):
-    architecture = model_architecture.Architecture(
+    architecture = Architecture(
         "one_dropout", 4, 1, 2, (Dense("fc1", 40), ReLU(), Dropout(0.5), Output("fc2"))
     )
-    graph, parameters = alexnet.draw_parameters(architecture, 3, jax.random.key(0), jnp.float64)
+    graph = miniature.graph_of(architecture, 3, "float64")
+    parameters = alexnet.draw_parameters(architecture, 3, jax.random.key(0), jnp.float64)
     images = jax.random.normal(jax.random.key(1), (1, 4, 4, 1), jnp.float64)
-    evaluated = alexnet.apply(graph, parameters, images, dtype=jnp.float64)
+    evaluated = alexnet.apply(graph, parameters, images)
     keys = jax.random.split(jax.random.key(2), 20_000)
     many = jnp.repeat(images, len(keys), axis=0)
-    trained = alexnet.apply(graph, parameters, many, keys, jnp.float64)
+    trained = alexnet.apply(graph, parameters, many, keys)
     # Behind the mask everything is linear, so the mean over masks is the halved network.
     errors = (trained.mean(axis=0) - evaluated[0]) / (trained.std(axis=0) / np.sqrt(len(keys)))
     assert abs(errors).max() < 4
@@ -132,7 +131,7 @@ def test_dropout_masks_in_training_and_halves_otherwise(float64):
 
 def test_towers_draw_different_masks():
     architecture = QUICKSTART
-    graph, parameters = create(architecture, 10, 0)
+    graph, parameters = miniature.graph_of(architecture), draw(architecture, 10, 0)
     parameters = jax.tree.map(lambda p: jnp.broadcast_to(p[:1], p.shape), parameters)
     parameters["fc8"]["bias"] = jnp.zeros(10)
     parameters["fc8"]["kernel"] = parameters["fc8"]["kernel"].at[1].multiply(-1)
@@ -145,10 +144,12 @@ def test_towers_draw_different_masks():
 
 
 def test_bfloat16_activations_give_float32_logits_close_to_float32():
-    graph, parameters = create(QUICKSTART, 10, 0)
+    parameters = draw(QUICKSTART, 10, 0)
     images = 10 * jax.random.normal(jax.random.key(1), (8, 28, 28, 3))
-    wide = miniature.compiled(graph)(parameters, images)
-    narrow = miniature.compiled(graph, dtype=jnp.bfloat16)(parameters, images)
+    wide, narrow = (
+        miniature.compiled(miniature.graph_of(QUICKSTART, dtype=dtype))(parameters, images)
+        for dtype in ("float32", "bfloat16")
+    )
     assert narrow.dtype == jnp.float32
     assert jnp.linalg.norm(narrow - wide) < 0.02 * jnp.linalg.norm(wide)
 

@@ -27,8 +27,9 @@ ARRAY = re.compile(r"(?:f|s|u|bf|pred)\d*\[([\d,]*)\]")
 def net145_steps(data, model, split_dense=False):
     """Full-size net 145; compiling it runs nothing."""
     steps = miniature.make_steps("net145", data, model, architecture=NETWORKS["net145"])
-    return Steps(**{f: getattr(steps, f) for f in ("architecture", "optimizer", "mesh", "seed")},
-                 classes=CLASSES, augmentation=Augmentation(crop=224),
+    kept = ("architecture", "optimizer", "mesh", "seed", "operations")
+    return Steps(**{field: getattr(steps, field) for field in kept},
+                 num_classes=CLASSES, augmentation=Augmentation(crop=224),
                  split_dense=split_dense)  # fmt: skip
 
 
@@ -151,7 +152,7 @@ def test_data_parallel_meshes_send_gradients_and_scores_alone(name):
 def test_a_step_in_parts_sends_gradients_once(monkeypatch):
     """Between towers every part meets, but only the last one's sums go over data."""
     monkeypatch.setattr(grad_accum, "written_out", lambda: False)
-    steps = dataclasses.replace(miniature.make_steps("quickstart", 2, 2), accumulate=2)
+    steps = dataclasses.replace(miniature.make_steps("quickstart", 2, 2), grad_accum_steps=2)
     found = operations(steps, miniature.STORED["quickstart"])
     in_every_part = {first_group(GROUPS.search(m[0])[1]) for m in found if "/while/body/" in m[0]}
     assert in_every_part == {(0, 1)}

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from alexnet_jax.kernels.config import Formulation
 from alexnet_jax.model import alexnet, summary
 from alexnet_jax.model.networks import NETWORKS
 from tests.support import miniature
@@ -50,10 +50,10 @@ def count(tree):
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_are_those_of_the_facts(name):
     architecture = NETWORKS[name]
-    rows = summary.summarize(architecture, architecture.classes)
+    rows = summary.summarize(architecture, architecture.num_classes)
     assert summary.total(rows).parameters == PARAMETERS[name]
     drawn = jax.eval_shape(
-        lambda: alexnet.draw_parameters(architecture, architecture.classes, jax.random.key(0))[1]
+        lambda: alexnet.draw_parameters(architecture, architecture.num_classes, jax.random.key(0))
     )
     assert count(drawn) == PARAMETERS[name]
 
@@ -75,13 +75,9 @@ def test_multiply_adds_are_those_of_the_compiled_program():
     """XLA's own count of a forward pass: two operations each, the rest are small change."""
     architecture = NETWORKS["one_weird_trick"]
     graph = alexnet.graph_of(architecture, 1000)
-    shapes = jax.eval_shape(
-        lambda: alexnet.draw_parameters(architecture, 1000, jax.random.key(0))[1]
-    )
+    shapes = jax.eval_shape(lambda: alexnet.draw_parameters(architecture, 1000, jax.random.key(0)))
     images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
-    plainly = Formulation(small_windows="windows")
-    forward = jax.jit(lambda p, x: alexnet.apply(graph, p, x, formulation=plainly))
-    cost = forward.lower(shapes, images).cost_analysis()
+    cost = miniature.compiled(graph).lower(shapes, images).cost_analysis()
     products = summary.total(summary.summarize(architecture, 1000)).multiply_adds
     # XLA leaves out products with padding, which the convention counts.
     assert 0.9 * 2 * products < cost["flops"] < 2 * products * 1.02
@@ -130,7 +126,7 @@ def test_every_network_takes_a_step(name):
     assert result["scores"]["images"] == miniature.BATCH
 
 
-TWO_TOWERS = sorted(name for name, network in NETWORKS.items() if alexnet.towers == 2)
+TWO_TOWERS = sorted(name for name, network in NETWORKS.items() if network.towers == 2)
 
 
 @pytest.mark.slow
@@ -143,8 +139,8 @@ def test_two_towers_agree_on_one_device_and_on_two(float64, name):
 
 
 def drawn_at_full_size(architecture):
-    """As network.create draws them, but by NumPy, which takes a fraction of the time here."""
-    shapes, found = architecture.parameter_shapes(architecture.classes), {}
+    """As alexnet.draw_parameters does, but by NumPy, which takes a fraction of the time here."""
+    shapes, found = architecture.parameter_shapes(architecture.num_classes), {}
     random = np.random.default_rng(2)
     for layer in architecture.layers:
         for kind, shape in shapes.get(getattr(layer, "name", None), {}).items():
@@ -158,19 +154,22 @@ def drawn_at_full_size(architecture):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_every_network_has_gradients_at_full_size_in_float32_and_bfloat16(name):
-    """And its centred logits in bfloat16 are those of float32 within 3%."""
+    """And its centered logits in bfloat16 are those of float32 within 3%."""
     architecture = NETWORKS[name]
-    graph = alexnet.graph_of(architecture, architecture.classes)
     parameters, key = jax.device_put(drawn_at_full_size(architecture)), jax.random.key(0)
     side = architecture.input_size
     images = 60 * jax.random.normal(key, (2, side, side, architecture.channels))
 
+    def apply(parameters, dtype, *keys):
+        graph = miniature.graph_of(architecture, architecture.num_classes, dtype)
+        return alexnet.apply(graph, parameters, images, *keys)
+
     def loss(parameters, dtype):
-        logits = alexnet.apply(graph, parameters, images, jax.random.split(key, 2), dtype)
+        logits = apply(parameters, dtype, jax.random.split(key, 2))
         return jax.nn.log_softmax(logits)[:, 0].mean()
 
-    def centred_logits(parameters, dtype):
-        logits = alexnet.apply(graph, parameters, images, dtype=dtype)
+    def centered_logits(parameters, dtype):
+        logits = apply(parameters, dtype)
         return logits - logits.mean(axis=1, keepdims=True)
 
     gradients = jax.jit(jax.grad(loss), static_argnums=1)
@@ -178,7 +177,7 @@ def test_every_network_has_gradients_at_full_size_in_float32_and_bfloat16(name):
         # By NumPy, since jax would compile a program for each shape.
         leaves = jax.tree.leaves(jax.device_get(gradients(parameters, dtype)))
         assert all(np.isfinite(leaf).all() for leaf in leaves)
-    evaluate = jax.jit(centred_logits, static_argnums=1)
+    evaluate = jax.jit(centered_logits, static_argnums=1)
     narrow, wide = (evaluate(parameters, dtype) for dtype in ("bfloat16", "float32"))
     assert 0 < jnp.linalg.norm(narrow - wide) < 0.03 * jnp.linalg.norm(wide)
 
@@ -200,7 +199,7 @@ def test_pixels_from_0_to_1_look_like_grey_levels_to_weights_255_times_as_large(
         (2, plain.input_size, plain.input_size, plain.channels), np.float32
     )
     logits = [
-        jax.jit(alexnet.AlexNet(architecture, architecture.classes, jax.random.key(0)))(x)
+        nnx.jit(alexnet.AlexNet(architecture, rngs=nnx.Rngs(0)))(x)
         for architecture, x in ((plain, images), (plain.with_first_weights(255), images / 255))
     ]
     assert np.abs(logits[0]).max() > 0

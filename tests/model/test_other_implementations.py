@@ -27,8 +27,8 @@ def peer(name):
 
 
 def drawn(architecture, dtype=jnp.float32):
-    """Graph, random parameters and an image; wide enough weights for every layer to matter."""
-    graph, parameters = alexnet.draw_parameters(architecture, CLASSES, jax.random.key(0), dtype)
+    """Random parameters and an image; wide enough weights for every layer to matter."""
+    parameters = alexnet.draw_parameters(architecture, CLASSES, jax.random.key(0), dtype)
     random = np.random.default_rng(1)
 
     def redraw(path, leaf):
@@ -39,7 +39,14 @@ def drawn(architecture, dtype=jnp.float32):
 
     parameters = jax.tree_util.tree_map_with_path(redraw, parameters)
     side = architecture.input_size
-    return graph, parameters, random.normal(scale=60, size=(1, side, side, 3)).astype(dtype)
+    return parameters, random.normal(scale=60, size=(1, side, side, 3)).astype(dtype)
+
+
+def computed(architecture, parameters, image):
+    """Logits by the plain operations and by the tuned ones."""
+    for choice in ("reference", "tuned"):
+        graph = miniature.graph_of(architecture, CLASSES, choice=choice)
+        yield miniature.compiled(graph)(parameters, image)
 
 
 def theirs(architecture, parameters):
@@ -74,9 +81,9 @@ ZFNET512 = Architecture(
     "zfnet512", 224, 3, 1,
     (
         Convolution("conv1", 96, size=7, stride=2, floor=True), ReLU(),
-        ResponseNorm.caffe(5, alpha=5e-4, beta=0.75, k=2), MaxPool(3, 2),
+        ResponseNorm.caffe(local_size=5, alpha=5e-4, beta=0.75, k=2), MaxPool(3, 2),
         Convolution("conv2", 256, size=5, stride=2, floor=True), ReLU(),
-        ResponseNorm.caffe(5, alpha=5e-4, beta=0.75, k=2), MaxPool(3, 2),
+        ResponseNorm.caffe(local_size=5, alpha=5e-4, beta=0.75, k=2), MaxPool(3, 2),
         Convolution("conv3", 512, size=3, padding=1), ReLU(),
         Convolution("conv4", 512, size=3, padding=1), ReLU(),
         Convolution("conv5", 512, size=3, padding=1), ReLU(), MaxPool(2, 2),
@@ -92,7 +99,7 @@ ZFNET512 = Architecture(
 def test_onnx_runtime_agrees(file, architecture):
     onnx, runtime = peer("onnx"), peer("onnxruntime")
     architecture = architecture.with_width(1 / 8)
-    graph, parameters, image = drawn(architecture)
+    parameters, image = drawn(architecture)
     folder = pathlib.Path(onnx.__file__).parent / "backend/test/data/light"
     model = onnx.load(folder / f"{file}.onnx")
     # Its weights are made of one constant each: put ours in their place, and logits at the end.
@@ -118,14 +125,15 @@ def test_onnx_runtime_agrees(file, architecture):
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     (other,) = session.run(None, {images: image.transpose(0, 3, 1, 2)})
-    assert_close(miniature.compiled(graph)(parameters, image), other, 1e-5)
+    for ours in computed(architecture, parameters, image):
+        assert_close(ours, other, 1e-5)
 
 
 @pytest.mark.parametrize("name", ["bvlc_alexnet", "caffenet"])
 def test_opencvs_reader_of_caffe_models_agrees(name):
     cv2 = peer("cv2")
     architecture = NETWORKS[name].with_width(1 / 8)
-    graph, parameters, image = drawn(architecture)
+    parameters, image = drawn(architecture)
     kinds = {"conv": "Convolution", "fc": "InnerProduct"}
     weights = {
         layer: (kinds[layer.rstrip("12345678")], *arrays)
@@ -136,7 +144,9 @@ def test_opencvs_reader_of_caffe_models_agrees(name):
         np.frombuffer(caffemodel.caffemodel(weights), np.uint8),
     )
     net.setInput(image.transpose(0, 3, 1, 2))
-    assert_close(miniature.compiled(graph)(parameters, image), net.forward(), 1e-5)
+    other = net.forward()
+    for ours in computed(architecture, parameters, image):
+        assert_close(ours, other, 1e-5)
 
 
 def torch_net145(functional, weights):
@@ -219,7 +229,7 @@ def _cat(parts):
 def test_pytorch_agrees_with_values_and_gradients(float64, name, module):
     torch = peer("torch")
     architecture = NETWORKS[name].with_width(1 / 12)
-    graph, parameters, image = drawn(architecture, jnp.float64)
+    parameters, image = drawn(architecture, jnp.float64)
     weights = {
         layer: tuple(torch.tensor(np.ascontiguousarray(a), requires_grad=True) for a in arrays)
         for layer, arrays in theirs(architecture, parameters).items()
@@ -229,12 +239,15 @@ def test_pytorch_agrees_with_values_and_gradients(float64, name, module):
     direction = np.random.default_rng(2).normal(size=(1, CLASSES))
     (other * torch.tensor(direction)).sum().backward()
 
-    def ours(parameters):
-        logits = alexnet.apply(graph, parameters, image, dtype=jnp.float64)
+    def ours(parameters, choice):
+        graph = miniature.graph_of(architecture, CLASSES, "float64", choice)
+        logits = alexnet.apply(graph, parameters, image)
         return (logits * direction).sum(), logits
 
-    gradients, logits = jax.jit(jax.grad(ours, has_aux=True))(parameters)
-    assert_close(logits, other.detach().numpy(), 1e-10)
-    for layer, arrays in theirs(architecture, gradients).items():
-        for mine, tensor in zip(arrays, weights[layer], strict=True):
-            assert_close(mine, tensor.grad.numpy(), 1e-9)
+    for choice in ("reference", "tuned"):
+        compute = jax.jit(jax.grad(ours, has_aux=True), static_argnums=1)
+        gradients, logits = compute(parameters, choice)
+        assert_close(logits, other.detach().numpy(), 1e-10)
+        for layer, arrays in theirs(architecture, gradients).items():
+            for mine, tensor in zip(arrays, weights[layer], strict=True):
+                assert_close(mine, tensor.grad.numpy(), 1e-9)

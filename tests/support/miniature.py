@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alexnet_jax import kernels
 from alexnet_jax.model import alexnet
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.parallel import mesh as meshes
@@ -28,9 +29,20 @@ GROUPS = {
 }
 
 
-def compiled(graph, **choices):
-    """network.apply as one program: one for each of its operations takes longer to compile."""
-    return jax.jit(functools.partial(alexnet.apply, graph, **choices))
+def tuned():
+    """The operations that training computes with by default, on this backend."""
+    return kernels.select("tuned", jax.default_backend())
+
+
+def graph_of(architecture, num_classes=CLASSES, dtype="float32", choice="tuned"):
+    """A network's graph definition with the operations of a choice of kernels."""
+    operations = kernels.select(choice, jax.default_backend())
+    return alexnet.graph_of(architecture, num_classes, jnp.dtype(dtype), operations)
+
+
+def compiled(graph):
+    """alexnet.apply as one program: one for each of its operations takes longer to compile."""
+    return jax.jit(functools.partial(alexnet.apply, graph))
 
 
 def make_mesh(data, model):
@@ -44,14 +56,15 @@ def make_steps(
     architecture = architecture or NARROW[name]
     return Steps(
         architecture=architecture,
-        classes=CLASSES,
+        num_classes=CLASSES,
         optimizer=optimizer.momentum_sgd(GROUPS, 0.9),
         augmentation=Augmentation(crop=architecture.input_size, **augmentation),
         mesh=make_mesh(data, model),
         seed=seed,
+        param_dtype=jnp.dtype(dtype),
         dtype=jnp.dtype(dtype),
-        compute_dtype=jnp.dtype(dtype),
         split_dense=split_dense,
+        operations=tuned(),
     )
 
 
