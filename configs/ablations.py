@@ -7,7 +7,7 @@ tower with half the kernels (net145_half in small), `:no_norm` no normalisation,
 2 x 2 for pooling; `:paper` takes the paper's text where net 145 differs, the network included (see
 docs/history.md). `:no_dropout` leaves dropout out, `:whole` crops, flips and colour noise. Seven
 epochs on random crops of 24 pixels, an estimated four minutes on two cores: a step takes half as
-long as one of configs/cifar10.py. python -m alexnet_jax.reproduce ablations runs them with several
+long as one of configs/cifar10.py. python -m alexnet_jax reproduce ablations runs them with several
 seeds. `:smoke` takes three steps.
 """
 

@@ -1,6 +1,6 @@
 """Net 145, the network behind the paper's Table 2, with the schedule its authors ran.
 
-    python -m alexnet_jax.data.prepare --source=imagenet_tars:DIR
+    python -m alexnet_jax prepare --source=imagenet_tars:DIR
     python -m alexnet_jax.main --config=configs/imagenet.py
 
 The prepared set is found where tensorflow-datasets keeps its data; --config.data.path=DIR names

@@ -18,7 +18,7 @@ None of it has run on ImageNet yet: it has no error of its own to expect, its nu
 not tuned, and imagenet.py is the reference. Tried were steps on synthetic images and batches of 512
 digits (docs/results.md). Measured on a GPU was the step of Caffe's network, not of this one: 60,074
 images/s in bfloat16 with 512 images on an H200 (docs/performance.md). 91 epochs in three hours are
-10,800 images/s, so that decoding would decide; `python -m alexnet_jax.benchmark input` measures it.
+10,800 images/s, so that decoding would decide; `python -m alexnet_jax benchmark input` measures it.
 
 Published by others, of networks that are not quite this one: 1,024 was as far as AlexNet came
 before LARS, 8,192 with it (You et al., Berkeley, digicoll.lib.berkeley.edu/record/137384); 64K gave

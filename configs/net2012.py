@@ -4,7 +4,7 @@
 
 `:net120_2012`, `:net131`, `:net135` and `:net137`, with net 145 (configs/imagenet.py) very likely
 the paper's ensemble of five; `:net145_half`, `:net147`, `:net148` and `:net150`, its ablations;
-`:net145_2010`, net 145 on ILSVRC-2010 (Table 1). `python -m alexnet_jax.model` lists the errors
+`:net145_2010`, net 145 on ILSVRC-2010 (Table 1). `python -m alexnet_jax model` lists the errors
 that the authors report. Each costs about as much as net 145; none has been run to its end here.
 `:NAME,smoke` takes three steps.
 """

@@ -15,11 +15,11 @@ fi
 PREEMPTED=75 # the command saved a checkpoint after SIGTERM; the same command goes on
 STOPPED=147  # 128 + SIGSTOP, by which no process can end
 program=${0##*/}
-told=
+message_fd=
 pids=() names=() codes=() stopped=() overdue=() ended=() markers=()
 
 say() {
-  echo "$program: $*" >&"${told:-2}"
+  echo "$program: $*" >&"${message_fd:-2}"
 }
 
 refuse() {
@@ -100,7 +100,7 @@ find_cause() {
 # Meanwhile bash's own lines on killed children are left out: say() tells of them by their ranks.
 supervise() {
   local rank deadline=
-  exec {told}>&2 2>/dev/null
+  exec {message_fd}>&2 2>/dev/null
   while [ "${#pids[@]}" -gt 0 ]; do
     [ -z "$asked" ] || pass_on_what_was_asked
     for rank in "${!pids[@]}"; do
@@ -116,7 +116,7 @@ supervise() {
     sleep 0.2
   done
   wait "${markers[@]}" # for the last lines of output
-  exec 2>&"$told"
+  exec 2>&"$message_fd"
 }
 
 settle() {

@@ -66,7 +66,7 @@ worker_run() {
   echo "$pid" >"$pid_file"
   echo "$program: worker $HOSTNAME starts"
   exec {out}>&- {err}>&-
-  exec {told}>&2 2>/dev/null # without bash's own line on a killed child
+  exec {message_fd}>&2 2>/dev/null # without bash's own line on a killed child
   while kill -0 "$pid"; do # wait would return when the process is stopped, too
     sleep 0.2
   done

@@ -8,7 +8,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 
 def test_each_test_that_is_named_exists_and_is_as_slow_as_is_said():
     text = (ROOT / "docs/reliability.md").read_text()
-    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`(\*?)", text)
+    named = re.findall(r"`((?:\w+/)*test_\w+\.py)::(test_\w+)`(\*?)", text)
     assert len(named) > 50
     for file, test, star in named:
         source = (ROOT / "tests" / file).read_text()

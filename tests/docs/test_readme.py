@@ -30,50 +30,50 @@ from tests.support import (
 README = (commands.ROOT / "README.md").read_text()
 PROGRAM = ".venv/bin/python -m alexnet_jax"
 SMALL = ["--config.model.width=0.05", "--config.batch_size=2"]
-CUT = ["--network=lenet5_28", "--width=0.5", "--batch=4", "--steps=1"]
-PREPARE = ["--size=64", "--output=PREPARED", "--name=mini"]
+CUT = ["--network=lenet5_28", "--width=0.5", "--batch_size=4", "--steps=1"]
+PREPARE = ["--image_size=64", "--output=PREPARED", "--name=mini"]
 
-# The command, without the program's name: what is given instead of its words, and what is added.
+# The command, without the program's name: what replaces its words, and what is added.
 # Words are replaced where they stand for something: DIR, or a set that has to be downloaded.
 SMOKE = {
-    ".reproduce": {},
-    ".model": {},
-    ".model net145": {},
-    ".model net145 --compare paper": {},
-    ".model net145 --plot net145.png": {},
-    ".data.prepare --source=imagenet_tars:DIR": {"DIR": "TARS", "+": PREPARE},
-    ".data.prepare --source=folder:DIR": {"DIR": "CLASSES", "+": PREPARE},
-    ".data.prepare --source=parquet:DIR": {"DIR": "PARQUET", "+": PREPARE},
-    ".data.prepare --source=tfds:imagenet2012": {"imagenet2012": "miniature", "+": PREPARE},
-    ".benchmark input --path=OUTPUT": {"+": ["--batch=4", "--turns=1", "--seconds=0.1"]},
+    "reproduce": {},
+    "model": {},
+    "model net145": {},
+    "model net145 --compare paper": {},
+    "model net145 --plot net145.png": {},
+    "prepare --source=imagenet_tars:DIR": {"DIR": "TARS", "+": PREPARE},
+    "prepare --source=folder:DIR": {"DIR": "CLASSES", "+": PREPARE},
+    "prepare --source=parquet:DIR": {"DIR": "PARQUET", "+": PREPARE},
+    "prepare --source=tfds:imagenet2012": {"imagenet2012": "miniature", "+": PREPARE},
+    "benchmark input --path=OUTPUT": {"+": ["--batch_size=4", "--turns=1", "--seconds=0.1"]},
     ".main --config=configs/imagenet.py --workdir=WORKDIR": {
         "imagenet.py": "imagenet.py:smoke", "WORKDIR": "NEW", "+": SMALL},
-    ".benchmark step --against=torch": {"+": CUT},
-    ".benchmark train --path=OUTPUT": {
+    "benchmark step --against=torch": {"+": CUT},
+    "benchmark train --path=OUTPUT": {
         "+": ["--config=configs/imagenet.py", "--config.data.image_size=64", "--steps=1",
               "--config.model.network=quickstart", *SMALL]},
-    ".benchmark gpu --json=DIR": {"DIR": "NEW", "+": ["--tiny", "--minutes=3"]},
-    ".evaluate --workdir=WORKDIR --views=ten --json=FILE": {"FILE": "NEW"},
-    ".evaluate --workdir=WORKDIR,WORKDIR,... --views=ten": {",...": ""},
-    ".evaluate --workdir=WORKDIR --follow --json=FILE": {"FILE": "NEW"},
-    ".predict --workdir=WORKDIR IMAGE...": {"IMAGE...": "IMAGE"},
-    ".features --workdir=WORKDIR --output=TRAIN.npz --layer=fc7 IMAGE...": {
+    "benchmark gpu --json=DIR": {"DIR": "NEW", "+": ["--tiny", "--minutes=3"]},
+    "evaluate --workdir=WORKDIR --views=ten --json=FILE": {"FILE": "NEW"},
+    "evaluate --workdir=WORKDIR,WORKDIR,... --views=ten": {",...": ""},
+    "evaluate --workdir=WORKDIR --follow --json=FILE": {"FILE": "NEW"},
+    "predict --workdir=WORKDIR IMAGE...": {"IMAGE...": "IMAGE"},
+    "features --workdir=WORKDIR --output=TRAIN.npz --layer=fc7 IMAGE...": {
         "IMAGE...": "IMAGE", "fc7": "fc6", "TRAIN.npz": "NEW.npz"},
-    ".neighbours --features=TRAIN.npz --workdir=WORKDIR IMAGE...": {"IMAGE...": "IMAGE"},
-    ".visualize filters --workdir=WORKDIR --output=FILE.png": {},
-    ".visualize curves --workdir=A,B --output=FILE.svg": {"A,B": "WORKDIR,RUN"},
-    ".visualize activations IMAGE --workdir=WORKDIR --output=FILE.png": {},
-    ".visualize augmentation IMAGE ...": {"...": "--workdir=WORKDIR --output=FILE.png"},
-    ".visualize saliency IMAGE ...": {
+    "neighbours --features=TRAIN.npz --workdir=WORKDIR IMAGE...": {"IMAGE...": "IMAGE"},
+    "visualize filters --workdir=WORKDIR --output=FILE.png": {},
+    "visualize curves --workdir=A,B --output=FILE.svg": {"A,B": "WORKDIR,RUN"},
+    "visualize activations IMAGE --workdir=WORKDIR --output=FILE.png": {},
+    "visualize augmentation IMAGE ...": {"...": "--workdir=WORKDIR --output=FILE.png"},
+    "visualize saliency IMAGE ...": {
         "...": "--workdir=WORKDIR --output=FILE.png", "+": ["--stride=8"]},
-    ".visualize maximise --class=3 ...": {
+    "visualize maximise --class=3 ...": {
         "...": "--workdir=WORKDIR --output=FILE.png", "+": ["--steps=3"]},
-    ".visualize confusion --json=FILE --output=FILE.png": {},
-    ".convert FILE --to=OUT": {"FILE": "alexnet.safetensors"},
-    ".convert bvlc_alexnet.caffemodel --mean=imagenet_mean.binaryproto --to=DIR": {"DIR": "NEW"},
-    ".convert alexnet.pth --to=alexnet.safetensors": {"alexnet.safetensors": "NEW.safetensors"},
-    ".convert CHECKPOINT_OF_2012 --mean=batches.meta --to=net145.onnx": {},
-    ".convert --workdir=WORKDIR --to=FILE.pth": {},
+    "visualize confusion --json=FILE --output=FILE.png": {},
+    "convert FILE --to=OUT": {"FILE": "alexnet.safetensors"},
+    "convert bvlc_alexnet.caffemodel --mean=imagenet_mean.binaryproto --to=DIR": {"DIR": "NEW"},
+    "convert alexnet.pth --to=alexnet.safetensors": {"alexnet.safetensors": "NEW.safetensors"},
+    "convert CHECKPOINT_OF_2012 --mean=batches.meta --to=net145.onnx": {},
+    "convert --workdir=WORKDIR --to=FILE.pth": {},
 }  # fmt: skip
 TRAIN = ".main --config=configs/imagenet.py --workdir=WORKDIR"
 TUNE = ".main --config=configs/finetune.py --config.init.from_run=RUN --config.data.path=DIR"
@@ -104,8 +104,8 @@ def in_the_readme():
         text = re.sub(rf'^    {name[1:]}=".*"$', "", text, flags=re.MULTILINE)
         text = re.sub(rf"^    (?:\w+=\S+ )?\{name}\b", f"    {words}", text, flags=re.MULTILINE)
     lines = re.findall(rf"^    (?:\w+=\S+ )?{re.escape(PROGRAM)}(.*)$", text, re.MULTILINE)
-    lines += re.findall(r"^\| `(\.(?!venv)\w+.*?)` \|", text, re.MULTILINE)
-    lines += re.findall(r"`(?:\.venv/bin/)?python -m alexnet_jax(\.\w[^`]*)`", text)
+    lines += re.findall(r"^\| `(\w+ .*?)` \|", text, re.MULTILINE)
+    lines += re.findall(r"`(?:\.venv/bin/)?python -m alexnet_jax([. ]\w[^`]*)`", text)
     return {re.split(r"\s+# ", line)[0].strip() for line in lines}
 
 
@@ -145,9 +145,9 @@ def folder(tmp_path_factory):
     )
     start(place, ".main --config=configs/quickstart.py:smoke --workdir=WORKDIR")
     shutil.copytree(place / "WORKDIR", place / "RUN")
-    start(place, ".evaluate --workdir=WORKDIR --json=FILE")
-    start(place, ".features --workdir=WORKDIR --output=TRAIN.npz --layer=fc6 photographs")
-    start(place, ".convert --workdir=WORKDIR --to=alexnet.safetensors")
+    start(place, "evaluate --workdir=WORKDIR --json=FILE")
+    start(place, "features --workdir=WORKDIR --output=TRAIN.npz --layer=fc6 photographs")
+    start(place, "convert --workdir=WORKDIR --to=alexnet.safetensors")
     return place
 
 
@@ -156,9 +156,9 @@ def start(place, command):
     environment = commands.ENVIRONMENT | {
         "TFDS_DATA_DIR": str(place), "JAX_NUM_CPU_DEVICES": "2" if "layout" in command else "1",
     }  # fmt: skip
-    module, *words = shlex.split(command)
+    words = shlex.split(f"alexnet_jax{command if command[0] == '.' else f' {command}'}")
     done = subprocess.run(
-        [sys.executable, "-m", f"alexnet_jax{module}", *words],
+        [sys.executable, "-m", *words],
         cwd=place, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -175,8 +175,8 @@ def test_a_command_of_the_readme_runs(folder, command):
         shutil.rmtree(folder / name, ignore_errors=True)
         if (folder / name).is_file():
             (folder / name).unlink()
-    if command.startswith(".convert alexnet.pth"):
-        start(folder, ".convert --workdir=WORKDIR --to=alexnet.pth")
+    if command.startswith("convert alexnet.pth"):
+        start(folder, "convert --workdir=WORKDIR --to=alexnet.pth")
     smoke = command
     for word, instead in SMOKE[command].items():
         if word != "+":

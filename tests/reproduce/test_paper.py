@@ -52,10 +52,10 @@ def check_file(path, anchor):
 
 
 def check_field(text):
-    """FIELD or FIELD=VALUE of configs/default.py, a value that the config's check accepts."""
+    """FIELD or FIELD=VALUE of the config, a value that its check accepts."""
     config = defaults.get_config()
     field, _, value = text.partition("=")
-    assert field in fields(config), f"configs/default.py has no field {field}"
+    assert field in fields(config), f"training/defaults.py has no field {field}"
     if value:
         number = re.fullmatch(r"[\d.]+|True|False|None|[\"'(].*", value)
         value = ast.literal_eval(value) if number else value
@@ -76,37 +76,48 @@ def fields(config, prefix=""):
 def check_config(text):
     file, _, argument = text.partition(":")
     assert (ROOT / file).is_file(), f"there is no {file}"
-    if file != "configs/default.py":
-        load(pathlib.Path(file).stem, argument)
+    load(pathlib.Path(file).stem, argument)
+
+
+def sources_of(command):
+    """The files of alexnet_jax/ in which a command's flags and pages stand."""
+    package = ROOT / "alexnet_jax"
+    place = {"train": "main.py", "prepare": "data/prepare.py"}.get(command, f"tools/{command}.py")
+    folders = [package / command, package / "tools" / command]
+    sources = [source for folder in folders for source in folder.glob("*.py")]
+    sources += [package / place] if (package / place).exists() else []
+    assert sources, f"there is no command {command}"
+    return sources
 
 
 def check_command(words):
-    """A room of python -m, its pages and flags, the config, its fields."""
-    room = ROOT / words[0].replace(".", "/")
-    sources = [room.with_suffix(".py")] if room.with_suffix(".py").exists() else []
-    sources += room.glob("*.py")
-    assert sources, f"there is no {words[0]}"
-    shared = ROOT / "alexnet_jax/command.py"
-    text = "\n".join(source.read_text() for source in [*sources, shared])
-    for word in words[1:]:
+    """`alexnet_jax COMMAND` or `alexnet_jax.main`: its pages and flags, the config, its fields."""
+    if words[0] == "alexnet_jax.main":
+        words = ["alexnet_jax", "train", *words[1:]]
+    assert words[0] == "alexnet_jax", f"{words[0]} is no program: expected alexnet_jax COMMAND"
+    _, command, *words = words
+    sources = [ROOT / "alexnet_jax" / file for file in ("runtime/cli.py", "parallel/launch.py")]
+    sources += sources_of(command)
+    text = "\n".join(source.read_text() for source in sources)
+    for word in words:
         flag, _, value = word.removeprefix("--").partition("=")
         if flag == "config":
             check_config(value)
         elif flag.startswith("config."):
             check_field(word.removeprefix("--config."))
         elif flag == "only":
-            plan.selected(experiments.named(words[1]), [value])
+            plan.selected(experiments.named(words[0]), [value])
         elif word.startswith("--"):
-            assert re.search(rf"""["'](--)?{flag}["']""", text), f"{words[0]} has no flag --{flag}"
-        elif words[0] == "alexnet_jax.model":
+            assert re.search(rf"""["'](--)?{flag}["']""", text), f"{command} has no flag --{flag}"
+        elif command == "model":
             assert word in NETWORKS or word.endswith(".png"), f"there is no network {word}"
         elif word.islower() and "." not in word:
-            assert f'"{word}"' in text, f"{words[0]} has no page {word}"
+            assert f'"{word}"' in text, f"{command} has no page {word}"
 
 
 def check_token(token):
     """One piece of code in a document, by its form."""
-    if match := re.fullmatch(r"(test_\w+\.py)::(test_\w+)", token):
+    if match := re.fullmatch(r"((?:\w+/)*test_\w+\.py)::(test_\w+)", token):
         file = ROOT / "tests" / match[1]
         assert file.exists(), f"there is no {file}"
         assert match[2] in symbols(file), f"{file} has no {match[2]}"
@@ -115,7 +126,7 @@ def check_token(token):
         found = [file for file in files if file.exists()]
         assert found, f"there is no {match[1]}"
         assert match[2] in symbols(found[0]), f"{match[1]} has no {match[2]}"
-    elif match := re.fullmatch(r"(?:P|python -m|\.venv/bin/python -m) (alexnet_jax.*)", token):
+    elif match := re.fullmatch(r"(?:P|python -m|\.venv/bin/python -m) (alexnet_jax[ .].*)", token):
         check_command(shlex.split(match[1]))
     elif re.fullmatch(r"configs/\w+\.py(:[\w,]+)?", token):
         check_config(token)
@@ -157,9 +168,10 @@ def test_every_name_exists(document):
     [
         "model/layers.py: ReLu",
         "model/layer.py: ReLU",
-        "training/step.py: Steps.teach",
-        "test_layers.py::test_pooling",
-        "test_layer.py::test_pooling_equals_loops",
+        "training/train_step.py: Steps.teach",
+        "model/test_layers.py::test_pooling",
+        "test_layers.py::test_pooling_equals_loops",
+        "model/test_layer.py::test_pooling_equals_loops",
         "configs/imagnet.py",
         "configs/imagenet.py:papers",
         "data.means",
@@ -170,11 +182,12 @@ def test_every_name_exists(document):
         "P alexnet_jax.main --config=configs/imagenet.py:papers",
         "P alexnet_jax.main --config=configs/imagenet.py --config.data.noise=0",
         "P alexnet_jax.main --config=configs/imagenet.py --config.data.mean=picture",
-        "P alexnet_jax.evaluate --workdirs=RUN",
-        "P alexnet_jax.visualize filter",
-        "P alexnet_jax.reproduce history --only=towers2",
-        "P alexnet_jax.teach",
-        "P alexnet_jax.model net144",
+        "P alexnet_jax evaluate --workdirs=RUN",
+        "P alexnet_jax visualize filter",
+        "P alexnet_jax reproduce history --only=towers2",
+        "P alexnet_jax teach",
+        "P alexnet_jax.evaluate --workdir=RUN",
+        "P alexnet_jax model net144",
     ],
 )
 def test_a_wrong_name_is_found(wrong):
