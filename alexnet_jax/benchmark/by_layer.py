@@ -1,4 +1,4 @@
-"""Each part of a training step alone, at its real shapes: what it takes and how near the peak.
+"""Each part of a training step alone, at its real shapes: its time and its share of the peak.
 
 The parts are jitted one by one, so that XLA can't fuse them with their neighbours or share what
 they read: their sum is not the step's time.
@@ -15,19 +15,19 @@ import optax
 from alexnet_jax.benchmark import machine_peak, turns, work
 from alexnet_jax.benchmark.machine_peak import COPY, PRODUCT
 from alexnet_jax.benchmark.step_time import Ready
-from alexnet_jax.kernels import dispatch
-from alexnet_jax.model import collectives
+from alexnet_jax.model import alexnet, collectives
 from alexnet_jax.model.layers import (
     Convolution,
     Dense,
     Dropout,
     Exchange,
+    Layer,
     LocallyConnected,
     Output,
     ResponseNorm,
     Weighted,
 )
-from alexnet_jax.model.ops import REFERENCE as PLAIN
+from alexnet_jax.model.ops import Operations, Params
 from alexnet_jax.runtime.terminal import ProgressLine, Terminal
 from alexnet_jax.training import metrics
 
@@ -54,25 +54,25 @@ def measure(ready: Ready, tiny: bool, terminal: Terminal) -> dict:
     """
     terminal.live("compiling each layer alone")
     parts = list(_parts(ready))
-    contestants, peak_work = machine_peak.contestants(ready.steps.compute_dtype.name, tiny)
+    contestants, peak_work = machine_peak.contestants(ready.steps.dtype.name, tiny)
     contestants |= {STEP: ready} | {part.name: part.contestant for part in parts}
     report = ProgressLine("each layer alone", terminal, "turns")
     seconds = turns.alternate(contestants, SAMPLES, report)
     median = {name: float(np.median(values)) for name, values in seconds.items()}
     peak = {name: peak_work[name] / median[name] for name in (PRODUCT, COPY)}
-    rows = []
+    measured = []
     for part in parts:
         took = median[part.name]
         shares = {PRODUCT: part.operations / took / peak[PRODUCT],
                   COPY: part.bytes / took / peak[COPY]}  # fmt: skip
-        nearer = max(shares, key=shares.get)
-        rows.append(
+        nearer = max(shares, key=lambda name: shares[name])
+        measured.append(
             {"part": part.name, "seconds": took, "operations": part.operations,
              "bytes": part.bytes, "share": shares[nearer], "of": nearer}
         )  # fmt: skip
     return {
-        "parts": rows,
-        "sum_seconds": sum(row["seconds"] for row in rows),
+        "parts": measured,
+        "sum_seconds": sum(median[part.name] for part in parts),
         "step_seconds": median[STEP],
         "peak": {"operations_per_second": peak[PRODUCT], "bytes_per_second": peak[COPY]},
     }
@@ -82,96 +82,106 @@ def _parts(ready: Ready) -> Iterator[Part]:
     """In the order of a step; each layer's activations are the input of the next."""
     # Copies, since a step takes its state's memory.
     steps, parameters = ready.steps, jax.tree.map(jnp.copy, ready.state.parameters)
-    architecture, rows = steps.architecture, len(ready.images)
-    view, number = steps.views(), np.int32(0)
-    inputs = view(number, ready.images, ready.preprocessing)
-    crop = machine_peak.repeated(view, number, ready.images, ready.preprocessing)
+    architecture, batch_size = steps.architecture, len(ready.images)
+    augment, step = steps.views(), np.int32(0)
+    inputs = augment(step, ready.images, ready.preprocessing)
+    crop = machine_peak.repeated(augment, step, ready.images, ready.preprocessing)
     yield Part("augmentation", crop, 0, _bytes((ready.images, inputs)))
-    costs = {one.layer: one for one in work.products(architecture, steps.classes)}
-    keys = jax.random.split(jax.random.key(0), rows)
-    images = inputs.astype(steps.compute_dtype)
-    maps, shared, owner = [images], True, ""  # one array that all towers see
+    costs = {one.layer: one for one in work.products(architecture, steps.num_classes)}
+    keys = jax.random.split(jax.random.key(0), batch_size)
+    images = inputs.astype(steps.dtype)
+    towers, shared, weighted = [images], True, ""  # one array that all towers see
     for layer in architecture.layers:
-        own = parameters.get(getattr(layer, "name", ""), {})
-        function = _function(layer, architecture.towers, steps.compute_dtype, shared)
-        owner = getattr(layer, "name", owner)
-        name = owner if own else f"{owner} {type(layer).__name__}"
+        params = parameters.get(getattr(layer, "name", ""), {})
+        function = _function(layer, architecture.towers, shared, steps.dtype, steps.operations)
+        weighted = getattr(layer, "name", weighted)
+        name = weighted if params else f"{weighted} {type(layer).__name__}"
         extra = keys if isinstance(layer, Dropout) else images
-        cost = costs[owner] if own else None
-        maps, found = _layer_parts(name, function, own, maps, extra, cost)
-        yield from found
+        cost = costs[weighted] if params else None
+        towers, parts = _layer_parts(name, function, params, towers, extra, cost)
+        yield from parts
         shared = _is_shared(layer, shared)
     loss = jax.jit(jax.grad(lambda logits, labels: metrics.score(logits, labels)[0].mean()))
-    contestant = machine_peak.repeated(loss, maps, ready.labels)
-    yield Part("loss and its gradient", contestant, 0, 2 * _bytes(maps))
+    contestant = machine_peak.repeated(loss, towers, ready.labels)
+    yield Part("loss and its gradient", contestant, 0, 2 * _bytes(towers))
     yield _update(ready)
 
 
-def _is_shared(layer, before: bool) -> bool:
+def _is_shared(layer: Layer, before: bool) -> bool:
     """Whether all towers see one array after a layer, or each its own."""
     return isinstance(layer, Exchange) or (before and not isinstance(layer, Weighted | Output))
 
 
-def _function(layer, towers: int, dtype, shared: bool) -> Callable:
-    """(parameters, maps, images or keys) -> maps, as in the network.
+def _function(
+    layer: Layer, num_towers: int, shared: bool, dtype: jnp.dtype, ops: Operations
+) -> Callable:
+    """(parameters, towers, images or keys) -> towers, as in the network; logits for the last layer.
 
-    The maps are those of each tower, or one array: of all side by side, or `shared`, which all see.
+    `towers` are the arrays of each tower, or one array: of all side by side, or where `shared` one
+    that all see. The third argument is the network's input, for a dropout its keys.
     """
 
-    def function(own, maps, extra):
-        own = jax.tree.map(lambda value: value.astype(dtype), own)
-        if not dispatch.is_alike(layer):
-            maps = maps * towers if shared else dispatch.apart(maps, towers)
+    def function(params: Params, towers: list[jax.Array], extra: jax.Array):
+        params = {kind: value.astype(dtype) for kind, value in params.items()}
+        if isinstance(layer, Output) or not alexnet.works_on_joined_towers(layer):
+            count = num_towers
+            towers = towers * count if shared else alexnet.separate_towers(towers, count)
         match layer:
-            case Convolution() | LocallyConnected() | Dense():
-                return dispatch.weighted(layer, maps, own, extra, PLAIN)
+            case Convolution():
+                return ops.convolution_of_towers(layer, towers, params, extra, ops)
+            case LocallyConnected():
+                of_towers = [{kind: params[kind][i] for kind in params} for i in range(num_towers)]
+                return [layer(*pair) for pair in zip(towers, of_towers, strict=True)]
+            case Dense():
+                return ops.dense_of_towers(towers, params)
             case Exchange():
-                return collectives.exchange(maps, towers)[:1] if len(maps) == towers else maps
+                joined = len(towers) < num_towers
+                return towers if joined else collectives.exchange(towers, num_towers)[:1]
             case ResponseNorm(across_towers=True):
-                return layer.across(maps)
+                return layer.across(towers, ops)
             case Dropout():
-                return [layer.training(x, layer.mask(extra, x.shape[1:])) for x in maps]
+                return [layer.training(x, layer.mask(extra, x.shape[1:])) for x in towers]
             case Output():
-                partial = dispatch.partial_logits(layer, maps, own["kernel"], PLAIN)
-                return partial + own["bias"].astype(partial.dtype)
-        return [layer(x) for x in maps]
+                logits = ops.logits_of_towers(towers, params["kernel"])
+                return logits + params["bias"].astype(logits.dtype)
+        return [layer(x, ops) for x in towers]
 
     return function
 
 
 def _layer_parts(
-    name: str, function: Callable, own: dict, maps, extra, cost: work.Products | None
+    name: str, function: Callable, params: Params, towers, extra, cost: work.Products | None
 ) -> tuple[list, list[Part]]:
     """(the layer's activations, its forward and backward parts).
 
     The backward pass starts from what the forward pass of training keeps.
     """
 
-    # Apart, since a gradient that is not asked for need not be computed (dense.product).
-    def by_weights(own, maps, extra):
-        return jax.vjp(lambda own: function(own, maps, extra), own)
+    # Apart, since a gradient that is not asked for need not be computed (kernels.tower_dense).
+    def by_weights(params, towers, extra):
+        return jax.vjp(lambda params: function(params, towers, extra), params)
 
-    def by_input(own, maps, extra):
-        return jax.vjp(lambda maps: function(own, maps, extra), maps)
+    def by_input(params, towers, extra):
+        return jax.vjp(lambda towers: function(params, towers, extra), towers)
 
-    rows = len(extra)
-    result, pull = jax.jit(by_input)(own, maps, extra)
+    batch_size = len(extra)
+    result, pull = jax.jit(by_input)(params, towers, extra)
     backward = jax.jit(lambda pull, gradient: pull(gradient)[0])
-    forward = machine_peak.repeated(jax.jit(function), own, maps, extra)
-    both, moved = {FORWARD: forward}, _bytes((own, maps, result))
+    forward = machine_peak.repeated(jax.jit(function), params, towers, extra)
+    contestants, moved = {FORWARD: forward}, _bytes((params, towers, result))
     operations = {FORWARD: cost.forward if cost else 0}
     if cost:
-        _, pull_weights = jax.jit(by_weights)(own, maps, extra)
-        both[WEIGHTS] = machine_peak.repeated(backward, pull_weights, result)
+        _, pull_weights = jax.jit(by_weights)(params, towers, extra)
+        contestants[WEIGHTS] = machine_peak.repeated(backward, pull_weights, result)
         operations[WEIGHTS] = cost.weight_gradient
     if cost is None or cost.input_gradient:
         kind = INPUT if cost else BACKWARD
-        both[kind] = machine_peak.repeated(backward, pull, result)
+        contestants[kind] = machine_peak.repeated(backward, pull, result)
         operations[kind] = cost.input_gradient if cost else 0
-    sizes = dict.fromkeys(both, moved) | {BACKWARD: moved + _bytes(pull)}
+    sizes = dict.fromkeys(contestants, moved) | {BACKWARD: moved + _bytes(pull)}
     return result, [
-        Part(f"{name} {kind}", work_on, operations[kind] * rows, sizes[kind])
-        for kind, work_on in both.items()
+        Part(f"{name} {kind}", contestant, operations[kind] * batch_size, sizes[kind])
+        for kind, contestant in contestants.items()
     ]
 
 

@@ -28,7 +28,7 @@ import pathlib
 import sys
 import time
 
-from alexnet_jax.benchmark.formulations import NAMES
+from alexnet_jax.benchmark.kernel_choices import NAMES
 from alexnet_jax.benchmark.links import LINKS
 from alexnet_jax.runtime.errors import EXIT_USER_ERROR, UserError
 
@@ -103,8 +103,8 @@ def _step_flags(parser: argparse.ArgumentParser) -> None:
     add("--inference", action="store_true", help="the forward pass too")
     add("--by_layer", action=argparse.BooleanOptionalAction, default=True,
         help="time of each layer; never with --network=all")  # fmt: skip
-    add("--formulations", metavar="NAME,...",
-        help=f"of the step, each in turn with the plain one: all, {', '.join(NAMES)}")  # fmt: skip
+    add("--kernels", metavar="NAME,...",
+        help=f"in turn with the usual step: all, {', '.join(NAMES)}")  # fmt: skip
     add("--width", type=float, default=1.0, metavar="X",
         help="factor on filters and units, to try the command; the peak is small then")  # fmt: skip
     add("--json", metavar="FILE", help="where all numbers are written")

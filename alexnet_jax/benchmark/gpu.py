@@ -34,15 +34,15 @@ class Case:
     xla_flags: str = ""
 
 
-# Those that differ from the plain step on a GPU.
-FORMS = (
+# Those that differ from the usual step on a GPU.
+ALTERNATIVES = (
     "strided_windows", "automatic_gradients", "bfloat16_velocity", "two_steps", "banded_norms",
     "separate_towers", "batched_towers",
 )  # fmt: skip
 
 
 def cases(tiny: bool, torch: bool) -> list[Case]:
-    """What matters most first: one batch in all ways, its other forms, then all others.
+    """What matters most first: one batch in all ways, its alternatives, then all others.
 
     PyTorch takes half a minute to compile a network, so that beside other batches it has one
     layout only, which was the faster one on an H200 at 512 images.
@@ -64,7 +64,7 @@ def cases(tiny: bool, torch: bool) -> list[Case]:
 
     return [
         versus(half, first),
-        case(half, first, "formulations", f"--formulations={','.join(FORMS)}"),
+        case(half, first, "kernels", f"--kernels={','.join(ALTERNATIVES)}"),
         *(
             versus(dtype, batch)
             for dtype in dtypes
@@ -143,8 +143,8 @@ def _summarize(folder: pathlib.Path, asked: list[Case], failed: dict[str, str]) 
                 "ratio": training.get("ratio"),
                 "best_torch": training.get("best_torch"),
                 "hours_of_90_epochs": found["hours_of_90_epochs"],
-                "formulations": {
-                    name: form["speed"] for name, form in found.get("formulations", {}).items()
+                "kernels": {
+                    name: other["speed"] for name, other in found.get("kernels", {}).items()
                 },
             }
         )
@@ -168,8 +168,8 @@ def table(summary: dict) -> str:
             line += f"{row['ratio']:>12.2f} x  {row['best_torch']}"
         lines.append(line)
         lines += [
-            f"  {name:<30}{speed:>12.2f} x the speed of the plain form beside it"
-            for name, speed in row["formulations"].items()
+            f"  {name:<30}{speed:>12.2f} x the speed of the usual step beside it"
+            for name, speed in row["kernels"].items()
         ]
     lines += summary["failed"].values()
     if summary["missing"]:

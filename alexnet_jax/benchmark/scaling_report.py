@@ -54,7 +54,7 @@ def run(given: argparse.Namespace, terminal: Terminal) -> None:
     found, left_out = answer(asked, speed)
     assumed = assumptions(asked, speed, measured)
     terminal.info("\n".join(["Assumptions", *(f"  {line}" for line in assumed)]))
-    classes, width = asked.architecture.classes, WIDTHS[asked.dtype]
+    classes, width = asked.architecture.num_classes, WIDTHS[asked.dtype]
     terminal.info("\n" + traffic.table(asked.architecture, classes, asked.layouts, width))
     terminal.info("\n" + table(found))
     for sentence in left_out:
@@ -105,7 +105,7 @@ def answer(asked: Question, images_per_second: float) -> tuple[list[Prediction],
             try:
                 found.append(
                     scaling.predict(
-                        asked.architecture, asked.architecture.classes, layout, devices, batch,
+                        asked.architecture, asked.architecture.num_classes, layout, devices, batch,
                         images_per_second, asked.cluster, WIDTHS[asked.dtype],
                     )
                 )  # fmt: skip

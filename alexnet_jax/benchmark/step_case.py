@@ -7,7 +7,12 @@ import time
 import jax
 
 from alexnet_jax.benchmark import by_layer, limits, machine_peak, step_time, turns, work
-from alexnet_jax.benchmark.formulations import FORMULATIONS, FREELY_FUSED, TWO_STEPS
+from alexnet_jax.benchmark.kernel_choices import (
+    BFLOAT16_VELOCITY,
+    FREELY_FUSED,
+    KERNEL_CHOICES,
+    TWO_STEPS,
+)
 from alexnet_jax.benchmark.machine_peak import COPY, PRODUCT
 from alexnet_jax.benchmark.step_time import Ready
 from alexnet_jax.benchmark.torch_peer import LAYOUTS
@@ -33,7 +38,7 @@ class Question:
     by_layer: bool = False
     small_peak: bool = False
     torch_layouts: tuple[str, ...] = LAYOUTS
-    formulations: tuple[str, ...] = ()  # names of formulations.NAMES
+    kernels: tuple[str, ...] = ()  # names of kernel_choices.NAMES
 
 
 def measure(asked: Question, terminal: Terminal) -> dict:
@@ -50,16 +55,16 @@ def measure(asked: Question, terminal: Terminal) -> dict:
     terminal.live(f"compiling the training step of {architecture.name}")
     ready = step_time.ready(architecture, asked.batch, asked.dtype)
     found["compile_seconds"], found["memory"] = ready.compile_seconds, memory(ready.step)
-    operations = work.training_operations(architecture, ready.steps.classes) * asked.batch
+    operations = work.training_operations(architecture, ready.steps.num_classes) * asked.batch
     found["training"] = _compared(asked, ready, ready, operations, where, "training", terminal)
     found["training"]["last_loss"] = float(ready.loss)
-    if asked.formulations:
-        found["formulations"] = _formulations(asked, ready, terminal)
+    if asked.kernels:
+        found["kernels"] = _alternatives(asked, ready, terminal)
     speed = found["training"]["images_per_second"]
     found["hours_of_90_epochs"] = EPOCHS * IMAGES / speed / 3600
     if asked.inference:
         seconds, forward = _forward_pass(ready)
-        operations = work.forward_operations(architecture, ready.steps.classes) * asked.batch
+        operations = work.forward_operations(architecture, ready.steps.num_classes) * asked.batch
         found["inference"] = _compared(
             asked, ready, forward, operations, where, "inference", terminal
         ) | {"compile_seconds": seconds}
@@ -145,27 +150,30 @@ def _peer(asked: Question, ready: Ready, phase: str, where: str):
     return torch_process.contest(entry)
 
 
-def _formulations(asked: Question, ready: Ready, terminal: Terminal) -> dict:
-    """{name: times of a step, images/s, speed as a multiple of the plain step's beside it}."""
+def _alternatives(asked: Question, ready: Ready, terminal: Terminal) -> dict:
+    """{name: times of a step, images/s, speed as a multiple of the usual step's beside it}."""
     contestants = {OURS: ready}
-    for name in asked.formulations:
+    for name in asked.kernels:
         terminal.live(f"compiling {name}")
-        changes = FORMULATIONS.get(name, {})
+        velocity_dtype = "bfloat16" if name == BFLOAT16_VELOCITY else None
         with materialize.fused_freely() if name == FREELY_FUSED else contextlib.nullcontext():
-            other = step_time.ready(asked.architecture, asked.batch, asked.dtype, **changes)
+            other = step_time.ready(
+                asked.architecture, asked.batch, asked.dtype,
+                kernel_choice=KERNEL_CHOICES.get(name, "tuned"), velocity_dtype=velocity_dtype,
+            )  # fmt: skip
         contestants[name] = step_time.in_twos(other) if name == TWO_STEPS else other
-    report = ProgressLine(f"formulations at {asked.batch} images", terminal, "turns")
+    report = ProgressLine(f"alternatives at {asked.batch} images", terminal, "turns")
     seconds = turns.alternate(contestants, asked.samples, report)
     if TWO_STEPS in seconds:
         seconds[TWO_STEPS] = [pair / 2 for pair in seconds[TWO_STEPS]]
     times = {name: turns.spread(values) for name, values in seconds.items()}
-    plain = times.pop(OURS)
+    usual = times.pop(OURS)
     return {
         name: row
         | {
             "images_per_second": asked.batch / row["median"],
-            "speed": plain["median"] / row["median"],
-            "speed_by_least": plain["least"] / row["least"],
+            "speed": usual["median"] / row["median"],
+            "speed_by_least": usual["least"] / row["least"],
         }
         for name, row in times.items()
     }

@@ -6,7 +6,7 @@ import os
 import pathlib
 
 from alexnet_jax.benchmark import step_case, step_report
-from alexnet_jax.benchmark.formulations import chosen
+from alexnet_jax.benchmark.kernel_choices import parse_names
 from alexnet_jax.benchmark.torch_peer import LAYOUTS
 from alexnet_jax.model.networks import NETWORKS, named
 from alexnet_jax.runtime import malloc
@@ -77,7 +77,7 @@ def questions(given: argparse.Namespace) -> list[step_case.Question]:
             by_layer=given.by_layer and not several,
             small_peak=given.width < 1,
             torch_layouts=layouts,
-            formulations=chosen(given.formulations or ""),
+            kernels=parse_names(given.kernels or ""),
         )
         for network in networks
         for batch in batches

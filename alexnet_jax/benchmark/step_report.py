@@ -59,8 +59,8 @@ def case(found: dict) -> str:
         lines.append(
             "Training diverged while it was timed, so the times may be others than a run's."
         )
-    if "formulations" in found:
-        lines += ["", formulations(found["formulations"])]
+    if "kernels" in found:
+        lines += ["", kernels(found["kernels"])]
     if "by_layer" in found:
         lines += ["", by_layer(found["by_layer"])]
     lines += ["", found["limits"]]
@@ -101,9 +101,9 @@ def _phase(phase: str, found: dict) -> list[str]:
     return lines
 
 
-def formulations(found: dict) -> str:
-    """A row for each formulation, against the plain step in the same turns."""
-    lines = [f"{'the same step in other form':<30}{'speed':>8}{'by least':>10}{'images/s':>10}"]
+def kernels(found: dict) -> str:
+    """A line for each alternative, against the usual step in the same turns."""
+    lines = [f"{'with other kernels':<30}{'speed':>8}{'by least':>10}{'images/s':>10}"]
     for name, row in found.items():
         lines.append(
             f"{name:<30}{row['speed']:>8.2f}{row['speed_by_least']:>10.2f}"

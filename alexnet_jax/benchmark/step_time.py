@@ -4,11 +4,13 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alexnet_jax import kernels
 from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.runtime.terminal import ProgressLine, Terminal
@@ -57,21 +59,25 @@ def ready(
     architecture: Architecture,
     batch: int,
     dtype: str,
-    /,
+    *,
+    kernel_choice: str = "tuned",
     velocity_dtype: str | None = None,
-    **changes,
+    **changes: Any,
 ) -> Ready:
     """Compile the step for `batch` images on the first device; `changes` are fields of Steps.
 
-    `dtype` is that of activations, `velocity_dtype` that of momentum_sgd.
+    `dtype` is that of activations, `kernel_choice` as in kernels.config, `velocity_dtype` that of
+    momentum_sgd.
     """
     mesh = meshes.make_mesh(1, jax.devices()[:1])
-    steps = dataclasses.replace(_steps(architecture, dtype, mesh, velocity_dtype), **changes)
+    steps = dataclasses.replace(
+        _steps(architecture, dtype, mesh, kernel_choice, velocity_dtype), **changes
+    )
     size = architecture.input_size * 8 // 7
     random, rows = np.random.default_rng(0), np.arange(batch)
     pixels = (batch, size, size, architecture.channels)
     images = meshes.put_rows(mesh, batch, rows, random.integers(0, 256, pixels, np.uint8))
-    labels = random.integers(0, architecture.classes, batch).astype(np.int32)
+    labels = random.integers(0, architecture.num_classes, batch).astype(np.int32)
     labels = meshes.put_rows(mesh, batch, rows, labels)
     preprocessing = _preprocessing(architecture, mesh)
     began = time.perf_counter()
@@ -115,19 +121,6 @@ def measure(
             report((index + 1) * batch, steps * batch)
     speed = batch / statistics.median(seconds)
     return {"batch": batch, "seconds": seconds, "images_per_second": speed}
-
-
-def _steps(architecture: Architecture, dtype: str, mesh, velocity_dtype: str | None) -> Steps:
-    return Steps(
-        architecture=architecture,
-        classes=architecture.classes,
-        optimizer=optimizer.momentum_sgd(GROUPS, MOMENTUM, velocity_dtype=velocity_dtype),
-        augmentation=Augmentation(crop=architecture.input_size),
-        mesh=mesh,
-        seed=0,
-        compute_dtype=jnp.dtype(dtype),
-        norm_every=NORM_EVERY,
-    )
 
 
 def _preprocessing(architecture: Architecture, mesh) -> Preprocessing:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from alexnet_jax import kernels
 from alexnet_jax.benchmark import torch_peer
 from alexnet_jax.benchmark.step_time import Ready
 from alexnet_jax.benchmark.turns import Contestant
@@ -81,13 +82,14 @@ def prove(architecture: Architecture, where: str) -> dict:
 
     UserError if PyTorch's network is not this one: then times would say nothing.
     """
-    classes, random = architecture.classes, np.random.default_rng(0)
+    classes, random = architecture.num_classes, np.random.default_rng(0)
     parameters = _telling_parameters(architecture, random)
     side = architecture.input_size
     images = random.normal(size=(PROVED_WITH, side, side, architecture.channels))
     images = images.astype(np.float32)
     labels = random.integers(0, classes, PROVED_WITH).astype(np.int32)
-    graph = alexnet.graph_of(architecture, classes)
+    operations = kernels.select("tuned", jax.default_backend())
+    graph = alexnet.graph_of(architecture, classes, operations=operations)
     with jax.default_matmul_precision("highest"):
         ours = jax.jit(lambda p, x: alexnet.apply(graph, p, x))(parameters, images)
     weights = standard.to_standard(architecture, parameters)
@@ -189,7 +191,7 @@ def _telling_parameters(architecture: Architecture, random: np.random.Generator)
             ).astype(np.float32)
             for kind, shape in kinds.items()
         }
-        for layer, kinds in architecture.parameter_shapes(architecture.classes).items()
+        for layer, kinds in architecture.parameter_shapes(architecture.num_classes).items()
     }
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from alexnet_jax.benchmark.step_time import GROUPS, MOMENTUM
 from alexnet_jax.model import layers as kinds
 from alexnet_jax.model.architecture import Architecture
-from alexnet_jax.model.layers import Convolution, Dense, Output, convolved_length
+from alexnet_jax.model.layers import Convolution, Dense, Output
+from alexnet_jax.model.ops import conv_output_length
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import standard
 from alexnet_jax.weights.optional_imports import needed
@@ -177,12 +178,15 @@ def _apply(layer, x, own, shape, groups: int, towers: int, training: bool):
 
     match layer:
         case Convolution():
-            args = (layer.size, layer.stride, layer.padding, layer.floor)
-            more = [
-                (convolved_length(length, *args) - 1) * layer.stride
-                + layer.size - 2 * layer.padding - length
+            size, stride, padding = layer.size, layer.stride, layer.padding
+            counts = [
+                conv_output_length(length, size, stride=stride, padding=padding, floor=layer.floor)
                 for length in shape[:2]
-            ]  # fmt: skip
+            ]
+            more = [
+                (count - 1) * stride + size - 2 * padding - length
+                for count, length in zip(counts, shape[:2], strict=True)
+            ]
             if max(more) > 0:  # the ceiling's windows hang over the bottom and the right
                 x = functional.pad(x, (0, more[1], 0, more[0]))
             return functional.conv2d(

@@ -94,8 +94,8 @@ class AlexNet(nnx.Module):
         images = images.astype(self.dtype)
         towers, layout = [images] * local_towers, Layout.EXAMPLES
         for index, layer in enumerate(layers):
-            if not _works_on_joined_towers(layer):
-                towers = _separate(towers, local_towers)
+            if not works_on_joined_towers(layer):
+                towers = separate_towers(towers, local_towers)
             match layer:
                 case Convolution():
                     params = self._params(layer)
@@ -128,9 +128,9 @@ class AlexNet(nnx.Module):
                     towers = [layer.training(*pair) for pair in zip(towers, masks, strict=True)]
                 case _:
                     towers = [layer(x, ops) for x in towers]
-            capture(index, _separate(towers, local_towers))
+            capture(index, separate_towers(towers, local_towers))
         params = self._params(output)
-        logits = ops.logits_of_towers(_separate(towers, local_towers), params["kernel"])
+        logits = ops.logits_of_towers(separate_towers(towers, local_towers), params["kernel"])
         if layout is Layout.UNITS:
             logits = collectives.sum_to_examples(logits)
         if split:
@@ -182,7 +182,7 @@ def apply(graph: nnx.GraphDef, parameters: Parameters, images, dropout_keys=None
     return nnx.merge(graph, parameters)(images, dropout_keys)
 
 
-def _works_on_joined_towers(layer: Layer) -> bool:
+def works_on_joined_towers(layer: Layer) -> bool:
     """Whether a layer does the same to one tower and to all towers' channels side by side.
 
     Kernels may join the towers in one array: `towers` then has that one item.
@@ -195,7 +195,7 @@ def _works_on_joined_towers(layer: Layer) -> bool:
     return True
 
 
-def _separate(towers: list[jax.Array], count: int) -> list[jax.Array]:
+def separate_towers(towers: list[jax.Array], count: int) -> list[jax.Array]:
     """The arrays of `count` towers, if their channels were side by side in one array."""
     return towers if len(towers) == count else jnp.split(towers[0], count, axis=-1)
 

@@ -10,8 +10,8 @@ import pytest
 
 from alexnet_jax.benchmark import (
     by_layer,
-    formulations,
     gpu,
+    kernel_choices,
     limits,
     machine_peak,
     step_case,
@@ -33,7 +33,7 @@ from tests.support import commands
 PLAIN = Architecture(
     "plain", 8, 3, 2,
     (Convolution("conv1", 8, size=3, stride=2, floor=True), ReLU(), Dense("fc", 12), Output("out")),
-    classes=5,
+    num_classes=5,
 )  # fmt: skip
 KINDS = {"forward": "forward", "weight_gradient": "weight gradient", "input_gradient": "input gradient"}  # noqa: E501  # fmt: skip
 ROWS, SILENT = 16, Terminal(speaks=False)
@@ -74,7 +74,7 @@ def test_parts_count_what_xla_counts(plain_step, monkeypatch):
     counted = {part.name: cost for part, cost in zip(parts, lowered, strict=False)}
     expected = {
         f"{one.layer} {KINDS[kind]}": ROWS * getattr(one, kind)
-        for one in work.products(PLAIN, PLAIN.classes)
+        for one in work.products(PLAIN, PLAIN.num_classes)
         for kind in KINDS
         if getattr(one, kind)
     }
@@ -94,17 +94,18 @@ def test_what_each_part_computes_is_what_the_network_does(plain_step):
     from alexnet_jax.model import alexnet
 
     step, architecture = plain_step.steps, NETWORKS["bvlc_alexnet"].with_width(1 / 32)
-    graph, parameters = alexnet.draw_parameters(architecture, 5, jax.random.key(0))
+    parameters = alexnet.draw_parameters(architecture, 5, jax.random.key(0))
+    graph = alexnet.graph_of(architecture, 5, operations=step.operations)
     image = 50 * jax.random.normal(jax.random.key(1), (1, 227, 227, 3))
 
     @jax.jit
     def both(parameters, image):
-        maps, shared = [image], True
+        towers, shared = [image], True
         for layer in architecture.without_dropout().layers:
-            function = by_layer._function(layer, 2, step.compute_dtype, shared)
-            maps = function(parameters.get(getattr(layer, "name", ""), {}), maps, image)
+            function = by_layer._function(layer, 2, shared, step.dtype, step.operations)
+            towers = function(parameters.get(getattr(layer, "name", ""), {}), towers, image)
             shared = by_layer._is_shared(layer, shared)
-        return maps, alexnet.apply(graph, parameters, image)
+        return towers, alexnet.apply(graph, parameters, image)
 
     found, expected = both(parameters, image)
     assert jnp.abs(expected).max() > 1e-5
@@ -161,9 +162,9 @@ def test_small_parts_get_no_line_but_count():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("against", [["--formulations=all"], ["--against=torch", "--inference"]])
+@pytest.mark.parametrize("against", [["--kernels=all"], ["--against=torch", "--inference"]])
 def test_step_measures_and_writes(tmp_path, against):
-    alone = "--formulations=all" in against
+    alone = "--kernels=all" in against
     if not alone:
         pytest.importorskip("torch", reason="PyTorch is not installed")
     file = tmp_path / "found.json"
@@ -190,8 +191,8 @@ def test_step_measures_and_writes(tmp_path, against):
     assert found["limits"] in text
     assert "Parts measured alone don't add up exactly" in text
     if alone:
-        assert tuple(found["formulations"]) == formulations.NAMES
-        for row in found["formulations"].values():
+        assert tuple(found["kernels"]) == kernel_choices.NAMES
+        for row in found["kernels"].values():
             assert row["images_per_second"] == 4 / row["median"]
             assert row["speed"] > 0
         assert "two_steps" in text
@@ -221,7 +222,7 @@ def test_what_pytorch_lacks_is_measured_alone():
 def flags(**changed):
     words = {
         "network": "lenet5", "batch": "4", "dtype": "float32", "steps": 2, "against": None,
-        "inference": False, "by_layer": False, "width": 1.0, "json": None, "formulations": None,
+        "inference": False, "by_layer": False, "width": 1.0, "json": None, "kernels": None,
         "torch_layouts": None,
     }  # fmt: skip
     return type("Flags", (), words | changed)
@@ -235,7 +236,7 @@ def flags(**changed):
         ({"batch": "0"}, "--batch and --steps must be at least 1"),
         ({"dtype": "float16"}, "--dtype is 'float16': expected float32 or bfloat16"),
         ({"against": "caffe"}, "--against is 'caffe': expected torch"),
-        ({"formulations": "fast"}, "--formulations is 'fast': expected all"),
+        ({"kernels": "fast"}, "--kernels is 'fast': expected all"),
         ({"torch_layouts": "NHWC"}, "--torch_layouts is 'NHWC': expected NCHW or channels_last"),
         ({"json": "nowhere/a.json"}, "there is no folder nowhere"),
     ],
@@ -313,7 +314,7 @@ def test_the_cases_of_a_gpu():
     flagged = [case.xla_flags for case in asked if case.xla_flags]
     assert flagged == list(gpu.XLA_FLAGS.values())
     assert not any("torch" in word for case in gpu.cases(True, False) for word in case.words)
-    assert set(gpu.FORMS) < set(formulations.NAMES)
+    assert set(gpu.ALTERNATIVES) < set(kernel_choices.NAMES)
 
 
 @pytest.mark.slow

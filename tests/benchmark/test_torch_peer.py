@@ -1,6 +1,7 @@
 """The network in PyTorch beside which the benchmark measures: it must be the same one."""
 
 import dataclasses
+import functools
 import multiprocessing
 import os
 
@@ -16,7 +17,6 @@ from alexnet_jax.runtime import malloc
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.training.preprocessing import Augmentation
 from alexnet_jax.weights import standard
-from tests.support import miniature
 from tests.support.weighted import trained
 
 CLASSES, BATCH = 10, 2
@@ -28,18 +28,19 @@ def test_logits_loss_and_one_update_agree(float64, name):
     """A step without dropout and augmentation, in float64: what PyTorch makes of the weights."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
     architecture = NETWORKS[name].with_width(1 / 12).without_dropout()
-    architecture = dataclasses.replace(architecture, classes=CLASSES)
+    architecture = dataclasses.replace(architecture, num_classes=CLASSES)
     parameters = jax.tree.map(jnp.float64, trained(name, CLASSES, width=1 / 12).parameters)
     double, side = jnp.dtype("float64"), architecture.input_size
     plain = Augmentation(crop=side, random_crop=False, flip=False, noise=0.0)
-    changes = {"dtype": double, "compute_dtype": double, "augmentation": plain}
+    changes = {"param_dtype": double, "augmentation": plain}
     ready = step_time.ready(architecture, BATCH, "float64", **changes)
     ready.state = ready.state._replace(parameters=parameters)
     before = standard.to_standard(architecture, parameters)
     ready.preprocessing = ready.preprocessing._replace(divisor=np.float32(50))
     views = np.asarray(ready.steps.views()(np.int32(0), ready.images, ready.preprocessing))
-    graph = alexnet.graph_of(architecture, CLASSES)
-    ours = miniature.compiled(graph, dtype=double)(parameters, views)
+    operations = ready.steps.operations
+    graph = alexnet.graph_of(architecture, CLASSES, double, operations)
+    ours = jax.jit(functools.partial(alexnet.apply, graph))(parameters, views)
     ready(1)
 
     for layout in torch_peer.LAYOUTS:

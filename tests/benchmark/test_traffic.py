@@ -210,7 +210,7 @@ ARRAY = re.compile(r"tensor<(?:([\dx]+)x)?(f32|bf16|i32)>")
 def test_bfloat16_gradients_and_maps_are_sent_in_bfloat16():
     """Before XLA's CPU backend, which has no such sums, makes float32 of them."""
     steps = miniature.make_steps("quickstart", 2, 2)
-    steps = dataclasses.replace(steps, compute_dtype=jnp.dtype("bfloat16"))
+    steps = dataclasses.replace(steps, dtype=jnp.dtype("bfloat16"))
     preprocessing = miniature.plain_preprocessing(steps)
     shapes = steps.batch_shapes(4, 32)
     text = steps.training().lower(steps.state_shapes(), *shapes, preprocessing).as_text()
