@@ -70,9 +70,18 @@ def ready(
     momentum_sgd.
     """
     mesh = meshes.make_mesh(1, jax.devices()[:1])
-    steps = dataclasses.replace(
-        _steps(architecture, dtype, mesh, kernel_choice, velocity_dtype), **changes
+    steps = Steps(
+        architecture=architecture,
+        num_classes=architecture.num_classes,
+        optimizer=optimizer.momentum_sgd(GROUPS, MOMENTUM, velocity_dtype=velocity_dtype),
+        augmentation=Augmentation(crop=architecture.input_size),
+        mesh=mesh,
+        seed=0,
+        dtype=jnp.dtype(dtype),
+        norm_every=NORM_EVERY,
+        operations=kernels.select(kernel_choice, jax.default_backend()),
     )
+    steps = dataclasses.replace(steps, **changes)
     size = architecture.input_size * 8 // 7
     random, rows = np.random.default_rng(0), np.arange(batch)
     pixels = (batch, size, size, architecture.channels)
