@@ -19,7 +19,7 @@ from alexnet_jax.model import alexnet
 from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import standard
-from alexnet_jax.weights.optional_imports import needed
+from alexnet_jax.weights.optional_imports import require_package
 
 PROVED_WITH = 2  # images
 TOLERANCE = 1e-4  # of float32 logits and loss, relative
@@ -30,7 +30,7 @@ class Entry:
     """What PyTorch's contestants are made of, for any process: weights and a batch on the host."""
 
     architecture: Architecture
-    weights: standard.Standard
+    weights: standard.StandardWeights
     images: np.ndarray
     labels: np.ndarray
     dtype: str
@@ -50,7 +50,7 @@ class Contest:
 
 def device() -> str:
     """PyTorch's name of the kind of device that jax computes on; UserError if it has none."""
-    with needed("torch", "The comparison with PyTorch"):
+    with require_package("torch", "The comparison with PyTorch"):
         import torch
     if jax.default_backend() == "cpu":
         return "cpu"

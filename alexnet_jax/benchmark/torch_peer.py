@@ -16,7 +16,7 @@ from alexnet_jax.model.layers import Convolution, Dense, Output
 from alexnet_jax.model.ops import conv_output_length
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import standard
-from alexnet_jax.weights.optional_imports import needed
+from alexnet_jax.weights.optional_imports import require_package
 
 LAYOUTS = ("NCHW", "channels_last")
 
@@ -38,7 +38,7 @@ class Peer:
         pixels = pixels.contiguous(memory_format=_memory_format(self.layout))
         return pixels, torch.tensor(labels, dtype=torch.int64, device=self.device)
 
-    def weights(self) -> standard.Standard:
+    def weights(self) -> standard.StandardWeights:
         """{layer: (kernel, bias)} on the host."""
         return {
             name: tuple(part.detach().cpu().numpy() for part in (own.weight, own.bias))
@@ -47,14 +47,14 @@ class Peer:
 
 
 def make(
-    architecture: Architecture, weights: standard.Standard, layout: str, device: str = "cpu"
+    architecture: Architecture, weights: standard.StandardWeights, layout: str, device: str = "cpu"
 ) -> Peer:
     """The network with these weights, in their type, and SGD by the rule of step_time.GROUPS.
 
     UserError where PyTorch's ordinary layers can't make the network, or PyTorch is missing.
     """
     check(architecture)
-    with needed("torch", "The comparison with PyTorch"):
+    with require_package("torch", "The comparison with PyTorch"):
         import torch
     module = _module(architecture, weights)
     module = module.to(device=device, memory_format=_memory_format(layout))
@@ -71,7 +71,7 @@ def make(
 
 def check(architecture: Architecture) -> None:
     """UserError, one sentence, for a network that has no ordinary counterpart in PyTorch."""
-    reason = standard.obstacle(architecture)
+    reason = standard.unsupported_reason(architecture)
     for layer in architecture.layers:
         if isinstance(layer, kinds.ContrastNorm) and not reason:
             reason = "it has contrast norms"
@@ -141,7 +141,7 @@ def _memory_format(layout: str):
     return torch.channels_last if layout == "channels_last" else torch.contiguous_format
 
 
-def _module(architecture: Architecture, weights: standard.Standard):
+def _module(architecture: Architecture, weights: standard.StandardWeights):
     """A torch module that walks the list of layers."""
     import torch
 

@@ -25,7 +25,7 @@ def from_flags(workdir: str | None, step: str | None, weights: str | None) -> Tr
             raise UserError(
                 "--step names a checkpoint of a run, and --weights is a file: leave one."
             )
-        return files.read(pathlib.Path(weights))
+        return files.read_weights(pathlib.Path(weights))
     return from_run(pathlib.Path(workdir), step)
 
 

@@ -9,7 +9,7 @@ from alexnet_jax.runtime.errors import UserError
 
 
 @contextlib.contextmanager
-def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+def atomic_path(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """A name to write to, which becomes `path` if all goes well; UserError if it can't be written.
 
     What was written by then is taken away otherwise.

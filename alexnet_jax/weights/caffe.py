@@ -2,7 +2,7 @@
 
 All three generations of files are read: layers of caffe.proto's field `layer`, of `layers` (the
 published files), and those within them of 2013. Caffe's networks see blue, green and red; the first
-kernel is turned round here, so that ours see red, green and blue.
+kernel has its channels reversed here, so that ours see red, green and blue.
 """
 
 import pathlib
@@ -12,19 +12,19 @@ import numpy as np
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import caffe_messages, conventions, standard
 from alexnet_jax.weights.trained import Trained
-from alexnet_jax.weights.user_hints import Layers, Wanted, fitting, in_order
+from alexnet_jax.weights.user_hints import Layers, UserHints, matching_networks, rename_by_order
 
 # Names of the kinds in new and old files, V1LayerParameter's numbers, and ONNX's.
 NORM, POOL = ("LRN", "lrn", 15), ("Pooling", "pool", 17, "MaxPool")
 NAMED = {"AlexNet": "bvlc_alexnet", "CaffeNet": "caffenet"}  # NetParameter.name
 
 
-def read(path: pathlib.Path, wanted: Wanted) -> Trained:
+def read_caffemodel(path: pathlib.Path, hints: UserHints) -> Trained:
     """The network of a .caffemodel; UserError where there is none or it is another.
 
-    What it makes of images is conventions.caffe.
+    What it makes of images is conventions.caffe_pixels.
     """
-    net = caffe_messages.parse("NetParameter", path.read_bytes())
+    net = caffe_messages.parse_message("NetParameter", path.read_bytes())
     if net is None:
         raise UserError(f"{path} can't be read as a .caffemodel: it is cut short or damaged.")
     layers, kinds = _layers(net, str(path))
@@ -32,44 +32,49 @@ def read(path: pathlib.Path, wanted: Wanted) -> Trained:
         raise UserError(
             f"{path} describes a network of Caffe without its weights: give the .caffemodel."
         )
-    return from_layers(layers, kinds, wanted, str(path), net.name)
+    return from_caffe_layers(layers, kinds, hints, str(path), net.name)
 
 
-def from_layers(layers: Layers, kinds: list, wanted: Wanted, name: str, named: str = "") -> Trained:
+def from_caffe_layers(
+    layers: Layers, kinds: list, hints: UserHints, name: str, named: str = ""
+) -> Trained:
     """A network of Caffe from its layers with weights and the kinds of all, in order.
 
     `name` is the file's, `named` what the network calls itself. UserError as of `read`.
     """
-    variant = wanted.network(name, guesses(layers, kinds, named))
+    variant = hints.choose_variant(name, candidate_networks(layers, kinds, named))
     architecture, classes = variant.architecture(), layers[-1][2].size
-    given = in_order(turned(layers), variant)
+    given = rename_by_order(flip_input_channels(layers), variant)
     return Trained(
         name=name,
         variant=variant,
-        classes=wanted.names(classes, name),
+        classes=hints.class_names(classes, name),
         parameters=standard.from_standard(architecture, classes, given, name),
-        pixels=conventions.caffe(architecture, wanted),
+        pixels=conventions.caffe_pixels(architecture, hints),
     )
 
 
-def guesses(layers: Layers, kinds: list, named: str = "") -> list[str]:
+def candidate_networks(layers: Layers, kinds: list, named: str = "") -> list[str]:
     """Which of Caffe's networks have these shapes, and this order of norm and pooling."""
     order = _norm_first(kinds)
-    fit = {name: conventions.norm_first(net) for name, net in fitting(layers).items()}
+    fit = {
+        name: conventions.norm_before_pooling(net)
+        for name, net in matching_networks(layers).items()
+    }
     found = [name for name, own in fit.items() if own is not None]
     if order is not None:
         return [name for name in found if fit[name] is order]
     return [NAMED[named]] if NAMED.get(named) in found else found
 
 
-def turned(layers: Layers) -> Layers:
+def flip_input_channels(layers: Layers) -> Layers:
     """The same with the channels of the first kernel the other way round."""
     (name, kernel, bias), *rest = layers
     return [(name, np.ascontiguousarray(kernel[:, ::-1]), bias), *rest]
 
 
 def _norm_first(kinds: list) -> bool | None:
-    """As conventions.norm_first, of the kinds of layers in a file; None where either is missing."""
+    """Whether the first norm precedes the first pooling; None where either is missing."""
     both = [kind in NORM for kind in kinds if kind in NORM + POOL]
     return both[0] if len(set(both)) == 2 else None
 
@@ -88,7 +93,7 @@ def _layers(net, name: str) -> tuple[Layers, list]:
                 f"{name} is no AlexNet of Caffe: its layer {layer.name} has {len(layer.blobs)} "
                 "array(s), where a kernel and a bias were expected."
             )
-        kernel, bias = map(caffe_messages.array, layer.blobs)
+        kernel, bias = map(caffe_messages.blob_array, layer.blobs)
         if kernel.ndim == 4 and kernel.shape[:2] == (1, 1):  # a dense layer in the old form
             kernel = kernel[0, 0]
         layers.append((layer.name, kernel, bias.reshape(-1)))

@@ -42,7 +42,7 @@ MESSAGES = {
 }  # fmt: skip
 
 
-def parse(name: str, data: bytes) -> message.Message | None:
+def parse_message(name: str, data: bytes) -> message.Message | None:
     """A message of MESSAGES from its bytes; None where they are none."""
     try:
         return _classes()[name].FromString(data)
@@ -50,7 +50,7 @@ def parse(name: str, data: bytes) -> message.Message | None:
         return None
 
 
-def array(blob: message.Message) -> np.ndarray:
+def blob_array(blob: message.Message) -> np.ndarray:
     """The numbers of a BlobProto, float32, in the shape that it says, old or new.
 
     UserError where there are more or fewer than its shape has.

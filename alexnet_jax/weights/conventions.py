@@ -10,7 +10,7 @@ from alexnet_jax.model.layers import MaxPool, ResponseNorm
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights.mean_image import read_mean
 from alexnet_jax.weights.trained import Pixels
-from alexnet_jax.weights.user_hints import Wanted
+from alexnet_jax.weights.user_hints import UserHints
 
 # Sides of stored images in pixels, where no mean image tells them.
 IMAGENET = 256
@@ -25,53 +25,53 @@ TORCHVISION_DEVIATIONS = np.float32([0.229 * 255, 0.224 * 255, 0.225 * 255])
 TORCHVISION = "one_weird_trick"  # what torchvision calls AlexNet
 
 
-def pixels_of(architecture: Architecture, wanted: Wanted, name: str) -> Pixels:
+def default_pixels(architecture: Architecture, hints: UserHints, name: str) -> Pixels:
     """By the network: torchvision's, Caffe's, or those of 2012; see the functions below.
 
     UserError where the mean has to be given, for the file `name`, or is no mean of such images.
     """
     if architecture.name == TORCHVISION:
-        return torchvision(architecture, wanted)
-    if norm_first(architecture) is not None:
-        return caffe(architecture, wanted)
-    return cuda_convnet(architecture, wanted, name)
+        return torchvision_pixels(architecture, hints)
+    if norm_before_pooling(architecture) is not None:
+        return caffe_pixels(architecture, hints)
+    return cuda_convnet_pixels(architecture, hints, name)
 
 
-def torchvision(architecture: Architecture, wanted: Wanted) -> Pixels:
+def torchvision_pixels(architecture: Architecture, hints: UserHints) -> Pixels:
     """Shorter side to 256, the centre cut out, minus means and divided by deviations of colours.
 
     torchvision shrinks images bilinearly with smoothing, this project by area: pixels differ by a
     few grey levels.
     """
-    mean = TORCHVISION_MEANS if wanted.mean is None else read_mean(wanted.mean, bgr=False)
-    plain = _subtracting(architecture, mean, str(wanted.mean))
+    mean = TORCHVISION_MEANS if hints.mean is None else read_mean(hints.mean, bgr=False)
+    plain = _subtracting(architecture, mean, str(hints.mean))
     return dataclasses.replace(plain, divisor=TORCHVISION_DEVIATIONS)
 
 
-def caffe(architecture: Architecture, wanted: Wanted) -> Pixels:
+def caffe_pixels(architecture: Architecture, hints: UserHints) -> Pixels:
     """Warped to 256 x 256, minus CAFFE_MEANS or the mean image given, at the crop's own place.
 
     So does its ImageNet example. OpenCV, which it warps with, does not smooth when it shrinks.
     """
-    mean = CAFFE_MEANS if wanted.mean is None else read_mean(wanted.mean, bgr=True)
-    return _subtracting(architecture, mean, str(wanted.mean), at_crop=True, warp=True)
+    mean = CAFFE_MEANS if hints.mean is None else read_mean(hints.mean, bgr=True)
+    return _subtracting(architecture, mean, str(hints.mean), at_crop=True, warp=True)
 
 
-def cuda_convnet(architecture: Architecture, wanted: Wanted, name: str) -> Pixels:
+def cuda_convnet_pixels(architecture: Architecture, hints: UserHints, name: str) -> Pixels:
     """Shorter side to 256, the centre cut out, minus the centre of the mean image for any crop.
 
-    UserError without a mean in `wanted`: the checkpoints of 2012 do not hold it.
+    UserError without a mean in `hints`: the checkpoints of 2012 do not hold it.
     """
-    if wanted.mean is None:
+    if hints.mean is None:
         raise UserError(
             f"{name} does not hold the mean image that {architecture.name} subtracts: give it with "
             "--mean=FILE, cuda-convnet's batches.meta, Caffe's binaryproto or an array of NumPy."
         )
-    mean = read_mean(wanted.mean, bgr=False)
-    return _subtracting(architecture, mean, str(wanted.mean))
+    mean = read_mean(hints.mean, bgr=False)
+    return _subtracting(architecture, mean, str(hints.mean))
 
 
-def norm_first(architecture: Architecture) -> bool | None:
+def norm_before_pooling(architecture: Architecture) -> bool | None:
     """Whether the first norm of a network of Caffe comes before its first pooling; None of others.
 
     It is all that tells bvlc_alexnet from CaffeNet.

@@ -46,13 +46,13 @@ class Node:
 
 
 @dataclasses.dataclass(frozen=True)
-class Graph:
+class ConvnetGraph:
     """Groups of nodes from the image to the softmax."""
 
     groups: list[tuple[Node, ...]]
 
     @classmethod
-    def of(cls, layers, name: str) -> "Graph":
+    def of(cls, layers, name: str) -> "ConvnetGraph":
         """From a checkpoint's layers, a dict or a list; UserError where they are none.
 
         `name` is the file's.
@@ -66,7 +66,7 @@ class Graph:
             ) from None
 
 
-def mismatch(graph: Graph, architecture: Architecture) -> str:
+def mismatch(graph: ConvnetGraph, architecture: Architecture) -> str:
     """In which layer the two differ first, and in what; empty if they are one network."""
     wanted = list(_wanted(architecture))
     if len(graph.groups) != len(wanted):

@@ -16,18 +16,18 @@ from alexnet_jax.model.layers import Convolution, Dense, LocallyConnected, Outpu
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import conventions, python2
-from alexnet_jax.weights.convnet_graph import Graph, Node, mismatch
+from alexnet_jax.weights.convnet_graph import ConvnetGraph, Node, mismatch
 from alexnet_jax.weights.trained import Trained
-from alexnet_jax.weights.user_hints import Wanted
+from alexnet_jax.weights.user_hints import UserHints
 
 
-def read(name: str, data: bytes, wanted: Wanted) -> Trained:
+def read_checkpoint(name: str, data: bytes, hints: UserHints) -> Trained:
     """The network of a checkpoint, `data` the pickle of the file `name`; nothing in it is run.
 
-    The mean image has to be in `wanted`, since it lies in batches.meta; its centre is subtracted
+    The mean image has to be in `hints`, since it lies in batches.meta; its centre is subtracted
     from every crop, as in 2012. UserError where it is missing, and for any other pickle or network.
     """
-    checkpoint = python2.load(data, name)
+    checkpoint = python2.load_pickle(data, name)
     try:
         layers = checkpoint["model_state"]["layers"]
     except (KeyError, TypeError, IndexError):
@@ -35,9 +35,9 @@ def read(name: str, data: bytes, wanted: Wanted) -> Trained:
             f"{name} is a pickle, but no checkpoint of cuda-convnet: expected its model_state with "
             "the layers."
         ) from None
-    graph = Graph.of(layers, name)
-    known = NETWORKS.values() if wanted.variant is None else ()
-    variant = wanted.network(name, [net.name for net in known if not mismatch(graph, net)])
+    graph = ConvnetGraph.of(layers, name)
+    known = NETWORKS.values() if hints.variant is None else ()
+    variant = hints.choose_variant(name, [net.name for net in known if not mismatch(graph, net)])
     architecture = variant.architecture()
     reason = mismatch(graph, architecture)
     if reason:
@@ -49,13 +49,13 @@ def read(name: str, data: bytes, wanted: Wanted) -> Trained:
     return Trained(
         name=name,
         variant=variant,
-        classes=wanted.names(classes, name, ilsvrc=False),
+        classes=hints.class_names(classes, name, ilsvrc=False),
         parameters=parameters(graph, architecture),
-        pixels=conventions.cuda_convnet(architecture, wanted, name),
+        pixels=conventions.cuda_convnet_pixels(architecture, hints, name),
     )
 
 
-def parameters(graph: Graph, architecture: Architecture) -> dict[str, dict[str, np.ndarray]]:
+def parameters(graph: ConvnetGraph, architecture: Architecture) -> dict[str, dict[str, np.ndarray]]:
     """Those of a graph without mismatch with the architecture, as this project lays them out."""
     found, groups = {}, iter(graph.groups)
     for layer, shape in architecture.shapes():

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import caffe, cuda_convnet, onnx_reader, state_dict
-from alexnet_jax.weights import safetensors as ours
+from alexnet_jax.weights import safetensors as native
 from alexnet_jax.weights.trained import Trained
-from alexnet_jax.weights.user_hints import Wanted
+from alexnet_jax.weights.user_hints import UserHints
 
 HEAD = 512
 MOST_HEADER = 10**8  # bytes of the header of safetensors, by its own rule
@@ -27,10 +27,10 @@ NO_WEIGHTS = (
 )
 
 
-class Kind(enum.Enum):
+class FileKind(enum.Enum):
     """A kind of file, and what it is called for people."""
 
-    OURS = "safetensors of this program"
+    NATIVE = "safetensors of this program"
     SAFETENSORS = "safetensors of another program"
     TORCH = "PyTorch's state dict"
     CAFFE = "Caffe's caffemodel"
@@ -38,30 +38,30 @@ class Kind(enum.Enum):
     CUDA_CONVNET = "a checkpoint of cuda-convnet"
 
 
-def read(path: pathlib.Path, wanted: Wanted | None = None) -> Trained:
+def read_weights(path: pathlib.Path, hints: UserHints | None = None) -> Trained:
     """The network with its weights; UserError where the file is missing or holds none.
 
-    `wanted` says what the file does not tell; for our own safetensors it is not asked. The folder
+    `hints` says what the file does not tell; for our own safetensors it is not asked. The folder
     of a cuda-convnet run stands for the newest checkpoint in it.
     """
-    wanted = wanted or Wanted()
-    path = file_of(path)
-    match kind_of(path):
-        case Kind.OURS:
-            return ours.read(path)
-        case Kind.SAFETENSORS:
-            return state_dict.read_safetensors(path, wanted)
-        case Kind.TORCH:
-            return state_dict.read_torch(path, wanted)
-        case Kind.CAFFE:
-            return caffe.read(path, wanted)
-        case Kind.ONNX:
-            return onnx_reader.read(path, wanted)
-        case Kind.CUDA_CONVNET:
-            return cuda_convnet.read(str(path), _pickle(path), wanted)
+    hints = hints or UserHints()
+    path = resolve_checkpoint(path)
+    match detect_kind(path):
+        case FileKind.NATIVE:
+            return native.read_safetensors(path)
+        case FileKind.SAFETENSORS:
+            return state_dict.read_foreign_safetensors(path, hints)
+        case FileKind.TORCH:
+            return state_dict.read_state_dict(path, hints)
+        case FileKind.CAFFE:
+            return caffe.read_caffemodel(path, hints)
+        case FileKind.ONNX:
+            return onnx_reader.read_onnx(path, hints)
+        case FileKind.CUDA_CONVNET:
+            return cuda_convnet.read_checkpoint(str(path), _pickle(path), hints)
 
 
-def kind_of(path: pathlib.Path) -> Kind:
+def detect_kind(path: pathlib.Path) -> FileKind:
     """The kind of a file by its content; UserError with what it is where it holds no weights."""
     try:
         with path.open("rb") as file:
@@ -87,15 +87,15 @@ def kind_of(path: pathlib.Path) -> Kind:
         return _kind_of_zip(path)
     header = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and header < MOST_HEADER:
-        return Kind.OURS if ours.is_ours(path) else Kind.SAFETENSORS
+        return FileKind.NATIVE if native.is_native(path) else FileKind.SAFETENSORS
     if head.startswith(TORCH_BEFORE_ZIP):
-        return Kind.TORCH
+        return FileKind.TORCH
     if head[:1] in (b"\x80", b"(", b"c"):
-        return Kind.CUDA_CONVNET
+        return FileKind.CUDA_CONVNET
     return _kind_of_protobuf(path)
 
 
-def _kind_of_zip(path: pathlib.Path) -> Kind:
+def _kind_of_zip(path: pathlib.Path) -> FileKind:
     """torch.save's, or cuda-convnet's with the pickle in `data` (--zip-save)."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -105,13 +105,13 @@ def _kind_of_zip(path: pathlib.Path) -> Kind:
             f"{path} is an archive, as of PyTorch, that is cut short or damaged: fetch it again."
         ) from error
     if names == ["data"]:
-        return Kind.CUDA_CONVNET
+        return FileKind.CUDA_CONVNET
     if any(name.endswith("data.pkl") for name in names):
-        return Kind.TORCH
+        return FileKind.TORCH
     raise UserError(f"{path} is a zip archive without weights: unpack it and name the file in it.")
 
 
-def _kind_of_protobuf(path: pathlib.Path) -> Kind:
+def _kind_of_protobuf(path: pathlib.Path) -> FileKind:
     """ONNX has its graph in field 7, Caffe its layers in 2 or 100; both are protobuf."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
@@ -120,7 +120,7 @@ def _kind_of_protobuf(path: pathlib.Path) -> Kind:
             whole = field is not None
             fields.append(field)
     messages = {number for number, kind in filter(None, fields) if kind == 2}
-    kind = Kind.ONNX if 7 in messages else Kind.CAFFE if messages & {2, 100} else None
+    kind = FileKind.ONNX if 7 in messages else FileKind.CAFFE if messages & {2, 100} else None
     if kind and whole:
         return kind
     if kind and len(fields) > 2:
@@ -172,7 +172,7 @@ def _pickle(path: pathlib.Path) -> bytes:
         return archive.read("data")
 
 
-def file_of(folder: pathlib.Path) -> pathlib.Path:
+def resolve_checkpoint(folder: pathlib.Path) -> pathlib.Path:
     """Of a cuda-convnet run the checkpoint EPOCH.BATCH with the highest numbers, else the same.
 
     UserError for any other folder.

@@ -19,7 +19,7 @@ FIELDS = ("network", "classes", "pixels")
 KINDS = {"size": int, "mean_at_crop": bool, "warp": bool}  # the numbers of Pixels
 
 
-def header_of(trained: Trained) -> dict[str, str]:
+def build_header(trained: Trained) -> dict[str, str]:
     """The texts of a header; `about` is for people."""
     pixels = trained.pixels
     colours = "grey" if trained.architecture.channels == 1 else "RGB"
@@ -34,24 +34,27 @@ def header_of(trained: Trained) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def with_description(path: pathlib.Path, trained: Trained) -> Iterator[pathlib.Path]:
+def write_with_description(path: pathlib.Path, trained: Trained) -> Iterator[pathlib.Path]:
     """A name to write `path` to, as writing.whole, with a description in FILE.json beside it.
 
     That has the fields of the header, and `mean` and `divisor` as lists. Both appear, or neither.
     """
-    about = header_of(trained)
+    about = build_header(trained)
     about = {name: json.loads(text) if name in FIELDS else text for name, text in about.items()}
     about |= {name: getattr(trained.pixels, name).tolist() for name in ("mean", "divisor")}
     lines = [
         f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
         for key, value in about.items()
     ]
-    with atomic_write.whole(beside(path)) as partial, atomic_write.whole(path) as own:
+    with (
+        atomic_write.atomic_path(description_path(path)) as partial,
+        atomic_write.atomic_path(path) as own,
+    ):
         partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
         yield own
 
 
-def beside(path: pathlib.Path) -> pathlib.Path:
+def description_path(path: pathlib.Path) -> pathlib.Path:
     """Where the description of a file of weights stands that can't hold it itself."""
     return path.with_name(path.name + ".json")
 

@@ -29,19 +29,19 @@ def read_mean(path: pathlib.Path, bgr: bool) -> np.ndarray:
         except (ValueError, EOFError, OSError) as error:
             raise UserError(f"--mean={path} can't be read as NumPy's npy ({error}).") from error
     elif data[:1] in (b"\x80", b"("):
-        meta = python2.load(data, str(path))
+        meta = python2.load_pickle(data, str(path))
         found = meta.get("data_mean") if isinstance(meta, dict) else None
         if not isinstance(found, python2.Array):
             raise UserError(f"--mean={path} holds no data_mean: expected cuda-convnet's meta file.")
         mean, bgr = found.value, False
     else:
-        blob = caffe_messages.parse("BlobProto", data)
+        blob = caffe_messages.parse_message("BlobProto", data)
         if blob is None or not len(blob.data) + len(blob.double_data):
             raise UserError(
                 f"--mean={path} is no mean of images: expected Caffe's binaryproto, NumPy's npy or "
                 "cuda-convnet's batches.meta."
             )
-        mean, bgr = caffe_messages.array(blob), True
+        mean, bgr = caffe_messages.blob_array(blob), True
     return _in_place(np.asarray(mean), bgr, path)
 
 

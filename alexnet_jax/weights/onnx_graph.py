@@ -22,14 +22,14 @@ from alexnet_jax.model.layers import (
 )
 from alexnet_jax.model.ops import conv_output_length
 from alexnet_jax.runtime.errors import UserError
-from alexnet_jax.weights.standard import Standard
+from alexnet_jax.weights.standard import StandardWeights
 from alexnet_jax.weights.trained import Pixels
 
 IMAGES, LOGITS, PROBABILITIES = "images", "logits", "probabilities"
 MEAN, DIVISOR = "pixels.mean", "pixels.divisor"
 
 
-class Graph:
+class OnnxGraph:
     """The nodes and stored arrays of a graph that is being built; values go by their names."""
 
     def __init__(self):
@@ -68,13 +68,13 @@ class Graph:
         return f"{kind.lower()}_{len(self.nodes)}"
 
 
-def build(architecture: Architecture, weights: Standard, pixels: Pixels) -> Graph:
+def build_graph(architecture: Architecture, weights: StandardWeights, pixels: Pixels) -> OnnxGraph:
     """The whole graph: `images` uint8 [rows, size, size, channels] -> `logits`, `probabilities`.
 
     UserError for a layer that ONNX has no operation for. The caller has checked the layout with
     standard.check_standard.
     """
-    graph = Graph()
+    graph = OnnxGraph()
     x = _inputs(graph, architecture, pixels)
     names = {index: name for name, index in intermediates.activation_places(architecture).items()}
     towers, joined = architecture.towers, True
@@ -114,7 +114,7 @@ def build(architecture: Architecture, weights: Standard, pixels: Pixels) -> Grap
     return graph
 
 
-def _inputs(graph: Graph, architecture: Architecture, pixels: Pixels) -> str:
+def _inputs(graph: OnnxGraph, architecture: Architecture, pixels: Pixels) -> str:
     """Centre crop, mean and divisor, then maps first; as inference.central_inputs."""
     crop = architecture.input_size
     start = (pixels.size - crop) // 2
@@ -131,15 +131,17 @@ def _inputs(graph: Graph, architecture: Architecture, pixels: Pixels) -> str:
     return graph.node("Transpose", x, name="inputs", perm=[0, 3, 1, 2])
 
 
-def _stored(graph: Graph, layer: str, weights: tuple[np.ndarray, np.ndarray]) -> list[str]:
+def _stored(graph: OnnxGraph, layer: str, weights: tuple[np.ndarray, np.ndarray]) -> list[str]:
     parts = zip(("weight", "bias"), weights, strict=True)
     return [graph.array(f"{layer}.{kind}", np.float32(array)) for kind, array in parts]
 
 
-def _convolution(graph: Graph, x, layer: Convolution, shape, weights, groups: int, name) -> str:
+def _convolution(graph: OnnxGraph, x, layer: Convolution, shape, weights, groups: int, name) -> str:
     ends = []
     for length in shape[:2]:
-        count = conv_output_length(length, layer.size, layer.stride, layer.padding, layer.floor)
+        count = conv_output_length(
+            length, layer.size, stride=layer.stride, padding=layer.padding, floor=layer.floor
+        )
         # With the floor rule the last pixels may be in no window: the padding is not shortened.
         needed = (count - 1) * layer.stride + layer.size - layer.padding - length
         ends.append(max(needed, layer.padding))
@@ -155,13 +157,13 @@ def _convolution(graph: Graph, x, layer: Convolution, shape, weights, groups: in
     )
 
 
-def _dense(graph: Graph, x: str, layer: str, weights, name: str) -> str:
+def _dense(graph: OnnxGraph, x: str, layer: str, weights, name: str) -> str:
     """On the flattened input, map by map; one that is flat already passes unchanged."""
     x = graph.node("Flatten", x, axis=1)
     return graph.node("Gemm", x, *_stored(graph, layer, weights), name=name, transB=1)
 
 
-def _across_map_norm(graph: Graph, x: str, layer: ResponseNorm, towers: int, name: str) -> str:
+def _across_map_norm(graph: OnnxGraph, x: str, layer: ResponseNorm, towers: int, name: str) -> str:
     """One LRN, or one for each tower; ONNX divides its alpha by the size of the window."""
     if layer.n % 2 == 0:
         raise UserError(
@@ -183,7 +185,9 @@ def _across_map_norm(graph: Graph, x: str, layer: ResponseNorm, towers: int, nam
     return graph.node("Concat", *parts, name=name, axis=1)
 
 
-def _divided(graph: Graph, x: str, layer: SpatialNorm, summed: str, maps: int, name: str) -> str:
+def _divided(
+    graph: OnnxGraph, x: str, layer: SpatialNorm, summed: str, maps: int, name: str
+) -> str:
     """x / (k + alpha * sum of squares of `summed` over the window) ** beta.
 
     The sum is a convolution of each map with alpha: not every reader of ONNX counts the zeros
@@ -202,7 +206,7 @@ def _divided(graph: Graph, x: str, layer: SpatialNorm, summed: str, maps: int, n
     return graph.node("Div", x, power, name=name)
 
 
-def _contrast_norm(graph: Graph, x: str, layer: ContrastNorm, maps: int, name: str) -> str:
+def _contrast_norm(graph: OnnxGraph, x: str, layer: ContrastNorm, maps: int, name: str) -> str:
     mean = graph.node("AveragePool", x, **_around(layer.n))  # of the pixels inside the image
     return _divided(graph, x, layer, graph.node("Sub", x, mean), maps, name)
 
@@ -213,7 +217,7 @@ def _around(n: int) -> dict[str, list[int]]:
     return {"kernel_shape": [n, n], "strides": [1, 1], "pads": [low, low, high, high]}
 
 
-def _pool(graph: Graph, x: str, layer: MaxPool | AveragePool, shape, name: str) -> str:
+def _pool(graph: OnnxGraph, x: str, layer: MaxPool | AveragePool, shape, name: str) -> str:
     """Windows that hang over the edge see padding there, which neither kind counts."""
     sides = zip(layer.output(shape, 1)[:2], shape[:2], strict=True)
     over = [max(0, (count - 1) * layer.stride + layer.size - length) for count, length in sides]

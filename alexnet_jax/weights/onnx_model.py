@@ -11,25 +11,25 @@ from collections.abc import Callable
 
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import atomic_write, header, onnx_graph, standard
-from alexnet_jax.weights.optional_imports import needed
+from alexnet_jax.weights.optional_imports import require_package
 from alexnet_jax.weights.trained import Trained
 
 OPSET, IR_VERSION = 13, 7  # ONNX 1.8 of 2020
 LARGEST = 2**31 - 2**24  # bytes of a protobuf message, less those of what is no array
 
 
-def write(path: pathlib.Path, trained: Trained) -> None:
+def write_onnx(path: pathlib.Path, trained: Trained) -> None:
     """Write the network as ONNX.
 
     UserError where the layout can't hold it, it is larger than an ONNX file can be, or the package
     onnx is missing.
     """
-    with needed("onnx", f"Writing {path}"):
+    with require_package("onnx", f"Writing {path}"):
         import onnx
     helper, kinds = onnx.helper, onnx.TensorProto
     architecture, pixels = trained.architecture, trained.pixels
     weights = standard.to_standard(architecture, trained.parameters)
-    graph = onnx_graph.build(architecture, weights, pixels)
+    graph = onnx_graph.build_graph(architecture, weights, pixels)
     size = sum(array.nbytes for array in graph.arrays.values())
     if size > LARGEST:
         raise UserError(
@@ -38,7 +38,7 @@ def write(path: pathlib.Path, trained: Trained) -> None:
         )
     images = ["rows", pixels.size, pixels.size, architecture.channels]
     outputs = (onnx_graph.LOGITS, onnx_graph.PROBABILITIES)
-    about = header.header_of(trained)
+    about = header.build_header(trained)
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -56,13 +56,13 @@ def write(path: pathlib.Path, trained: Trained) -> None:
         doc_string=about["about"],
     )
     helper.set_model_props(model, about)
-    with atomic_write.whole(path) as partial:
+    with atomic_write.atomic_path(path) as partial:
         partial.write_bytes(model.SerializeToString())
 
 
-def read(path: pathlib.Path) -> Trained:
+def read_native_onnx(path: pathlib.Path) -> Trained:
     """What `write` wrote, with the same bits; UserError for anything else."""
-    with needed("onnx", f"Reading {path}"):
+    with require_package("onnx", f"Reading {path}"):
         import onnx
     from google.protobuf import message
 

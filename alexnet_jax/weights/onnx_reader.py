@@ -11,14 +11,14 @@ import numpy as np
 
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import caffe, conventions, header, onnx_model, standard
-from alexnet_jax.weights.optional_imports import needed
+from alexnet_jax.weights.optional_imports import require_package
 from alexnet_jax.weights.trained import Trained
-from alexnet_jax.weights.user_hints import Layers, Wanted, fitting, in_order
+from alexnet_jax.weights.user_hints import Layers, UserHints, matching_networks, rename_by_order
 
 
-def read(path: pathlib.Path, wanted: Wanted) -> Trained:
+def read_onnx(path: pathlib.Path, hints: UserHints) -> Trained:
     """The network of an ONNX file; UserError where it is none known here, or holds no weights."""
-    with needed("onnx", f"Reading {path}"):
+    with require_package("onnx", f"Reading {path}"):
         import onnx
     try:
         model = onnx.load(path)
@@ -29,23 +29,27 @@ def read(path: pathlib.Path, wanted: Wanted) -> Trained:
             "file with its weights is missing."
         ) from error
     if any(field.value == header.FORMAT for field in model.metadata_props):
-        return onnx_model.read(path)
+        return onnx_model.read_native_onnx(path)
     layers = _layers(onnx, model.graph, str(path))
     kinds = [node.op_type for node in model.graph.node]
     if not layers:
         raise UserError(f"{path} holds no convolution and no dense layer: it is no AlexNet.")
-    guesses = caffe.guesses(layers, kinds) if "LRN" in kinds else list(fitting(layers))
-    variant = wanted.network(str(path), guesses)
+    guesses = (
+        caffe.candidate_networks(layers, kinds)
+        if "LRN" in kinds
+        else list(matching_networks(layers))
+    )
+    variant = hints.choose_variant(str(path), guesses)
     architecture, classes = variant.architecture(), len(layers[-1][2])
-    if conventions.norm_first(architecture) is not None:
-        return caffe.from_layers(layers, kinds, wanted, str(path))
-    given = in_order(layers, variant)
+    if conventions.norm_before_pooling(architecture) is not None:
+        return caffe.from_caffe_layers(layers, kinds, hints, str(path))
+    given = rename_by_order(layers, variant)
     return Trained(
         name=str(path),
         variant=variant,
-        classes=wanted.names(classes, str(path)),
+        classes=hints.class_names(classes, str(path)),
         parameters=standard.from_standard(architecture, classes, given, str(path)),
-        pixels=conventions.pixels_of(architecture, wanted, str(path)),
+        pixels=conventions.default_pixels(architecture, hints, str(path)),
     )
 
 

@@ -7,7 +7,7 @@ from alexnet_jax.runtime.errors import UserError
 
 
 @contextlib.contextmanager
-def needed(name: str, what_for: str) -> Iterator[None]:
+def require_package(name: str, what_for: str) -> Iterator[None]:
     """Around the import of a library: UserError with its remedy where that is missing."""
     try:
         yield

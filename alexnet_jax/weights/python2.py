@@ -100,7 +100,7 @@ class _Reader(pickle.Unpickler):
         raise _Refused(f"{module}.{name}")
 
 
-def load(data: bytes, name: str):
+def load_pickle(data: bytes, name: str):
     """What a pickle holds, arrays as Array; `name` is the file's.
 
     UserError where it is cut short, damaged, or wants to run or import anything.

@@ -17,7 +17,7 @@ from alexnet_jax.weights.trained import Trained
 PIXELS = ("pixels.mean", "pixels.divisor")
 
 
-def write(path: pathlib.Path, trained: Trained) -> None:
+def write_safetensors(path: pathlib.Path, trained: Trained) -> None:
     """Write `trained` to a file, which appears whole or not at all."""
     tensors = {
         f"{layer}.{kind}": np.ascontiguousarray(value, np.float32)
@@ -26,17 +26,19 @@ def write(path: pathlib.Path, trained: Trained) -> None:
     }
     for name, value in zip(PIXELS, (trained.pixels.mean, trained.pixels.divisor), strict=True):
         tensors[name] = np.asarray(value, np.float32, order="C")
-    data = safetensors.numpy.save(tensors, header.header_of(trained))
-    with atomic_write.whole(path) as partial:  # save_file has errors of its own for a full disk
+    data = safetensors.numpy.save(tensors, header.build_header(trained))
+    with atomic_write.atomic_path(
+        path
+    ) as partial:  # save_file has errors of its own for a full disk
         partial.write_bytes(data)
 
 
-def is_ours(path: pathlib.Path) -> bool:
+def is_native(path: pathlib.Path) -> bool:
     """Whether a safetensors file is one of `write`; UserError where it is none or is damaged."""
     return _contents(path, with_tensors=False)[0].get("format") == header.FORMAT
 
 
-def read(path: pathlib.Path) -> Trained:
+def read_safetensors(path: pathlib.Path) -> Trained:
     """What `write` wrote, with the same bits; UserError for anything else."""
     about, tensors = _contents(path)
     header.check_format(about, str(path))
@@ -52,7 +54,7 @@ def read(path: pathlib.Path) -> Trained:
     return header.trained_from(str(path), variant, classes, parameters, numbers, mean, divisor)
 
 
-def tensors_of(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     """All arrays of a safetensors file, of whatever origin; UserError where it is damaged."""
     return _contents(path)[1]
 

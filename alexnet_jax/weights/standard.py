@@ -13,12 +13,12 @@ from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.model.layers import Convolution, Dense, Exchange, LocallyConnected, Output
 from alexnet_jax.runtime.errors import UserError
 
-Standard = dict[str, tuple[np.ndarray, np.ndarray]]  # {layer: (kernel, bias)}
+StandardWeights = dict[str, tuple[np.ndarray, np.ndarray]]  # {layer: (kernel, bias)}
 
 
 def check_standard(architecture: Architecture) -> None:
     """UserError where the network can't be written in that layout, with the layer's name."""
-    reason = obstacle(architecture)
+    reason = unsupported_reason(architecture)
     if reason:
         raise UserError(
             f"The network {architecture.name} can't be written in the layout of Caffe, PyTorch "
@@ -26,7 +26,7 @@ def check_standard(architecture: Architecture) -> None:
         )
 
 
-def obstacle(architecture: Architecture) -> str:
+def unsupported_reason(architecture: Architecture) -> str:
     """What that layout has no place for: "its layer local3 has ..."; empty if there is nothing."""
     joined = True
     for layer in architecture.layers:
@@ -47,7 +47,7 @@ def obstacle(architecture: Architecture) -> str:
     return ""
 
 
-def to_standard(architecture: Architecture, parameters: dict) -> Standard:
+def to_standard(architecture: Architecture, parameters: dict) -> StandardWeights:
     """All layers' (kernel, bias) in the other layout; UserError where there is none."""
     check_standard(architecture)
     found = {}
@@ -69,7 +69,9 @@ def to_standard(architecture: Architecture, parameters: dict) -> Standard:
     return found
 
 
-def from_standard(architecture: Architecture, classes: int, given: Standard, name: str) -> dict:
+def from_standard(
+    architecture: Architecture, classes: int, given: StandardWeights, name: str
+) -> dict:
     """Parameters from the other layout, float32; `name` is the file's, for the sentence.
 
     UserError for a missing or another layer and for any other shape.

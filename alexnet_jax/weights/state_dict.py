@@ -12,24 +12,30 @@ import numpy as np
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import conventions, header, standard, torch_state
-from alexnet_jax.weights import safetensors as ours
-from alexnet_jax.weights.optional_imports import needed
+from alexnet_jax.weights import safetensors as native
+from alexnet_jax.weights.optional_imports import require_package
 from alexnet_jax.weights.trained import Pixels, Trained
-from alexnet_jax.weights.user_hints import Layers, Wanted, fitting, in_order, weighted
+from alexnet_jax.weights.user_hints import (
+    Layers,
+    UserHints,
+    matching_networks,
+    rename_by_order,
+    weighted_layers,
+)
 
 # Of torchvision.models.AlexNet, from the first layer with weights to the last.
 TORCHVISION = tuple(torch_state.TORCHVISION.values())
 State = dict[str, np.ndarray]
 
 
-def read_torch(path: pathlib.Path, wanted: Wanted) -> Trained:
+def read_state_dict(path: pathlib.Path, hints: UserHints) -> Trained:
     """From a file of torch.save; UserError where torch is missing, or it holds anything else.
 
     A training checkpoint with a `state_dict` counts too. Nothing but tensors is unpickled. If
-    nothing is in `wanted`, the FILE.json that weights/torch_state.py writes says it, where there is
+    nothing is in `hints`, the FILE.json that weights/torch_state.py writes says it, where there is
     one.
     """
-    with needed("torch", f"Reading {path}"):
+    with require_package("torch", f"Reading {path}"):
         import torch
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
@@ -48,22 +54,24 @@ def read_torch(path: pathlib.Path, wanted: Wanted) -> Trained:
         raise UserError(f"{path} holds no state dict: expected {{name: tensor}}.")
     state = {str(name): tensor.float().numpy() for name, tensor in found.items()}
     beside = path.with_name(path.name + ".json")
-    if beside.is_file() and wanted == Wanted():
+    if beside.is_file() and hints == UserHints():
         return _as_described(state, beside, str(path))
-    return from_state(state, wanted, str(path))
+    return from_state_dict(state, hints, str(path))
 
 
-def read_safetensors(path: pathlib.Path, wanted: Wanted) -> Trained:
+def read_foreign_safetensors(path: pathlib.Path, hints: UserHints) -> Trained:
     """From a safetensors file of another program; UserError where it holds anything else."""
-    state = {name: np.float32(array) for name, array in ours.tensors_of(path).items()}
-    return from_state(state, wanted, str(path))
+    state = {name: np.float32(array) for name, array in native.read_tensors(path).items()}
+    return from_state_dict(state, hints, str(path))
 
 
-def from_state(state: State, wanted: Wanted, name: str, pixels: Pixels | None = None) -> Trained:
+def from_state_dict(
+    state: State, hints: UserHints, name: str, pixels: Pixels | None = None
+) -> Trained:
     """The network of {LAYER.weight, LAYER.bias}; UserError where it is none known here.
 
     What DataParallel puts before the names is taken away. Without `pixels` they are those of
-    conventions.pixels_of.
+    conventions.default_pixels.
     """
     state = {key.replace("module.", ""): value for key, value in state.items()}
     own = list(dict.fromkeys(key.rpartition(".")[0] for key in state))
@@ -78,27 +86,29 @@ def from_state(state: State, wanted: Wanted, name: str, pixels: Pixels | None = 
             "conv1.weight to fc8.bias."
         )
     layers: Layers = [(layer, state[f"{layer}.weight"], state[f"{layer}.bias"]) for layer in own]
-    by_name = {names: net for names, net in NETWORKS.items() if set(weighted(net)) == set(own)}
+    by_name = {
+        names: net for names, net in NETWORKS.items() if set(weighted_layers(net)) == set(own)
+    }
     if own != list(TORCHVISION):  # safetensors sorts by name
-        order = weighted(next(iter(by_name.values()))) if by_name else own
+        order = weighted_layers(next(iter(by_name.values()))) if by_name else own
         layers.sort(key=lambda layer: order.index(layer[0]))
-    guesses = list(fitting(layers))
+    guesses = list(matching_networks(layers))
     if own == list(TORCHVISION):
         guesses = [found for found in guesses if found == conventions.TORCHVISION]
-    variant = wanted.network(name, guesses)
+    variant = hints.choose_variant(name, guesses)
     architecture, classes = variant.architecture(), len(layers[-1][2])
-    given = in_order(layers, variant)
+    given = rename_by_order(layers, variant)
     return Trained(
         name=name,
         variant=variant,
-        classes=wanted.names(classes, name),
+        classes=hints.class_names(classes, name),
         parameters=standard.from_standard(architecture, classes, given, name),
-        pixels=pixels or conventions.pixels_of(architecture, wanted, name),
+        pixels=pixels or conventions.default_pixels(architecture, hints, name),
     )
 
 
 def _as_described(state: State, beside: pathlib.Path, name: str) -> Trained:
-    """With network, classes and pixels from what torch_state.write has written beside the file."""
+    """With network, classes and pixels of the description that torch_state writes."""
     try:
         about = json.loads(beside.read_text())
         fields = {field: json.dumps(about[field]) for field in header.FIELDS}
@@ -109,7 +119,7 @@ def _as_described(state: State, beside: pathlib.Path, name: str) -> Trained:
             "with --network."
         ) from error
     variant, classes, numbers = header.read_header(fields, str(beside))
-    found = from_state(state, Wanted(variant, classes=classes), name, Pixels(
+    found = from_state_dict(state, UserHints(variant, classes=classes), name, Pixels(
         mean=mean, divisor=divisor, **numbers))  # fmt: skip
     return header.trained_from(name, variant, classes, found.parameters, numbers, mean, divisor)
 

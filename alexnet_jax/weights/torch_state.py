@@ -4,7 +4,7 @@ import io
 import pathlib
 
 from alexnet_jax.weights import header, standard
-from alexnet_jax.weights.optional_imports import needed
+from alexnet_jax.weights.optional_imports import require_package
 from alexnet_jax.weights.trained import Trained
 
 # torchvision.models.alexnet: the places of its layers with weights.
@@ -14,14 +14,14 @@ TORCHVISION = {
 }  # fmt: skip
 
 
-def write(path: pathlib.Path, trained: Trained) -> list[pathlib.Path]:
+def write_state_dict(path: pathlib.Path, trained: Trained) -> list[pathlib.Path]:
     """Write the state dict, and FILE.json with network, classes and pixels; both paths.
 
     Tensors are float32 in the layout of weights/standard.py. The network that is torchvision's gets
     torchvision's names: torchvision.models.alexnet().load_state_dict(torch.load(FILE)).
     UserError where the layout can't hold the network, or PyTorch is missing.
     """
-    with needed("torch", f"Writing {path}"):
+    with require_package("torch", f"Writing {path}"):
         import torch
     names = TORCHVISION if trained.variant.network == "one_weird_trick" else {}
     state = {}
@@ -30,6 +30,6 @@ def write(path: pathlib.Path, trained: Trained) -> list[pathlib.Path]:
             state[f"{names.get(layer, layer)}.{kind}"] = torch.tensor(array, dtype=torch.float32)
     data = io.BytesIO()  # torch.save has errors of its own for a full disk
     torch.save(state, data)
-    with header.with_description(path, trained) as partial:
+    with header.write_with_description(path, trained) as partial:
         partial.write_bytes(data.getbuffer())
-    return [path, header.beside(path)]
+    return [path, header.description_path(path)]

@@ -11,18 +11,18 @@ from alexnet_jax.model.layers import Convolution, Dense, LocallyConnected, Outpu
 from alexnet_jax.model.networks import NETWORKS, Variant
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import standard
-from alexnet_jax.weights.standard import Standard
+from alexnet_jax.weights.standard import StandardWeights
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
+class UserHints:
     """The network, a file with the mean and the names of the classes; None where unsaid."""
 
     variant: Variant | None = None
     mean: pathlib.Path | None = None
     classes: tuple[str, ...] | None = None
 
-    def names(self, count: int, name: str, ilsvrc: bool = True) -> tuple[str, ...]:
+    def class_names(self, count: int, name: str, ilsvrc: bool = True) -> tuple[str, ...]:
         """The names of `count` classes; UserError where others were given, `name` is the file's.
 
         Where none were given, 1,000 are the synsets of ILSVRC-2012 in the order of Caffe and
@@ -38,7 +38,7 @@ class Wanted:
             )
         return self.classes
 
-    def network(self, name: str, guesses: list[str]) -> Variant:
+    def choose_variant(self, name: str, guesses: list[str]) -> Variant:
         """That which was named, or the one guess; UserError where there are none or several."""
         if self.variant is not None:
             return self.variant
@@ -54,23 +54,23 @@ class Wanted:
 Layers = list[tuple[str, np.ndarray, np.ndarray]]  # (name, kernel, bias), from first to last
 
 
-def weighted(architecture: Architecture) -> list[str]:
+def weighted_layers(architecture: Architecture) -> list[str]:
     """Names of the layers with weights, from the first to the last."""
     kinds = Convolution | LocallyConnected | Dense | Output
     return [layer.name for layer in architecture.layers if isinstance(layer, kinds)]
 
 
-def in_order(layers: Layers, variant: Variant) -> Standard:
+def rename_by_order(layers: Layers, variant: Variant) -> StandardWeights:
     """Layers of a file under our names, by their order; under their own where the counts differ.
 
     A last layer that was trained anew often has another name.
     """
-    own = weighted(variant.architecture())
+    own = weighted_layers(variant.architecture())
     names = own if len(own) == len(layers) else [name for name, *_ in layers]
     return {name: (kernel, bias) for name, (_, kernel, bias) in zip(names, layers, strict=True)}
 
 
-def fitting(layers: Layers) -> dict[str, Architecture]:
+def matching_networks(layers: Layers) -> dict[str, Architecture]:
     """The networks with kernels of just these shapes in this order, by name."""
     shapes = [kernel.shape for _, kernel, _ in layers]
     classes = shapes[-1][0] if shapes else 0

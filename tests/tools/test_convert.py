@@ -144,10 +144,13 @@ def test_each_source_goes_through_the_command(tmp_path):
     for file in ("net.safetensors", "net.onnx", "net.pth"):
         out, _ = convert(f"--workdir={tmp_path / 'run'}", f"--to={tmp_path / file}")
         assert first in out
-        same(files.read(tmp_path / file), load.from_run(tmp_path / "run"))
+        same(files.read_weights(tmp_path / file), load.from_run(tmp_path / "run"))
         out, _ = convert(tmp_path / file, f"--to={tmp_path / 'again.safetensors'}")
         assert first in out
-        same(files.read(tmp_path / file), safetensors.read(tmp_path / "again.safetensors"))
+        same(
+            files.read_weights(tmp_path / file),
+            safetensors.read_safetensors(tmp_path / "again.safetensors"),
+        )
     _, error = convert(
         tmp_path / "net.safetensors", "--network=net145", f"--to={tmp_path / 'a'}", code=2
     )

@@ -270,7 +270,7 @@ def test_features_are_those_of_pytorch(tmp_path, layer):
 
     functional = torch.nn.functional
     trained = weighted.trained("one_weird_trick", size=240, mean=[120, 110, 100])
-    safetensors.write(tmp_path / "weights.safetensors", trained)
+    safetensors.write_safetensors(tmp_path / "weights.safetensors", trained)
     named = weighted.photographs(tmp_path / "class 3", 5, side=300)
     (tmp_path / "class 3/broken.png").write_bytes(named[0].read_bytes()[:200])
     output = tmp_path / "found.npz"
@@ -309,7 +309,7 @@ def test_features_are_those_of_pytorch(tmp_path, layer):
 def test_sets_are_read_without_tensorflow(prepared_sets, tmp_path):
     facts = json.loads((prepared_sets / "jpeg" / "prepared.json").read_text())
     trained = weighted.trained("quickstart", width=1 / 4, size=facts["size"])
-    safetensors.write(tmp_path / "weights.safetensors", trained)
+    safetensors.write_safetensors(tmp_path / "weights.safetensors", trained)
     found = []
     for form in ("jpeg", "raw"):
         arguments = commands.words(
@@ -338,7 +338,7 @@ def test_sets_are_read_without_tensorflow(prepared_sets, tmp_path):
 @pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_file(tmp_path):
     trained = weighted.trained("zfnet")
-    safetensors.write(tmp_path / "weights.safetensors", trained)
+    safetensors.write_safetensors(tmp_path / "weights.safetensors", trained)
     weighted.photographs(tmp_path / "images", 300)
     (tmp_path / "images/image144.png").write_bytes(b"\x89PNG\r\n")
     common = (tmp_path / "images", f"--weights={tmp_path / 'weights.safetensors'}", "--batch=16",

@@ -146,10 +146,10 @@ def test_from_images_to_json_and_picture(tmp_path):
 
     trained = weighted.trained("quickstart", width=1 / 4)
     weights = f"--weights={tmp_path / 'weights.safetensors'}"
-    safetensors.write(tmp_path / "weights.safetensors", trained)
+    safetensors.write_safetensors(tmp_path / "weights.safetensors", trained)
     trained = dataclasses.replace(trained, name="other", parameters=weighted.trained(
         "quickstart", width=1 / 4, seed=1).parameters)  # fmt: skip
-    safetensors.write(tmp_path / "other.safetensors", trained)
+    safetensors.write_safetensors(tmp_path / "other.safetensors", trained)
     for label in range(3):
         weighted.photographs(tmp_path / "set" / f"class {label}", 5, seed=label)
     for suffix in ("npz", "parquet"):

@@ -87,7 +87,7 @@ def test_probabilities_are_those_of_pytorch(tmp_path):
     from tests.model.test_other_implementations import theirs, torch_one_weird_trick
 
     trained = weighted.trained("one_weird_trick", size=240, mean=[120, 110, 100])
-    safetensors.write(tmp_path / "weights.safetensors", trained)
+    safetensors.write_safetensors(tmp_path / "weights.safetensors", trained)
     files = weighted.photographs(tmp_path / "class 3", 5, side=300)
     (tmp_path / "class 3/broken.png").write_bytes(files[0].read_bytes()[:200])
     said, warned = predict(

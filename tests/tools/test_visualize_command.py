@@ -65,7 +65,7 @@ def test_a_mistake_gets_one_sentence(words, sentence):
     ],
 )
 def test_what_a_page_lacks_is_said_in_one_sentence(words, sentence, tmp_path):
-    safetensors.write(tmp_path / "W", weighted.trained("lenet5_relu", width=1))
+    safetensors.write_safetensors(tmp_path / "W", weighted.trained("lenet5_relu", width=1))
     (image,) = weighted.photographs(tmp_path, 1)
     places = {"I": str(image), "--weights=W": f"--weights={tmp_path / 'W'}"}
     words = [places.get(word, word) for word in words]
@@ -122,7 +122,7 @@ def test_confusions_of_an_evaluation_are_drawn(trained_runs, tmp_path):
 @pytest.mark.parametrize("name", ["lenet5", "cifar_11pct"])
 def test_other_networks_are_drawn_too(name, tmp_path):
     trained = weighted.trained(name, width=1 / 4)
-    safetensors.write(tmp_path / "weights.safetensors", trained)
+    safetensors.write_safetensors(tmp_path / "weights.safetensors", trained)
     (image,) = weighted.photographs(tmp_path, 1)
     for page in (["filters"], ["activations", image]):
         words = (f"--weights={tmp_path / 'weights.safetensors'}", f"--output={tmp_path / 'x.png'}")

@@ -7,7 +7,7 @@ from alexnet_jax.model.networks import Variant
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import files
 from alexnet_jax.weights.mean_image import read_mean
-from alexnet_jax.weights.user_hints import Wanted
+from alexnet_jax.weights.user_hints import UserHints
 from tests.support import caffemodel, drawing
 
 BGR = np.float32([104.00698793, 116.66876762, 122.67891434])
@@ -39,7 +39,7 @@ def test_opencv_says_the_same_of_each_generation(tmp_path, name, generation):
     variant = Variant(name, width=1 / 8)
     architecture = variant.architecture()
     path, weights = write(tmp_path, variant, generation)
-    trained = files.read(path, Wanted(variant))
+    trained = files.read_weights(path, UserHints(variant))
     image = drawing.image(architecture)
     if generation == "oldest":  # which OpenCV does not read
         path.write_bytes(caffemodel.whole(architecture, weights, "layer"))
@@ -50,7 +50,7 @@ def test_opencv_says_the_same_of_each_generation(tmp_path, name, generation):
 @pytest.mark.slow
 def test_a_full_size_file_is_read_as_opencv_reads_it(tmp_path):
     path, _ = write(tmp_path, Variant("caffenet"), "layer", "CaffeNet", 1000)
-    trained = files.read(path)
+    trained = files.read_weights(path)
     assert trained.variant == Variant("caffenet")
     image = drawing.image(trained.architecture)
     theirs = opencv(path, trained.architecture, 1000, image)
@@ -61,7 +61,7 @@ def test_a_full_size_file_is_read_as_opencv_reads_it(tmp_path):
 def test_every_number_is_where_it_belongs(tmp_path, generation):
     variant = Variant("bvlc_alexnet", width=1 / 48)
     path, weights = write(tmp_path, variant, generation)
-    trained = files.read(path, Wanted(variant))
+    trained = files.read_weights(path, UserHints(variant))
     kernel, bias = weights["conv1"]
     parameters = trained.parameters["conv1"]
     assert parameters["kernel"].shape == (2, 11, 11, 3, 1)
@@ -80,14 +80,14 @@ def test_every_number_is_where_it_belongs(tmp_path, generation):
 def test_the_order_of_norm_and_pooling_tells_the_network(tmp_path, name):
     variant = Variant(name)
     path, weights = write(tmp_path, variant, classes=3)
-    assert files.read(path).variant == variant
+    assert files.read_weights(path).variant == variant
     bare = caffemodel.caffemodel({layer: ("", *arrays) for layer, arrays in weights.items()})
     path.write_bytes(bare)
     with pytest.raises(UserError, match="may be any of bvlc_alexnet, caffenet: name .* --network"):
-        files.read(path)
+        files.read_weights(path)
     called = {"bvlc_alexnet": "AlexNet", "caffenet": "CaffeNet"}[name]
     path.write_bytes(bytes([10, len(called)]) + called.encode() + bare)
-    assert files.read(path).variant == variant
+    assert files.read_weights(path).variant == variant
 
 
 def test_a_mean_image_counts_at_the_crops_place(tmp_path):
@@ -97,7 +97,7 @@ def test_a_mean_image_counts_at_the_crops_place(tmp_path):
     for dtype in (np.float32, np.float64):
         file = tmp_path / "mean.binaryproto"
         file.write_bytes(caffemodel.mean(mean.astype(dtype)))
-        pixels = files.read(path, Wanted(variant, file)).pixels
+        pixels = files.read_weights(path, UserHints(variant, file)).pixels
         np.testing.assert_array_equal(pixels.mean[5, 9], np.float32(mean[::-1, 5, 9]))
         assert pixels.mean_at_crop
 
@@ -129,7 +129,7 @@ def test_what_is_no_mean_is_refused(tmp_path, data, message):
     if data is not None:
         (tmp_path / "mean").write_bytes(data)
     with pytest.raises(UserError, match=message):
-        files.read(path, Wanted(variant, tmp_path / "mean"))
+        files.read_weights(path, UserHints(variant, tmp_path / "mean"))
 
 
 def test_wrong_files_are_told(tmp_path):
@@ -137,20 +137,20 @@ def test_wrong_files_are_told(tmp_path):
     path, weights = write(tmp_path, variant)
     whole = path.read_bytes()
     with pytest.raises(UserError, match="none that is known here: name"):
-        files.read(path)
+        files.read_weights(path)
     with pytest.raises(UserError, match="holds weights of the shape .* for conv1, but caffenet"):
-        files.read(path, Wanted(Variant("caffenet")))
+        files.read_weights(path, UserHints(Variant("caffenet")))
     with pytest.raises(UserError, match="holds the layers conv1, .* but cifar_18pct has conv1"):
-        files.read(path, Wanted(Variant("cifar_18pct")))
+        files.read_weights(path, UserHints(Variant("cifar_18pct")))
     with pytest.raises(UserError, match="knows 10 classes, but 2 names were given"):
-        files.read(path, Wanted(variant, classes=("cat", "dog")))
+        files.read_weights(path, UserHints(variant, classes=("cat", "dog")))
     path.write_bytes(whole[:-100])
     with pytest.raises(UserError, match="begins as Caffe's caffemodel, but is cut short"):
-        files.read(path, Wanted(variant))
+        files.read_weights(path, UserHints(variant))
     path.write_bytes(caffemodel.whole(variant.architecture(), {}))
     with pytest.raises(UserError, match="describes a network of Caffe without its weights"):
-        files.read(path, Wanted(variant))
+        files.read_weights(path, UserHints(variant))
     short = {"conv1": (*weights["conv1"], weights["conv1"][1])}
     path.write_bytes(caffemodel.whole(variant.architecture(), short))
     with pytest.raises(UserError, match="conv1 has 3 array"):
-        files.read(path, Wanted(variant))
+        files.read_weights(path, UserHints(variant))

@@ -10,7 +10,7 @@ from alexnet_jax.model import alexnet
 from alexnet_jax.model.networks import Variant
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import files, python2
-from alexnet_jax.weights.user_hints import Wanted
+from alexnet_jax.weights.user_hints import UserHints
 from tests.support import convnet2012
 from tests.support import python2 as writing
 
@@ -28,7 +28,7 @@ def written(folder, name, width=1.0, **changes):
     size = 32 if architecture.input_size <= 32 else 256
     image = np.float32(np.random.default_rng(5).uniform(90, 130, (3 * size**2, 1)))
     mean.write_bytes(writing.dumps({"data_mean": image, "label_names": ["cat", "dog"]}))
-    return path, Wanted(variant, mean), state["model_state"]["layers"]
+    return path, UserHints(variant, mean), state["model_state"]["layers"]
 
 
 def logits_of(trained, image):
@@ -37,9 +37,9 @@ def logits_of(trained, image):
     return np.asarray(apply(trained.parameters, image))
 
 
-def agree(path, wanted, layers):
+def agree(path, hints, layers):
     pytest.importorskip("torch")
-    trained = files.read(path, wanted)
+    trained = files.read_weights(path, hints)
     side = trained.architecture.input_size
     image = np.float32(np.random.default_rng(6).normal(scale=40, size=(1, side, side, 3)))
     theirs = convnet2012.logits(layers, image.transpose(0, 3, 1, 2))
@@ -49,11 +49,11 @@ def agree(path, wanted, layers):
 
 
 def test_a_checkpoint_says_what_pytorch_makes_of_it(tmp_path):
-    path, wanted, layers = written(tmp_path, "quickstart", 1 / 4)
-    trained = agree(path, wanted, layers)
+    path, hints, layers = written(tmp_path, "quickstart", 1 / 4)
+    trained = agree(path, hints, layers)
     assert trained.variant.network == "quickstart"
     assert trained.classes == tuple(map(str, range(10)))
-    given = python2.load(wanted.mean.read_bytes(), "")["data_mean"].value.reshape(3, 32, 32)
+    given = python2.load_pickle(hints.mean.read_bytes(), "")["data_mean"].value.reshape(3, 32, 32)
     np.testing.assert_array_equal(trained.pixels.mean, given.transpose(1, 2, 0)[2:30, 2:30])
 
 
@@ -72,24 +72,27 @@ def test_every_network_of_2012_says_what_pytorch_makes_of_it(tmp_path, name, wid
 
 @pytest.mark.slow
 def test_the_network_of_a_full_size_checkpoint_is_found(tmp_path):
-    path, wanted, layers = written(tmp_path, "net145")
-    trained = agree(path, Wanted(mean=wanted.mean), layers)
+    path, hints, layers = written(tmp_path, "net145")
+    trained = agree(path, UserHints(mean=hints.mean), layers)
     assert trained.variant == Variant("net145")
 
 
 def test_the_network_of_a_small_checkpoint_is_found(tmp_path):
-    path, wanted, _ = written(tmp_path, "cifar_18pct")
-    assert files.read(path, Wanted(mean=wanted.mean)).variant == Variant("cifar_18pct")
-    assert files.read(tmp_path, Wanted(mean=wanted.mean)).variant.network == "cifar_18pct"
+    path, hints, _ = written(tmp_path, "cifar_18pct")
+    assert files.read_weights(path, UserHints(mean=hints.mean)).variant == Variant("cifar_18pct")
+    assert files.read_weights(tmp_path, UserHints(mean=hints.mean)).variant.network == "cifar_18pct"
 
 
 def test_layers_in_a_list_as_in_cuda_convnet_1_are_read(tmp_path):
-    path, wanted, layers = written(tmp_path, "cifar_18pct")
+    path, hints, layers = written(tmp_path, "cifar_18pct")
     names = list(layers)
     listed = [layer | {"inputs": [names.index(name) for name in layer.get("inputs", [])]}
               for layer in layers.values()]  # fmt: skip
     path.with_name("1.1").write_bytes(writing.dumps({"model_state": {"layers": listed}}))
-    by_name, by_number = files.read(path, wanted), files.read(path.with_name("1.1"), wanted)
+    by_name, by_number = (
+        files.read_weights(path, hints),
+        files.read_weights(path.with_name("1.1"), hints),
+    )
     for layer, parts in by_name.parameters.items():
         for kind, array in parts.items():
             np.testing.assert_array_equal(array, by_number.parameters[layer][kind])
@@ -99,7 +102,7 @@ def test_the_writer_of_these_tests_writes_what_numpy_reads():
     array = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
     data = writing.dumps({"a": [array, array], "b": (1, 2.5, None, True, "text")})
     theirs = pickle.loads(data, encoding="latin1")
-    ours = python2.load(data, "file")
+    ours = python2.load_pickle(data, "file")
     np.testing.assert_array_equal(theirs["a"][0], array)
     np.testing.assert_array_equal(ours["a"][0].value, array)
     assert ours["a"][0] is ours["a"][1]
@@ -136,7 +139,7 @@ def test_a_pickle_that_would_run_something_is_refused_and_not_run(tmp_path):
         path = tmp_path / "91.1"
         path.write_bytes(data)
         with pytest.raises(UserError, match=r"asks Python for \w+\.[\w.]+: only arrays") as error:
-            files.read(path)
+            files.read_weights(path)
         assert "nothing of it was run" in str(error.value), name
         assert not marker.exists(), name
 
@@ -158,22 +161,22 @@ def test_a_pickle_that_would_run_something_is_refused_and_not_run(tmp_path):
     ],
 )  # fmt: skip
 def test_another_network_is_told_by_its_first_difference(tmp_path, change, message):
-    path, wanted, layers = written(tmp_path, "quickstart", 1 / 4)
+    path, hints, layers = written(tmp_path, "quickstart", 1 / 4)
     change(layers)
     path.write_bytes(writing.dumps({"model_state": {"layers": layers}}))
     with pytest.raises(UserError, match=message):
-        files.read(path, wanted)
+        files.read_weights(path, hints)
 
 
 def test_what_is_missing_is_asked_for(tmp_path):
-    path, wanted, _ = written(tmp_path, "quickstart", 1 / 4)
+    path, hints, _ = written(tmp_path, "quickstart", 1 / 4)
     with pytest.raises(UserError, match="does not hold the mean image .* --mean=FILE"):
-        files.read(path, Wanted(wanted.variant))
+        files.read_weights(path, UserHints(hints.variant))
     with pytest.raises(UserError, match="none that is known here: name .* --network=NAME"):
-        files.read(path, Wanted(mean=wanted.mean))
+        files.read_weights(path, UserHints(mean=hints.mean))
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(UserError, match="is cut short or damaged"):
-        files.read(path, wanted)
+        files.read_weights(path, hints)
     path.write_bytes(writing.dumps([1, 2]))
     with pytest.raises(UserError, match="no checkpoint of cuda-convnet"):
-        files.read(path, wanted)
+        files.read_weights(path, hints)

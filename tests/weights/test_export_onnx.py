@@ -46,7 +46,7 @@ def run_onnx(path, images):
 def test_onnx_runtime_agrees_and_the_file_reads_back(name, tmp_path):
     onnx = pytest.importorskip("onnx")
     trained, path = network(name), tmp_path / "network.onnx"
-    onnx_model.write(path, trained)
+    onnx_model.write_onnx(path, trained)
     onnx.checker.check_model(str(path), full_check=True)
     images = images_for(trained)
     logits, probabilities = run_onnx(path, images)
@@ -54,7 +54,7 @@ def test_onnx_runtime_agrees_and_the_file_reads_back(name, tmp_path):
     np.testing.assert_allclose(probabilities, softmax(logits), atol=1e-5)
     one, _ = run_onnx(path, images[:1])  # another number of rows
     test_other_implementations.assert_close(one, logits[:1], 1e-5)
-    assert_same(onnx_model.read(path), trained)
+    assert_same(onnx_model.read_native_onnx(path), trained)
 
 
 @pytest.mark.slow
@@ -64,7 +64,7 @@ def test_opencv_agrees(name, tmp_path):
     pytest.importorskip("onnx")
     cv2 = pytest.importorskip("cv2")
     trained, path = network(name), tmp_path / "network.onnx"
-    onnx_model.write(path, trained)
+    onnx_model.write_onnx(path, trained)
     images = images_for(trained, rows=1)
     reader = cv2.dnn.readNetFromONNX(str(path))
     reader.setInput(images, "images")
@@ -85,12 +85,12 @@ def test_opencv_agrees(name, tmp_path):
 def test_every_kind_of_mean_is_in_the_onnx_file(pixels, tmp_path):
     pytest.importorskip("onnx")
     trained, path = network("quickstart", size=33, **pixels), tmp_path / "network.onnx"
-    onnx_model.write(path, trained)
+    onnx_model.write_onnx(path, trained)
     images = images_for(trained)
     test_other_implementations.assert_close(
         logits_of(trained, images), run_onnx(path, images)[0], 1e-5
     )
-    assert_same(onnx_model.read(path), trained)
+    assert_same(onnx_model.read_native_onnx(path), trained)
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def test_every_kind_of_layer_has_its_onnx_operations(towers, monkeypatch, tmp_pa
     monkeypatch.setitem(NETWORKS, "odd", odd)
     trained = weighted.trained("odd", width=1, divisor=100)
     images = images_for(trained, rows=3)
-    onnx_model.write(tmp_path / "odd.onnx", trained)
+    onnx_model.write_onnx(tmp_path / "odd.onnx", trained)
     logits, _ = run_onnx(tmp_path / "odd.onnx", images)
     test_other_implementations.assert_close(logits_of(trained, images), logits, 1e-5)
 
@@ -122,7 +122,7 @@ def test_every_kind_of_layer_has_its_onnx_operations(towers, monkeypatch, tmp_pa
 def test_a_norm_that_onnx_does_not_have_is_refused():
     even = Architecture("even", 8, 3, 1, (ResponseNorm(4, 2, 1, 0.75), Output("fc")))
     with pytest.raises(UserError, match="ONNX has no norm over an even number of maps, 4"):
-        onnx_graph.build(even, {}, weighted.trained("quickstart").pixels)
+        onnx_graph.build_graph(even, {}, weighted.trained("quickstart").pixels)
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ def test_net_145_in_full_size_as_onnx(tmp_path):
     pytest.importorskip("onnx")
     trained = weighted.trained("net145", classes=1000, width=1, size=256)
     images = images_for(trained)
-    onnx_model.write(tmp_path / "net145.onnx", trained)
+    onnx_model.write_onnx(tmp_path / "net145.onnx", trained)
     logits, probabilities = run_onnx(tmp_path / "net145.onnx", images)
     ours = logits_of(trained, images)
     np.testing.assert_allclose(ours, logits, atol=1e-4)
@@ -148,25 +148,25 @@ def test_an_onnx_file_has_a_largest_size(quickstart, monkeypatch, tmp_path):
     pytest.importorskip("onnx")
     monkeypatch.setattr(onnx_model, "LARGEST", 1000)
     with pytest.raises(UserError, match="an ONNX file holds 2 GB: keep the network as safetensors"):
-        onnx_model.write(tmp_path / "file.onnx", quickstart)
+        onnx_model.write_onnx(tmp_path / "file.onnx", quickstart)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_onnx_file_has_its_sentence(quickstart, tmp_path):
     onnx, path = pytest.importorskip("onnx"), tmp_path / "network.onnx"
-    onnx_model.write(path, quickstart)
+    onnx_model.write_onnx(path, quickstart)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="can't be read as ONNX"):
-        onnx_model.read(path)
+        onnx_model.read_native_onnx(path)
     model = onnx.load_model_from_string(whole)
     (fc6,) = (index for index, array in enumerate(model.graph.initializer)
               if array.name == "fc6.weight")  # fmt: skip
     del model.graph.initializer[fc6]
     path.write_bytes(model.SerializeToString())
     with pytest.raises(UserError, match=r"holds no fc6\.weight: convert the weights anew"):
-        onnx_model.read(path)
+        onnx_model.read_native_onnx(path)
     del model.metadata_props[:]
     path.write_bytes(model.SerializeToString())
     with pytest.raises(UserError, match="is not a file of weights of this program"):
-        onnx_model.read(path)
+        onnx_model.read_native_onnx(path)

@@ -13,7 +13,7 @@ from PIL import Image
 from alexnet_jax.model.networks import Variant
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import files, state_dict
-from alexnet_jax.weights.user_hints import Wanted
+from alexnet_jax.weights.user_hints import UserHints
 from tests.support import drawing
 
 NARROW = Variant("one_weird_trick", width=1 / 16)
@@ -66,8 +66,8 @@ def test_torchvisions_alexnet_says_the_same(tmp_path, variant):
     weights = drawing.weights(variant.architecture())
     model, path = alexnet(torch, weights), tmp_path / "alexnet"
     torch.save(model.state_dict(), path)
-    wanted = Wanted(None if variant.width == 1 else variant)
-    trained = files.read(path, wanted)
+    hints = UserHints(None if variant.width == 1 else variant)
+    trained = files.read_weights(path, hints)
     image = drawing.image(variant.architecture())
     with torch.no_grad():
         theirs = model(torch.tensor(image.transpose(0, 3, 1, 2).copy())).numpy()
@@ -93,7 +93,7 @@ def test_each_form_of_a_state_dict_is_the_same_network(tmp_path):
     }
     for name, save in forms.items():
         save(tmp_path / "file")
-        trained = files.read(tmp_path / "file", Wanted(NARROW))
+        trained = files.read_weights(tmp_path / "file", UserHints(NARROW))
         for layer, (kernel, bias) in weights.items():
             own = trained.parameters[layer]
             assert np.isclose(own["kernel"].sum(), kernel.sum(), rtol=1e-3), name
@@ -104,11 +104,11 @@ def test_a_network_by_its_layers_names_asks_for_what_they_do_not_tell(tmp_path):
     variant, path = Variant("lenet5"), tmp_path / "file"
     safetensors.numpy.save_file(state_of(drawing.weights(variant.architecture())), path)
     with pytest.raises(UserError, match="may be any of lenet5, lenet5_relu.*: name .* --network"):
-        files.read(path)
+        files.read_weights(path)
     with pytest.raises(UserError, match="does not hold the mean image that lenet5 subtracts"):
-        files.read(path, Wanted(variant))
+        files.read_weights(path, UserHints(variant))
     np.save(tmp_path / "mean.npy", np.float32(33))
-    trained = files.read(path, Wanted(variant, tmp_path / "mean.npy"))
+    trained = files.read_weights(path, UserHints(variant, tmp_path / "mean.npy"))
     np.testing.assert_array_equal(trained.pixels.mean, [33])
     assert trained.pixels.size == 32
 
@@ -139,7 +139,7 @@ def test_the_model_zoos_alexnet_says_the_same(tmp_path, width):
     variant, path = Variant("bvlc_alexnet", width=width), tmp_path / "file"
     model = zoo(onnx, drawing.weights(variant.architecture()))
     path.write_bytes(model.SerializeToString())
-    trained = files.read(path, Wanted(None if width == 1 else variant))
+    trained = files.read_weights(path, UserHints(None if width == 1 else variant))
     assert trained.variant == variant
     image = drawing.image(variant.architecture())
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -152,14 +152,14 @@ def test_onnx_without_its_weights_is_told(tmp_path):
     onnx = pytest.importorskip("onnx")
     folder = pathlib.Path(onnx.__file__).parent / "backend/test/data/light"
     with pytest.raises(UserError, match="does not hold the weights conv1_w_0, but computes them"):
-        files.read(folder / "light_bvlc_alexnet.onnx")
+        files.read_weights(folder / "light_bvlc_alexnet.onnx")
     with pytest.raises(UserError, match="conv|is no AlexNet|known here|does not hold"):
-        files.read(folder / "light_squeezenet.onnx")
+        files.read_weights(folder / "light_squeezenet.onnx")
     variant = Variant("bvlc_alexnet", width=1 / 48)
     data = zoo(onnx, drawing.weights(variant.architecture())).SerializeToString()
     (tmp_path / "file").write_bytes(data[:-50])
     with pytest.raises(UserError, match="begins as ONNX, but is cut short"):
-        files.read(tmp_path / "file", Wanted(variant))
+        files.read_weights(tmp_path / "file", UserHints(variant))
 
 
 def packed(*names):
@@ -199,15 +199,15 @@ def picture(kind):
 def test_what_holds_no_weights_gets_a_sentence(tmp_path, data, message):
     (tmp_path / "file").write_bytes(data)
     with pytest.raises(UserError, match=message) as error:
-        files.read(tmp_path / "file")
+        files.read_weights(tmp_path / "file")
     assert str(error.value).startswith(str(tmp_path / "file"))
 
 
 def test_a_missing_file_and_a_folder_get_a_sentence(tmp_path):
     with pytest.raises(UserError, match="There is no file .*: expected one of weights"):
-        files.read(tmp_path / "file")
+        files.read_weights(tmp_path / "file")
     with pytest.raises(UserError, match="is a folder: name a file of weights, or .* --workdir"):
-        files.read(tmp_path)
+        files.read_weights(tmp_path)
 
 
 class Runs:
@@ -226,7 +226,7 @@ def test_a_file_of_pytorch_that_would_run_something_is_refused(tmp_path):
         torch.save({"a": Runs(tmp_path / "was run")}, tmp_path / "file",
                    _use_new_zipfile_serialization=zipped)  # fmt: skip
         with pytest.raises(UserError, match="holds more than tensors, which would run"):
-            files.read(tmp_path / "file")
+            files.read_weights(tmp_path / "file")
         assert not (tmp_path / "was run").exists()
 
 
@@ -241,15 +241,15 @@ def test_other_state_dicts_are_refused(tmp_path):
     ):
         torch.save(data, path)
         with pytest.raises(UserError, match=message):
-            files.read(path)
+            files.read_weights(path)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(UserError, match="is cut short or damaged"):
-        files.read(path)
+        files.read_weights(path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(__import__("sys").modules, "torch", None)
         path.write_bytes(data)
         with pytest.raises(
             UserError, match="needs the library torch, which is not installed: pip install torch"
         ):
-            files.read(path)
+            files.read_weights(path)

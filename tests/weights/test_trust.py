@@ -52,14 +52,14 @@ def dangers(text):
                 yield called
 
 
-# A reader of pickles that builds arrays alone (tests/test_weights_cuda_convnet.py has it refuse the
+# A reader of pickles that builds arrays alone (tests/weights/test_cuda_convnet.py has it refuse the
 # rest), the error by which PyTorch's own refuses, and archives whose members are read into memory,
 # never unpacked.
 ON_PURPOSE = {
     "weights/python2.py": {"pickle"},
     "weights/state_dict.py": {"pickle"},
     "weights/files.py": {"zipfile"},
-    "features/files.py": {"zipfile"},
+    "tools/features/files.py": {"zipfile"},
 }
 
 

@@ -63,14 +63,14 @@ def _run(files: list[str]) -> None:
     from alexnet_jax.tools.convert import proof, run_folder
     from alexnet_jax.training.checkpoint import parameters_sha256
     from alexnet_jax.weights import files as reading
-    from alexnet_jax.weights.files import Kind
+    from alexnet_jax.weights.files import FileKind
 
     given, kind = flags.FLAGS, None
     if given.workdir:
         trained = load.from_run(pathlib.Path(given.workdir), given.step)
     else:
-        kind = reading.kind_of(reading.file_of(pathlib.Path(files[0])))
-        trained = reading.read(pathlib.Path(files[0]), _wanted(kind is Kind.OURS))
+        kind = reading.detect_kind(reading.resolve_checkpoint(pathlib.Path(files[0])))
+        trained = reading.read_weights(pathlib.Path(files[0]), _wanted(kind is FileKind.NATIVE))
     count = sum(array.size for kinds in trained.parameters.values() for array in kinds.values())
     changed = f", {trained.variant.width:g} times as wide" if trained.variant.width != 1 else ""
     print(f"Read       {trained.name}" + (f", {kind.value}" if kind else ""))
@@ -80,12 +80,12 @@ def _run(files: list[str]) -> None:
     print(f"SHA-256    {parameters_sha256(trained.parameters)}")
     assumed = (
         " (what the file does not say is its program's convention)"
-        if kind not in (None, Kind.OURS)
+        if kind not in (None, FileKind.NATIVE)
         else ""
     )
     print(f"Images     {run_folder.as_seen(trained.pixels)}{assumed}", flush=True)
     if kind and given.prove:
-        found = proof.differences(reading.file_of(pathlib.Path(files[0])), kind, trained)
+        found = proof.differences(reading.resolve_checkpoint(pathlib.Path(files[0])), kind, trained)
         if found:
             program, difference, spread = found
             print(f"Proof      {program}'s logits differ by up to {difference:.1e}; they spread by "
@@ -97,7 +97,7 @@ def _run(files: list[str]) -> None:
 def _wanted(ours: bool):
     """What the flags say of the file; UserError where they say what it tells itself."""
     from alexnet_jax.model.networks import Variant
-    from alexnet_jax.weights.user_hints import Wanted
+    from alexnet_jax.weights.user_hints import UserHints
 
     given = flags.FLAGS
     said = [name for name in ("network", "mean", "classes") if given[name].value is not None]
@@ -105,7 +105,7 @@ def _wanted(ours: bool):
         raise UserError(f"Safetensors of this program tell all themselves: leave --{said[0]} out.")
     if given.network:
         Variant(given.network).architecture()
-    return Wanted(
+    return UserHints(
         variant=Variant(given.network) if given.network else None,
         mean=pathlib.Path(given.mean) if given.mean else None,
         classes=_names(pathlib.Path(given.classes)) if given.classes else None,
@@ -126,19 +126,19 @@ def _write(path: pathlib.Path, trained) -> list[pathlib.Path]:
         case ".safetensors":
             from alexnet_jax.weights import safetensors
 
-            safetensors.write(path, trained)
+            safetensors.write_safetensors(path, trained)
         case ".onnx":
             from alexnet_jax.weights import onnx_model
 
-            onnx_model.write(path, trained)
+            onnx_model.write_onnx(path, trained)
         case ".pth" | ".pt":
             from alexnet_jax.weights import torch_state
 
-            return torch_state.write(path, trained)
+            return torch_state.write_state_dict(path, trained)
         case ".stablehlo":
             from alexnet_jax.tools.convert import stablehlo
 
-            return stablehlo.write(path, trained)
+            return stablehlo.write_stablehlo(path, trained)
         case _:
             from alexnet_jax.tools.convert import run_folder
 

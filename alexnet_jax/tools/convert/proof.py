@@ -11,14 +11,14 @@ import numpy as np
 from alexnet_jax.model import alexnet
 from alexnet_jax.tools.convert import prototxt
 from alexnet_jax.weights import conventions
-from alexnet_jax.weights.files import Kind
+from alexnet_jax.weights.files import FileKind
 from alexnet_jax.weights.trained import Trained
 
 SPREAD = 60.0  # of the random pixels, grey levels
 
 
 def differences(
-    path: pathlib.Path, kind: Kind, trained: Trained
+    path: pathlib.Path, kind: FileKind, trained: Trained
 ) -> tuple[str, float, float] | None:
     """(program, largest difference of the logits, their standard deviation).
 
@@ -28,15 +28,15 @@ def differences(
     side, channels = architecture.input_size, architecture.channels
     image = np.random.default_rng(0).normal(scale=SPREAD, size=(1, side, side, channels))
     image = image.astype(np.float32)
-    bgr = conventions.norm_first(architecture) is not None
+    bgr = conventions.norm_before_pooling(architecture) is not None
     planes = np.ascontiguousarray((image[..., ::-1] if bgr else image).transpose(0, 3, 1, 2))
     try:
         match kind:
-            case Kind.CAFFE:
+            case FileKind.CAFFE:
                 program, theirs = "OpenCV", _opencv(path, trained, planes)
-            case Kind.TORCH if architecture.name == conventions.TORCHVISION:
+            case FileKind.TORCH if architecture.name == conventions.TORCHVISION:
                 program, theirs = "PyTorch", _torch(path, planes)
-            case Kind.ONNX:
+            case FileKind.ONNX:
                 program, theirs = "ONNX Runtime", _onnx_runtime(path, planes)
             case _:
                 return None

@@ -22,7 +22,7 @@ from alexnet_jax.weights.trained import Trained
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def write(path: pathlib.Path, trained: Trained) -> list[pathlib.Path]:
+def write_stablehlo(path: pathlib.Path, trained: Trained) -> list[pathlib.Path]:
     """Write the program, weights and preprocessing inside, and FILE.json; both paths.
 
     Any network can be written. Its view is the central one. FILE.json has network, classes and
@@ -38,6 +38,6 @@ def write(path: pathlib.Path, trained: Trained) -> list[pathlib.Path]:
         return jax.nn.softmax(alexnet.apply(graph, trained.parameters, inputs))
 
     program = export.export(jax.jit(probabilities), platforms=PLATFORMS)(images)
-    with header.with_description(path, trained) as partial:
+    with header.write_with_description(path, trained) as partial:
         partial.write_bytes(program.serialize())
-    return [path, header.beside(path)]
+    return [path, header.description_path(path)]

@@ -79,7 +79,7 @@ def write(
 ) -> None:
     """Write features float32 [n, *shape], which come in pieces; the file appears whole or not."""
     form = _write_npz if path.suffix == ".npz" else _write_parquet
-    with atomic_write.whole(path) as partial:
+    with atomic_write.atomic_path(path) as partial:
         form(partial, about, names, labels, tuple(shape), features)
 
 

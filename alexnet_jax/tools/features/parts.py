@@ -44,7 +44,7 @@ class Parts:
         unusable: list[tuple[int, images.BadImage]],
     ) -> None:
         """Keep a part: `numbers` int64 [n] of the images with features float32 [n, ...]."""
-        with atomic_write.whole(self._file(part)) as partial, open(partial, "wb") as file:
+        with atomic_write.atomic_path(self._file(part)) as partial, open(partial, "wb") as file:
             left_out = np.asarray([number for number, _ in unusable], np.int64)
             np.savez(file, numbers=numbers, features=features, left_out=left_out)
 
@@ -115,7 +115,7 @@ def _settle(folder: pathlib.Path, plan: dict) -> None:
         left = sorted(set(os.listdir(folder)) - {LOCK, f"{PLAN}.partial"})
         if left:
             raise UserError(f"{folder} holds {left[0]} and no {PLAN}: choose another --output.")
-        with atomic_write.whole(file) as partial:
+        with atomic_write.atomic_path(file) as partial:
             partial.write_text(json.dumps(plan, indent=2) + "\n")
         return
     try:

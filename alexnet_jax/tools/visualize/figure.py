@@ -30,7 +30,7 @@ def blank(width: float, height: float):
 def write(figure, path: pathlib.Path) -> None:
     """Write a figure; the file appears whole or not at all. UserError if it can't be written."""
     check_path(path)
-    with atomic_write.whole(path) as partial:
+    with atomic_write.atomic_path(path) as partial:
         figure.savefig(partial, format=path.suffix[1:].lower(), dpi=DOTS_PER_INCH)
 
 
@@ -41,7 +41,7 @@ def write_pixels(pixels: np.ndarray, path: pathlib.Path) -> None:
     check_path(path)
     if path.suffix.lower() != ".png":
         raise UserError(f"{path} can't hold bare pixels: end its name in .png.")
-    with atomic_write.whole(path) as partial:
+    with atomic_write.atomic_path(path) as partial:
         Image.fromarray(as_colours(pixels)).save(partial, format="PNG")
 
 
