@@ -1,1 +1,1 @@
-"""Experiments: each file changes a few fields of default.py and says what it costs."""
+"""Experiments: each file changes a few fields of training/defaults.py and says what it costs."""

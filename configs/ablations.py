@@ -7,8 +7,8 @@ tower with half the kernels (net145_half in small), `:no_norm` no normalisation,
 2 x 2 for pooling; `:paper` takes the paper's text where net 145 differs, the network included (see
 docs/history.md). `:no_dropout` leaves dropout out, `:whole` crops, flips and colour noise. Seven
 epochs on random crops of 24 pixels, an estimated four minutes on two cores: a step takes half as
-long as one of configs/cifar10.py. python -m alexnet_jax reproduce ablations runs them with several
-seeds. `:smoke` takes three steps.
+long as one of configs/cifar10.py. `python -m alexnet_jax reproduce ablations` runs them with
+several seeds. `:smoke` takes three steps.
 """
 
 from alexnet_jax.training import defaults
@@ -17,7 +17,7 @@ NETWORKS = ("half", "no_norm", "pool2", "paper")
 
 
 def get_config(argument: str = ""):
-    """Net 145's rule with its first rates, dropped once."""
+    """Net 145's rule with its first learning rates, divided by ten once."""
     others = ("towers1", "no_dropout", "whole", "smoke")
     words = defaults.options(argument, (*NETWORKS, *others))
     chosen = sorted(words & {*NETWORKS})

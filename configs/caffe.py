@@ -2,9 +2,9 @@
 
     python -m alexnet_jax.main --config=configs/caffe.py --config.data.path=DIR --workdir=DIR
 
-450,000 steps of 256 images warped to 256 x 256, the rate divided by ten every 100,000. Its authors
-report 42.9% top-1 and 19.8% top-5 error on the centre crop; `:caffenet` 42.6% and 19.6%. It has
-been neither run to its end nor timed here. `:smoke` takes three steps.
+450,000 steps of 256 images warped to 256 x 256, the learning rate divided by ten every 100,000. Its
+authors report 42.9% top-1 and 19.8% top-5 error on the central crop; `:caffenet` 42.6% and 19.6%.
+It has been neither run to its end nor timed here. `:smoke` takes three steps.
 """
 
 from alexnet_jax.training import defaults

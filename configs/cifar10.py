@@ -1,14 +1,14 @@
-"""cuda-convnet's networks on CIFAR-10, each with its authors' rates and decays.
+"""cuda-convnet's networks on CIFAR-10, each with its authors' learning rates and decays.
 
     python -m alexnet_jax.main --config=configs/cifar10.py --config.data.path=DIR
 
 DIR holds train/CLASS/* (50,000 images of 32 x 32 pixels) and test/CLASS/* (10,000). By default the
-"18%" net: 120 epochs, then 10 at a tenth of the rates and 10 at a hundredth, 18% test error on the
-original images, 20.1% here on JPEG copies (docs/results.md); one core, at 1,200 images/s, needs an
-estimated hour and forty minutes, two an hour. `:80sec` is the "26% in 80 seconds" net, ten epochs;
-`:13pct` and `:11pct` those with locally connected layers on random crops of 24 pixels, 520 epochs,
-far too long for two cores. `:short` takes a fifth of the epochs, and 3 + 3: 23.7% with the "18%"
-net on the copies. `:smoke` takes three steps.
+"18%" net: 120 epochs, then 10 at a tenth of the learning rates and 10 at a hundredth, 18% test
+error on the original images, 20.1% here on JPEG copies (docs/results.md); one core, at 1,200
+images/s, needs an estimated hour and forty minutes, two an hour. `:80sec` is the "26% in 80
+seconds" net, ten epochs; `:13pct` and `:11pct` those with locally connected layers on random crops
+of 24 pixels, 520 epochs, far too long for two cores. `:short` takes a fifth of the epochs, and
+3 + 3: 23.7% with the "18%" net on the copies. `:smoke` takes three steps.
 """
 
 from alexnet_jax.training import defaults
@@ -27,7 +27,7 @@ DECAYS = {
 
 
 def get_config(argument: str = ""):
-    """Rates and decays of layer-params-*.cfg of the 2012 release and of cuda-convnet."""
+    """Learning rates and decays of layer-params-*.cfg of the 2012 release and of cuda-convnet."""
     words = defaults.options(argument, (*EPOCHS, "short", "smoke"))
     net = next(iter(sorted(words & set(EPOCHS))), "18pct")
     config = defaults.get_config()

@@ -4,9 +4,9 @@
 
 DIR is as for configs/cifar10.py. The figure counts epochs until the training error is 25%: six
 times fewer with ReLU than with tanh (`:tanh`), each with the learning rate that suits it best and
-without any regularisation. The rates below are the authors' for such a net with ReLU; python -m
-alexnet_jax reproduce figure1 chooses one for each. On two cores an epoch takes half a minute by
-the speed of its steps. `:smoke` takes three steps.
+without any regularisation. The learning rates below are the authors' for such a net with ReLU;
+`python -m alexnet_jax reproduce figure1` chooses one for each. On two cores an epoch takes half a
+minute by the speed of its steps. `:smoke` takes three steps.
 """
 
 from alexnet_jax.training import defaults

@@ -25,7 +25,7 @@ FROM_THE_RUN = {
 
 
 def get_config(argument: str = ""):
-    """Rates of Caffe's example finetune_flickr_style: a tenth of a new network's, the last 10x."""
+    """Learning rates of Caffe's finetune_flickr_style: a tenth of a new network's, the last 10x."""
     words = defaults.options(argument, ("smoke",))
     config = defaults.get_config()
     config.name = "finetune"

@@ -6,13 +6,13 @@
 The prepared set is found where tensorflow-datasets keeps its data; --config.data.path=DIR names
 another, or a folder with train/CLASS/* and val/CLASS/*. 91 epochs of ILSVRC-2012 are 910,830 steps
 of 128 images. Its authors reached 40.7% top-1 and 18.2% top-5 error with ten views, which makes
-about 42.6% and 19.7% on the centre view that is evaluated here; this config has not been run to its
+about 42.6% and 19.7% on the center view that is evaluated here; this config has not been run to its
 end yet. A step takes about half a TFLOP: two cores, at some 31 images/s, need six weeks; on a GPU
 only Caffe's network was timed (docs/performance.md). `:paper` takes the paper's text literally, the
-network included: equal rates for all parameters, divided by ten when the validation error stops
-improving, at most three times; each image its own crop; colour noise by eigenvalues, without the
-source's division. `:2013` takes the authors' later automatic schedule over 95 epochs. `:smoke`
-takes three steps on synthetic images.
+network included: the same learning rate for all parameters, divided by ten when the validation
+error stops improving, at most three times; each image its own crop; colour noise by eigenvalues,
+without the source's division. `:2013` takes the authors' later automatic schedule over 95 epochs.
+`:smoke` takes three steps on synthetic images.
 """
 
 from alexnet_jax.training import defaults

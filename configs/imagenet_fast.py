@@ -5,14 +5,16 @@
 
 The network, its pixels and, counted in epochs, its schedule are those of imagenet.py, so that a
 result says what the batch costs and not what another network gains. 1,024 images a step instead of
-128, and so all rates eight times as high ("linear scaling": Krizhevsky, "One weird trick", 2014;
-Goyal et al., "Accurate, Large Minibatch SGD", 2017) after a warm-up of five epochs (the latter).
+128, and so all learning rates eight times as high ("linear scaling": Krizhevsky, "One weird trick",
+2014; Goyal et al., "Accurate, Large Minibatch SGD", 2017) after a warm-up of five epochs (the
+latter).
 
-`:2048`, `:4096` and `:8192` are larger batches, with rates in proportion. `:lars` takes the rule
-LARS (You, Gitman, Ginsburg 2017, arXiv 1708.03888) and a cosine; its rates grow with the root of
-the batch. `:smoothing` spreads a tenth of each label over all classes, `:average` evaluates and
-saves a moving average of the parameters over about two epochs. `--config.grad_accum_steps=4` takes the
-same steps in four parts where a GPU's memory is short. `:smoke` takes three steps.
+`:2048`, `:4096` and `:8192` are larger batches, with learning rates in proportion. `:lars` takes
+the rule LARS (You, Gitman, Ginsburg 2017, arXiv 1708.03888) and a cosine; its learning rates grow
+with the root of the batch size. `:smoothing` spreads a tenth of each label over all classes,
+`:average` evaluates and saves a moving average of the parameters over about two epochs.
+`--config.grad_accum_steps=4` takes the same steps in four parts where a GPU's memory is short.
+`:smoke` takes three steps.
 
 None of it has run on ImageNet yet: it has no error of its own to expect, its numbers are chosen and
 not tuned, and imagenet.py is the reference. Tried were steps on synthetic images and batches of 512
@@ -29,7 +31,7 @@ batches of 128, tensorpack's AlexNet gave 58% in 21 hours on two V100.
 from alexnet_jax.training import defaults
 from configs import imagenet
 
-REFERENCE = 128  # images a step in 2012, for which imagenet.py's rates are
+REFERENCE = 128  # images per step in 2012, which imagenet.py's learning rates are for
 BATCHES = ("2048", "4096", "8192")
 IMAGES = 1_281_167  # in an epoch of ILSVRC-2012
 
@@ -41,20 +43,20 @@ def get_config(argument: str = ""):
     config.name = "-".join(["imagenet-fast", *sorted(words - {"smoke"})])
     config.batch_size = max((int(word) for word in words if word in BATCHES), default=1024)
     config.model.dtype = "bfloat16"
-    rules = config.optimizer
-    rules.warmup_epochs = 5.0
-    larger = config.batch_size / REFERENCE
+    optimizer = config.optimizer
+    optimizer.warmup_epochs = 5.0
+    scale = config.batch_size / REFERENCE
     if "lars" in words:
-        rules.rule, rules.schedule = "lars", "cosine"
-        rules.learning_rate = ((0, 5.0 * (config.batch_size / 1024) ** 0.5),)
-        rules.bias_learning_rate = ((0, 0.02 * larger),)
-        del rules.layers.conv1
+        optimizer.rule, optimizer.schedule = "lars", "cosine"
+        optimizer.learning_rate = ((0, 5.0 * (config.batch_size / 1024) ** 0.5),)
+        optimizer.bias_learning_rate = ((0, 0.02 * scale),)
+        del optimizer.layers.conv1
     else:
-        for rates in (rules, rules.layers.conv1):
+        for fields in (optimizer, optimizer.layers.conv1):
             for kind in ("learning_rate", "bias_learning_rate"):
-                rates[kind] = tuple((epoch, rate * larger) for epoch, rate in rates[kind])
+                fields[kind] = tuple((epoch, rate * scale) for epoch, rate in fields[kind])
     if "smoothing" in words:
-        rules.label_smoothing = 0.1
+        optimizer.label_smoothing = 0.1
     if "average" in words:
-        rules.ema_decay = round(1 - config.batch_size / (2 * IMAGES), 5)
+        optimizer.ema_decay = round(1 - config.batch_size / (2 * IMAGES), 5)
     return defaults.smoke(config) if "smoke" in words else config

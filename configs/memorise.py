@@ -11,7 +11,7 @@ from alexnet_jax.training import defaults
 
 
 def get_config(argument: str = ""):
-    """Forty steps of net 145 at constant rates on centre crops; `:smoke` takes three."""
+    """Forty steps of net 145 at a constant learning rate on central crops; `:smoke` takes three."""
     words = defaults.options(argument, ("smoke",))
     config = defaults.get_config()
     config.name = "memorise"

@@ -22,7 +22,7 @@ FC8_RAISED = 300 * 1024 / 1_281_167  # epochs: after 300 of the authors' files o
 
 
 def get_config(argument: str = ""):
-    """Comments of layer-params-146-2012-2011.cfg; the pre-training's rates are net 145's first."""
+    """Comments of layer-params-146-2012-2011.cfg; pre-training at net 145's first rates."""
     words = defaults.options(argument, ("2009", "2011", "smoke"))
     config = defaults.get_config()
     config.name = config.model.network = "net146"

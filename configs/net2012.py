@@ -18,28 +18,31 @@ from alexnet_jax.training import defaults
 class Schedule:
     """Epochs at which the authors changed something; comments of layer-params-*.cfg.
 
-    Rates of weights fall from 0.01 to 0.001, 0.0001 and 0.00001 at `drops`. The `early` layers go
-    to 0.00001 at `slowed` (None: they don't) and are frozen at `frozen`. Colour noise ends at
-    `quiet`. `biases` from the first drop on have this rate: the release has only its last value.
+    The weights' learning rate falls from 0.01 to 0.001, 0.0001 and 0.00001 at `drops`; that of the
+    `early` layers goes to 0.00001 at `slowed` (None: it doesn't) and to 0 at `frozen`. Colour noise
+    ends at `noise_end`. `bias_learning_rate` holds from the first drop on, 0.02 before: the release
+    has only its last value.
     """
 
     drops: tuple[int, ...]
     early: tuple[str, ...]
     slowed: int | None
     frozen: int
-    quiet: int | None
+    noise_end: int | None
     end: int
-    biases: float = 0.02
+    bias_learning_rate: float = 0.02
 
 
 SCHEDULES = {
     "net120_2012": Schedule((22, 49, 81), ("conv1", "conv2"), 66, 73, 66, 95),
-    "net131": Schedule((22, 46, 81), ("conv1", "conv2"), 66, 75, 66, 100, biases=0.002),
-    "net135": Schedule((20, 47, 81), ("conv1", "conv2"), 66, 75, 66, 96, biases=0.002),
-    "net137": Schedule((26, 50, 84), ("conv1", "conv2"), None, 75, 75, 99, biases=0.002),
-    "net145_2010": Schedule((23, 51, 78), ("conv1",), 68, 72, 68, 93, biases=0.002),
+    "net131": Schedule((22, 46, 81), ("conv1", "conv2"), 66, 75, 66, 100, bias_learning_rate=0.002),
+    "net135": Schedule((20, 47, 81), ("conv1", "conv2"), 66, 75, 66, 96, bias_learning_rate=0.002),
+    "net137": Schedule(
+        (26, 50, 84), ("conv1", "conv2"), None, 75, 75, 99, bias_learning_rate=0.002
+    ),
+    "net145_2010": Schedule((23, 51, 78), ("conv1",), 68, 72, 68, 93, bias_learning_rate=0.002),
     "net145_half": Schedule((20, 48), ("conv1",), 66, 72, 66, 96),
-    "net147": Schedule((23, 51, 79), ("conv1",), None, 79, None, 90, biases=0.002),
+    "net147": Schedule((23, 51, 79), ("conv1",), None, 79, None, 90, bias_learning_rate=0.002),
     "net148": Schedule((22, 44, 86), ("conv1",), 69, 73, 69, 97),
     "net150": Schedule((25, 49, 79), ("conv1",), 66, 72, 66, 92),
 }
@@ -55,10 +58,12 @@ def get_config(argument: str = "net147"):
     config.model.network = "net145" if name == "net145_2010" else name
     config.num_epochs = float(run.end)
     config.data.augmentation_group_size = 32
-    if run.quiet is not None:
-        config.data.colour_noise_epochs = float(run.quiet)
+    if run.noise_end is not None:
+        config.data.colour_noise_epochs = float(run.noise_end)
     weights = ((0, 0.01), *zip(run.drops, (1e-3, 1e-4, 1e-5), strict=False))
-    biases = ((0, 0.02),) if run.biases == 0.02 else ((0, 0.02), (run.drops[0], run.biases))
+    biases = ((0, 0.02),)
+    if run.bias_learning_rate != 0.02:
+        biases += ((run.drops[0], run.bias_learning_rate),)
     config.optimizer.learning_rate, config.optimizer.bias_learning_rate = weights, biases
     for layer in run.early:
         slowed = ((run.slowed, 1e-5),) if run.slowed else ()

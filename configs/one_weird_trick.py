@@ -2,10 +2,10 @@
 
     python -m alexnet_jax.main --config=configs/one_weird_trick.py --config.data.path=DIR
 
-90 epochs of 256 images, the rate divided by ten every 30. torchvision reports 43.5% top-1 and
-20.9% top-5 error on the centre crop. Two things differ here: its crops also change size and shape,
-and it decays biases. It has been neither run to its end nor timed here. `:smoke` takes three
-steps.
+90 epochs in batches of 256 images, the learning rate divided by ten every 30. torchvision reports
+43.5% top-1 and 20.9% top-5 error on the central crop. Two things differ here: its crops also change
+size and shape, and it decays biases. It has been neither run to its end nor timed here. `:smoke`
+takes three steps.
 """
 
 from alexnet_jax.training import defaults

@@ -4,7 +4,7 @@
 
 Two cores, under three minutes, no download; at least 97% of the 359 held-out digits right. It
 takes the same way as ImageNet: crops, colour noise, mean image, two towers with dropout, the 2012
-rule with stepped rates. No flips: digits are not symmetric.
+rule with stepped learning rates. No flips: digits are not symmetric.
 """
 
 from alexnet_jax.training import defaults

@@ -2,10 +2,10 @@
 
     python -m alexnet_jax.main --config=configs/zfnet.py --config.data.path=DIR --workdir=DIR
 
-70 epochs of 128 images; the rate is lowered by hand when the validation error stands still, here
-by the plateau rule. They report 38.4% top-1 and 16.5% top-5 error with ten views. Their bound on
-the size of a filter (RMS 0.1) is not kept here. It has been neither run to its end nor timed here.
-`:smoke` takes three steps.
+70 epochs in batches of 128 images; the learning rate is lowered by hand when the validation error
+stands still, here by the plateau rule. They report 38.4% top-1 and 16.5% top-5 error with ten
+views. Their bound on the size of a filter (RMS 0.1) is not kept here. It has been neither run to
+its end nor timed here. `:smoke` takes three steps.
 """
 
 from alexnet_jax.training import defaults
