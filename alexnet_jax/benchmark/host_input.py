@@ -72,8 +72,16 @@ def _contestants(
     """The stream first, then what it is compared with."""
     source = _open(folder)
     raw = prepared.read_facts(folder)["format"] == "raw"
-    rows = np.arange(batch)
-    endless = stream.training_batches(source, 0, batch, rows, 0, 2**40, workers, AHEAD)
+    endless = stream.training_batches(
+        source,
+        seed=0,
+        batch_size=batch,
+        indices=np.arange(batch),
+        first_step=0,
+        last_step=2**40,
+        num_workers=workers,
+        prefetch=AHEAD,
+    )
     stack.callback(endless.close)
     yield f"stream, {'raw' if raw else 'JPEG'}", _pulling(endless, workers + AHEAD)
     pool = stack.enter_context(ThreadPoolExecutor(workers))
@@ -95,7 +103,9 @@ def _open(folder: pathlib.Path) -> Prepared:
     if not prepared.is_prepared(folder):
         raise UserError(f"{folder} is no prepared set: name one with --path=DIR.")
     facts = prepared.read_facts(folder)
-    return Prepared(folder, "train", facts["size"], facts["channels"], facts["resize"] == "warp")
+    return Prepared(
+        folder, "train", facts["size"], facts["channels"], warp=facts["resize"] == "warp"
+    )
 
 
 def _data_loaders(

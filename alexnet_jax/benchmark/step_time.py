@@ -83,11 +83,11 @@ def ready(
     )
     steps = dataclasses.replace(steps, **changes)
     size = architecture.input_size * 8 // 7
-    random, rows = np.random.default_rng(0), np.arange(batch)
+    random, indices = np.random.default_rng(0), np.arange(batch)
     pixels = (batch, size, size, architecture.channels)
-    images = meshes.put_rows(mesh, batch, rows, random.integers(0, 256, pixels, np.uint8))
+    images = meshes.put_batch(mesh, batch, indices, random.integers(0, 256, pixels, np.uint8))
     labels = random.integers(0, architecture.num_classes, batch).astype(np.int32)
-    labels = meshes.put_rows(mesh, batch, rows, labels)
+    labels = meshes.put_batch(mesh, batch, indices, labels)
     preprocessing = _preprocessing(architecture, mesh)
     began = time.perf_counter()
     step = steps.training().lower(

@@ -1,17 +1,21 @@
-"""NumPy's files as they come from a disk: numbers alone, and never more than the file is long."""
+"""Reading NumPy's files safely: arrays of numbers only, no larger than the file itself."""
 
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from alexnet_jax.runtime.errors import UserError
 
+RecordIds = Sequence[int] | np.ndarray  # numbers of records in a split, from 0
+
 
 def load(path: str | pathlib.Path, remedy: str, mapped: bool = False) -> np.ndarray:
-    """The array of an .npy file, `mapped` into memory or read.
+    """The array of an .npy file, memory-mapped if `mapped`, else read.
 
-    UserError, which ends with the `remedy`, for anything else: Python objects are never restored.
+    Raises UserError, which ends with the `remedy`, for any other file; Python objects are never
+    unpickled.
     """
     try:
         array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
@@ -35,5 +39,5 @@ def load_archive(path: pathlib.Path, remedy: str) -> dict[str, np.ndarray]:
 
 
 def unreadable(path: str | pathlib.Path, reason: Exception | str, remedy: str) -> UserError:
-    """What to raise for a file that can't be read."""
+    """The UserError for a file that can't be read."""
     return UserError(f"{path} can't be read ({reason}): {remedy}.")

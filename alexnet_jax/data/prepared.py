@@ -115,7 +115,7 @@ class Prepared:
     """
 
     def __init__(
-        self, folder: pathlib.Path, split: str, size: int, channels: int, warp: bool = False
+        self, folder: pathlib.Path, split: str, size: int, channels: int, *, warp: bool = False
     ):
         facts = read_facts(folder)
         made = (facts["size"], facts["channels"], facts["resize"])

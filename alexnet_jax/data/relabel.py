@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from alexnet_jax.data.arrays import RecordIds
 from alexnet_jax.data.sources import Source
 
 
@@ -32,7 +33,5 @@ class Relabelled:
     def name(self, record: int) -> str:
         return self._source.name(record)
 
-    def load(
-        self, ids: Sequence[int], into: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        return self._source.load(ids, into)[0], self.labels[np.asarray(ids)]
+    def load(self, ids: RecordIds, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        return self._source.load(ids, out)[0], self.labels[np.asarray(ids)]

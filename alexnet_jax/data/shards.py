@@ -133,7 +133,7 @@ def write(
     if settings.format == "raw":
         raw = _PixelsFile(partial + ".npy", (settings.size, settings.size, settings.channels))
     labels, names, digest = [], [], hashlib.sha256()
-    sums = statistics.no_sums(settings.size, settings.channels)
+    sums = statistics.zero_sums(settings.size, settings.channels)
     oddities = {word: [] for word in KEPT + LEFT_OUT}
     for number, found in enumerate(split.read(shard.ids), start=1):
         # Names are kept a line each, and are shown at terminals.
@@ -155,7 +155,7 @@ def write(
             digest.update(serialized)
             labels.append(record.label)
             names.append(record.name)
-            statistics.add(sums, pixels[None])
+            statistics.add_images(sums, pixels[None])
             if raw:
                 raw.append(pixels)
         if number % TOLD_EVERY == 0 or number == len(shard.ids):

@@ -1,4 +1,4 @@
-"""Sets of labelled images, read by random access: on disk, scikit-learn's digits, made-up ones."""
+"""Data sets with random access: folders, prepared sets, scikit-learn's digits, synthetic images."""
 
 import functools
 import hashlib
@@ -11,21 +11,21 @@ import numpy as np
 from PIL import Image
 
 from alexnet_jax.data import images, prepared
+from alexnet_jax.data.arrays import RecordIds
 from alexnet_jax.runtime.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-
-
-LEFT_BEHIND = ("Thumbs.db", "desktop.ini")  # by Windows; names with a leading dot are left out too
+# Files that Windows puts into folders; names with a leading dot are ignored too.
+IGNORED_FILES = ("Thumbs.db", "desktop.ini")
 
 
 class Source(Protocol):
     """A split of a data set.
 
     `labels` int32 [records]. `ilsvrc_ids` are the ILSVRC2012_IDs of the classes, where the set
-    knows them, `statistics_file` is where the statistics of this split lie, if it has them.
-    `load(ids)` gives uint8 [n, size, size, channels], in the memory of `into` if that is given, and
-    int32 [n], or raises images.BadImage.
+    has them. `statistics_file` is the file of this split's statistics, if there is one.
+    `load(ids, out)` returns images uint8 [n, size, size, channels], written to `out` unless that is
+    None, and labels int32 [n], or raises images.BadImage.
     `name(record)` is the file name of an image.
     """
 
@@ -42,20 +42,21 @@ class Source(Protocol):
     def name(self, record: int) -> str: ...
 
     def load(
-        self, ids: Sequence[int], into: np.ndarray | None = None
+        self, ids: RecordIds, out: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 class Folder:
     """The images of PATH/SPLIT/CLASS/*, classes in alphabetical order.
 
-    `classes` is given for a validation split, so that its labels are those of training. With
+    A validation split gets the `classes` of the training split, so that their labels agree. With
     `hold_out` the images are those of PATH/CLASS/*, and every `hold_out`-th of a class, by name,
-    is not for "train" but for the other split. UserError for a missing folder, a class without
-    images, an unknown class and a file that is no image.
+    belongs to the validation split instead of "train". UserError for a missing folder, a class
+    without images, an unknown class and a file that is no image.
     """
 
-    ilsvrc_ids = statistics_file = None
+    ilsvrc_ids: Sequence[int] | None = None
+    statistics_file: pathlib.Path | None = None
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class Folder:
         split: str,
         size: int,
         channels: int,
+        *,
         classes: tuple[str, ...] | None = None,
         warp: bool = False,
         hold_out: int = 0,
@@ -77,29 +79,31 @@ class Folder:
                 "out with --config.data.hold_out=5."
             )
         entries = (entry for entry in os.scandir(root) if entry.is_dir())
-        found = tuple(sorted(e.name for e in entries if not e.name.startswith(".")))
-        if not found:
+        folders = tuple(sorted(e.name for e in entries if not e.name.startswith(".")))
+        if not folders:
             raise UserError(f"{root} holds no class folders: expected CLASS/NAME.jpg in it.")
-        unknown = sorted(set(found) - set(classes or found))
+        unknown = sorted(set(folders) - set(classes or folders))
         if unknown:
             raise UserError(
                 f"{root} has a class '{unknown[0]}' that the training folder lacks: both splits "
                 "need the same class folders."
             )
-        self.classes = classes or found
+        self.classes = classes or folders
         self.size, self.channels, self.warp = size, channels, warp
-        self.files, labels = [], []
+        self.files: list[str] = []
+        labels: list[int] = []
         for label, name in enumerate(self.classes):
-            files = _image_files(root / name) if name in found else []
+            files = _image_files(root / name) if name in folders else []
             if hold_out:
-                held = files[hold_out - 1 :: hold_out]
-                files = [file for file in files if file not in held] if split == "train" else held
+                held_out = files[hold_out - 1 :: hold_out]
+                training = [file for file in files if file not in held_out]
+                files = training if split == "train" else held_out
             self.files += files
             labels += [label] * len(files)
         self.labels = np.asarray(labels, np.int32)
         names = "\n".join(os.path.relpath(file, root) for file in self.files)
-        how = ("warp",) * warp + (f"hold out {hold_out}",) * bool(hold_out)
-        self.fingerprint = _fingerprint("folder", split, size, channels, names, *how)
+        options = ("warp",) * warp + (f"hold out {hold_out}",) * bool(hold_out)
+        self.fingerprint = _fingerprint("folder", split, size, channels, names, *options)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -107,18 +111,16 @@ class Folder:
     def name(self, record: int) -> str:
         return self.files[record]
 
-    def load(
-        self, ids: Sequence[int], into: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def load(self, ids: RecordIds, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         shape = (len(ids), self.size, self.size, self.channels)
-        pixels = np.empty(shape, np.uint8) if into is None else into
-        for row, record in enumerate(ids):
+        pixels = np.empty(shape, np.uint8) if out is None else out
+        for i, record in enumerate(ids):
             file = self.files[record]
             try:
                 data = images.read(file)
             except OSError as error:
                 raise images.Undecodable(f"The image {file} can't be read: {error}") from error
-            pixels[row] = images.decode(data, file, self.size, self.channels, self.warp)
+            pixels[i] = images.decode(data, file, self.size, self.channels, self.warp)
         return pixels, self.labels[np.asarray(ids)]
 
 
@@ -129,18 +131,19 @@ class Digits:
     """
 
     classes = tuple("0123456789")
-    ilsvrc_ids = statistics_file = None
+    ilsvrc_ids: Sequence[int] | None = None
+    statistics_file: pathlib.Path | None = None
 
     def __init__(self, split: str, size: int, channels: int):
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         held_out = np.arange(len(digits.target)) % 5 == 4
-        chosen = held_out if split == "val" else ~held_out
+        in_split = held_out if split == "val" else ~held_out
         mode = "L" if channels == 1 else "RGB"
-        grey = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)
+        grey = np.round(digits.images[in_split] * (255 / 16)).astype(np.uint8)
         self.pixels = np.stack([_enlarge(digit, mode, size) for digit in grey])
-        self.labels = digits.target[chosen].astype(np.int32)
+        self.labels = digits.target[in_split].astype(np.int32)
         self.size, self.channels = size, channels
         self.fingerprint = _fingerprint("digits", split, size, channels)
 
@@ -150,24 +153,25 @@ class Digits:
     def name(self, record: int) -> str:
         return f"digit{record:04d}"
 
-    def load(
-        self, ids: Sequence[int], into: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def load(self, ids: RecordIds, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         ids = np.asarray(ids)
-        return np.take(self.pixels, ids, axis=0, out=into), self.labels[ids]
+        return np.take(self.pixels, ids, axis=0, out=out), self.labels[ids]
 
 
 class Synthetic:
-    """Random pixels, record i always the same: for trying a config without data."""
+    """Random pixels, a function of the record's number: for trying a config without data."""
 
-    ilsvrc_ids = statistics_file = None
+    ilsvrc_ids: Sequence[int] | None = None
+    statistics_file: pathlib.Path | None = None
 
-    def __init__(self, split: str, records: int, classes: int, size: int, channels: int):
-        self.classes = tuple(f"class{label}" for label in range(classes))
+    def __init__(self, split: str, *, num_records: int, num_classes: int, size: int, channels: int):
+        self.classes = tuple(f"class{label}" for label in range(num_classes))
         self.size, self.channels = size, channels
-        self.first = 0 if split == "train" else records  # the splits share no image
-        self.labels = ((self.first + np.arange(records)) % classes).astype(np.int32)
-        self.fingerprint = _fingerprint("synthetic", split, records, classes, size, channels)
+        self.first = 0 if split == "train" else num_records  # the splits share no image
+        self.labels = ((self.first + np.arange(num_records)) % num_classes).astype(np.int32)
+        self.fingerprint = _fingerprint(
+            "synthetic", split, num_records, num_classes, size, channels
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -175,75 +179,84 @@ class Synthetic:
     def name(self, record: int) -> str:
         return f"image{self.first + record:06d}"
 
-    def load(
-        self, ids: Sequence[int], into: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def load(self, ids: RecordIds, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         shape = (self.size, self.size, self.channels)
-        pixels = np.empty((len(ids), *shape), np.uint8) if into is None else into
-        for row, record in enumerate(ids):
+        pixels = np.empty((len(ids), *shape), np.uint8) if out is None else out
+        for i, record in enumerate(ids):
             random = np.random.Generator(np.random.Philox(key=self.first + int(record)))
-            pixels[row] = random.integers(0, 256, shape, np.uint8)
+            pixels[i] = random.integers(0, 256, shape, np.uint8)
         return pixels, self.labels[np.asarray(ids)]
 
 
 def open_splits(
     kind: str,
+    *,
     path: str | None,
     name: str,
     validation: str,
-    size: int,
+    image_size: int,
     channels: int,
-    records: int,
-    classes: int | None,
+    num_records: int,
+    num_classes: int | None,
     warp: bool = False,
     hold_out: int = 0,
 ) -> tuple[Source, Source]:
     """Training and validation split of a source: "folder", "digits" or "synthetic".
 
-    A folder holds a prepared set or images: that at `path` or, without one, the prepared set called
-    `name` where tensorflow-datasets keeps its data. `validation` is the name of the second folder
-    of images, `warp` how they are resized, `hold_out` how they are split if they are not; `records`
-    and `classes` are for synthetic images.
+    A folder holds a prepared set or images: the one at `path` or, without a path, the prepared set
+    called `name` where tensorflow-datasets keeps its data. `validation` is the name of the folder
+    of validation images, `warp` how images are resized, and `hold_out` how class folders without
+    splits are divided (see Folder). `num_records` and `num_classes` (10 if None) are for synthetic
+    images. UserError for an unknown source or a folder that can't be used.
     """
     match kind:
         case "folder":
             folder = pathlib.Path(path) if path else _prepared_folder(name)
-            if hold_out:
-                return _divided(folder, size, channels, warp, hold_out)
-            if prepared.is_prepared(folder):
-                shape = (size, channels, warp)
-                return tuple(prepared.Prepared(folder, s, *shape) for s in ("train", "val"))
-            training = Folder(folder, "train", size, channels, warp=warp)
-            return training, Folder(folder, validation, size, channels, training.classes, warp)
+            return _open_folder(folder, validation, image_size, channels, warp, hold_out)
         case "digits":
-            return Digits("train", size, channels), Digits("val", size, channels)
+            return Digits("train", image_size, channels), Digits("val", image_size, channels)
         case "synthetic":
             make = functools.partial(
-                Synthetic, records=records, classes=classes or 10, size=size, channels=channels
+                Synthetic,
+                num_records=num_records,
+                num_classes=num_classes or 10,
+                size=image_size,
+                channels=channels,
             )
             return make("train"), make("val")
     raise UserError(f"data.source is '{kind}': expected 'folder', 'digits' or 'synthetic'.")
 
 
-def _divided(
-    folder: pathlib.Path, size: int, channels: int, warp: bool, hold_out: int
-) -> tuple[Folder, Folder]:
-    """Both splits of a folder of class folders."""
-    divided = prepared.is_prepared(folder) or (folder / "train").is_dir()
-    if divided or hold_out < 2:
-        why = f"{folder} has its splits already" if divided else "that would leave none to train on"
+def _open_folder(
+    folder: pathlib.Path, validation: str, size: int, channels: int, warp: bool, hold_out: int
+) -> tuple[Source, Source]:
+    """Both splits of a prepared set or of a folder of images."""
+    if not hold_out and prepared.is_prepared(folder):
+        make = functools.partial(prepared.Prepared, size=size, channels=channels, warp=warp)
+        return make(folder, "train"), make(folder, "val")
+    open_split = functools.partial(
+        Folder, folder, size=size, channels=channels, warp=warp, hold_out=hold_out
+    )
+    if not hold_out:
+        training = open_split("train")
+        return training, open_split(validation, classes=training.classes)
+    has_splits = prepared.is_prepared(folder) or (folder / "train").is_dir()
+    if has_splits or hold_out < 2:
+        problem = (
+            f"{folder} has its splits already"
+            if has_splits
+            else "that would leave none to train on"
+        )
         raise UserError(
-            f"data.hold_out={hold_out} holds every so many-th image of a class out, but {why}: "
+            f"data.hold_out={hold_out} holds every so many-th image of a class out, but {problem}: "
             "give 0 where there are splits, else at least 2."
         )
-    training, held = (
-        Folder(folder, split, size, channels, None, warp, hold_out) for split in ("train", "val")
-    )
-    if not len(held):
+    training, held_out = open_split("train"), open_split("val")
+    if not len(held_out):
         raise UserError(
             f"data.hold_out={hold_out}, but no class in {folder} has so many images: choose less."
         )
-    return training, held
+    return training, held_out
 
 
 def _prepared_folder(name: str) -> pathlib.Path:
@@ -258,11 +271,11 @@ def _prepared_folder(name: str) -> pathlib.Path:
 
 
 def _image_files(folder: pathlib.Path) -> list[str]:
-    """Paths of the images of a class, sorted; anything else in it but LEFT_BEHIND is refused."""
+    """Paths of the images of a class, sorted; anything else in it but IGNORED_FILES is refused."""
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     names = []
     for entry in entries:
-        if entry.name.startswith(".") or entry.name in LEFT_BEHIND:
+        if entry.name.startswith(".") or entry.name in IGNORED_FILES:
             continue
         # A link to a file is one. A pipe or a device would be read for ever.
         if not entry.name.lower().endswith(SUFFIXES) or not entry.is_file():

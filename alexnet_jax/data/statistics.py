@@ -23,12 +23,12 @@ REMEDY = (
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """What the training set looks like, in grey levels of 0 to 255.
+    """Statistics of a training set's pixels, in grey levels of 0 to 255.
 
-    `mean_image` [size, size, channels]; `colour_deviations` [channels], largest first, and
-    `colour_directions` [channels, channels], a row each: square roots of the eigenvalues and
-    eigenvectors of the covariance of all pixels (paper section 4.1; the 2012 source stores
-    standard deviations).
+    `images` is their number and `mean_image` [size, size, channels] their mean. The principal
+    components of all pixels (paper section 4.1) are `colour_directions` [channels, channels], an
+    eigenvector of the covariance a row, and `colour_deviations` [channels], the square roots of the
+    eigenvalues, largest first (the 2012 source stores standard deviations).
     """
 
     images: int
@@ -66,20 +66,24 @@ class Statistics:
         names = [field.name for field in dataclasses.fields(cls)]
         if not set(names) <= set(stored) or not _consistent(stored):
             raise UserError(f"{path} holds no statistics of images: {REMEDY}.")
-        fields = {name: stored[name] for name in names}
-        return cls(**fields | {"images": int(fields["images"]),
-                               "fingerprint": str(fields["fingerprint"])})  # fmt: skip
+        return cls(
+            images=int(stored["images"]),
+            mean_image=stored["mean_image"],
+            colour_deviations=stored["colour_deviations"],
+            colour_directions=stored["colour_directions"],
+            fingerprint=str(stored["fingerprint"]),
+        )
 
     @classmethod
     def load_for(cls, path: pathlib.Path, size: int, channels: int) -> "Statistics":
-        """As `load`; UserError if they are of images of another shape too."""
-        found = cls.load(path)
-        if found.mean_image.shape != (size, size, channels):
+        """As `load`; UserError also for statistics of images of another shape."""
+        measured = cls.load(path)
+        if measured.mean_image.shape != (size, size, channels):
             raise UserError(
-                f"{path} is of images {list(found.mean_image.shape)}, and this run's are "
+                f"{path} is of images {list(measured.mean_image.shape)}, and this run's are "
                 f"{[size, size, channels]}: {REMEDY}."
             )
-        return found
+        return measured
 
 
 def _consistent(stored: dict[str, np.ndarray]) -> bool:
@@ -101,7 +105,10 @@ def _consistent(stored: dict[str, np.ndarray]) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Sums:
-    """Exact sums over some images: count, pixels [size, size, channels], products [c, c]."""
+    """Exact int64 sums over images: count [], pixels [size, size, channels], products [c, c].
+
+    `products` sums the outer product of each pixel's channels with themselves.
+    """
 
     images: np.ndarray
     pixels: np.ndarray
@@ -111,30 +118,33 @@ class Sums:
 def sum_images(
     source: Source,
     ids: np.ndarray,
-    workers: int,
+    *,
+    num_workers: int,
     progress: Callable[[int, int], None],
-    leave_out_bad: bool = False,
+    skip_bad: bool = False,
 ) -> Sums:
-    """Add up the given records; `progress(done, total)` is called after each chunk.
+    """Sums over the records `ids`; `progress(done, total)` is called after each chunk.
 
-    Images that can't be read are left out if `leave_out_bad`, or raise images.BadImage.
+    Unreadable images are left out if `skip_bad`, or raise images.BadImage.
     """
-    sums, done = no_sums(source.size, source.channels), 0
-    for chunk, _, bad in stream.all_records(source, ids, workers, leave_out_bad):
-        add(sums, chunk)
+    sums, done = zero_sums(source.size, source.channels), 0
+    for chunk, _, bad in stream.load_records(
+        source, ids, num_workers=num_workers, skip_bad=skip_bad
+    ):
+        add_images(sums, chunk)
         done += len(chunk) + len(bad)
         progress(done, len(ids))
     return sums
 
 
-def no_sums(size: int, channels: int) -> Sums:
-    """Sums over no image."""
+def zero_sums(size: int, channels: int) -> Sums:
+    """Sums over no images, to be passed to `add_images`."""
     pixels = np.zeros((size, size, channels), np.int64)
     return Sums(np.zeros((), np.int64), pixels, np.zeros((channels, channels), np.int64))
 
 
-def add(sums: Sums, images: np.ndarray) -> None:
-    """Add uint8 [n, size, size, channels] to sums, in place."""
+def add_images(sums: Sums, images: np.ndarray) -> None:
+    """Add images uint8 [n, size, size, channels] to the sums, in place."""
     sums.images[...] += len(images)
     sums.pixels[...] += images.sum(axis=0, dtype=np.int64)
     for image in images:
@@ -143,7 +153,7 @@ def add(sums: Sums, images: np.ndarray) -> None:
 
 
 def from_sums(sums: Sums, fingerprint: str) -> Statistics:
-    """Mean and colour statistics from sums over the whole training set."""
+    """Mean image and principal components from sums over the whole training set."""
     images = int(sums.images)
     mean_image = sums.pixels / images
     mean = mean_image.mean(axis=(0, 1))

@@ -1,11 +1,11 @@
 """The order of images, and batches in that order, decoded ahead of time.
 
-The stream has no state. Training is one endless row of images: a permutation of the records for
-each epoch, drawn from (seed, epoch), one after the other. Step s takes the images at
-s * batch ... (s + 1) * batch - 1. Every epoch visits each record exactly once; a batch may end one
-epoch and begin the next. So resuming, another number of processes, and the question which images
-were in step 1234 are all the same function. In place of an image that can't be read comes another
-of the same epoch, drawn from (seed, epoch, place), or the run stops: never is one lost in silence.
+The stream has no state. Training sees an endless sequence of images: for each epoch a permutation
+of the records, drawn from (seed, epoch). Step s takes the positions s * batch_size ...
+(s + 1) * batch_size - 1. Every epoch visits each record exactly once; a batch may span the end of
+one epoch and the start of the next. So resuming, another number of processes, and the question
+which images were in step 1234 are all the same function. An unreadable image is replaced by another
+of the same epoch, drawn from (seed, epoch, place), or the run stops; it is always reported.
 """
 
 import collections
@@ -25,14 +25,15 @@ from alexnet_jax.data.sources import Source
 from alexnet_jax.runtime.errors import UserError
 
 PADDING_LABEL = -1
-TRIES = 100  # for one place, before the data set is called broken
+TRIES = 100  # replacements for one image, before the data set is called broken
 
 
 class Batch(NamedTuple):
-    """Images uint8 [rows, size, size, channels], labels int32 [rows], and what could not be read.
+    """Examples of a batch: images uint8 [batch, size, size, channels] and labels int32 [batch].
 
-    `bad` int64 [n, 2] has pairs (record, the one that stands in its place, or -1). Negative labels
-    are PADDING_LABEL, or -2 - label for an image that has to count as wrong.
+    `bad` int64 [n, 2] has a pair for each unreadable record: its id, and the id of the record that
+    replaces it, or -1. Negative labels are PADDING_LABEL, or -2 - label for an image that has to
+    count as wrong.
     """
 
     images: np.ndarray
@@ -40,113 +41,127 @@ class Batch(NamedTuple):
     bad: np.ndarray
 
 
-def record_ids(records: int, seed: int, step: int, batch: int, rows: np.ndarray) -> np.ndarray:
-    """Records of the given rows of step `step`, as int64 [len(rows)]."""
-    positions = step * batch + np.asarray(rows, np.int64)
-    epochs, places = np.divmod(positions, records)
+def record_ids(
+    num_records: int, *, seed: int, step: int, batch_size: int, indices: np.ndarray
+) -> np.ndarray:
+    """Record ids of the examples `indices` in the batch of step `step`, int64 [len(indices)]."""
+    positions = step * batch_size + np.asarray(indices, np.int64)
+    epochs, places = np.divmod(positions, num_records)
     ids = np.empty_like(positions)
     for epoch in np.unique(epochs):
-        chosen = epochs == epoch
-        ids[chosen] = _permutation(records, seed, int(epoch))[places[chosen]]
+        in_epoch = epochs == epoch
+        ids[in_epoch] = _permutation(num_records, seed, int(epoch))[places[in_epoch]]
     return ids
 
 
-def replacements(records: int, seed: int, position: int) -> Iterator[int]:
-    """Records to try in place of the unreadable one at `position`, counted from the first step.
+def replacements(num_records: int, seed: int, position: int) -> Iterator[int]:
+    """Ids of records to try in place of the unreadable one at `position` of the stream.
 
-    They come later in the same epoch; for the last image of an epoch, earlier.
+    Positions count from the first step. Replacements come later in the same epoch; for the last
+    image of an epoch, earlier.
     """
-    epoch, place = divmod(position, records)
+    epoch, place = divmod(position, num_records)
     random = np.random.default_rng([seed, epoch, place])
-    low, high = (place + 1, records) if place + 1 < records else (0, place)
+    low, high = (place + 1, num_records) if place + 1 < num_records else (0, place)
     for _ in range(TRIES if high > low else 0):
-        yield int(_permutation(records, seed, epoch)[random.integers(low, high)])
+        yield int(_permutation(num_records, seed, epoch)[random.integers(low, high)])
 
 
 def training_batches(
     source: Source,
+    *,
     seed: int,
-    batch: int,
-    rows: np.ndarray,
+    batch_size: int,
+    indices: np.ndarray,
     first_step: int,
     last_step: int,
-    workers: int,
-    ahead: int,
+    num_workers: int,
+    prefetch: int,
     replace_bad: bool = False,
 ) -> Iterator[Batch]:
-    """The rows of this process for steps first_step ... last_step - 1, in order.
+    """This process's examples of the steps first_step ... last_step - 1, in order.
 
-    `workers` batches are decoded at a time, and at most `ahead` finished ones wait, or as many as
-    both together without TensorFlow. An image that can't be read is replaced if `replace_bad`, or
-    raises BadImage.
+    `indices` are the positions in the global batch that this process supplies. `num_workers`
+    batches are decoded at a time, and at most `prefetch` finished ones wait, or without TensorFlow
+    as many as both together. An unreadable image is replaced if `replace_bad`, or raises BadImage.
     """
-    buffers = _Buffers((len(rows), source.size, source.size, source.channels))
+    buffers = _Buffers((len(indices), source.size, source.size, source.channels))
 
     def load(step: int) -> Batch:
-        ids = record_ids(len(source), seed, step, batch, rows)
-        loaded = _load(source, ids, replace_bad, buffers.take())
-        for row in np.flatnonzero(loaded.labels < 0):
-            _replace(source, seed, step * batch + int(rows[row]), int(row), loaded)
-        return loaded
+        ids = record_ids(len(source), seed=seed, step=step, batch_size=batch_size, indices=indices)
+        batch = _load(source, ids, replace_bad, buffers.take())
+        for example in np.flatnonzero(batch.labels < 0):
+            position = step * batch_size + int(indices[example])
+            _replace(source, seed, position, batch, int(example))
+        return batch
 
-    return _ordered(load, first_step, last_step, workers, ahead)
+    return _ordered(load, first_step, last_step, num_workers, prefetch)
 
 
 def evaluation_batches(
     source: Source,
-    batch: int,
-    rows: np.ndarray,
-    workers: int,
-    ahead: int,
+    *,
+    batch_size: int,
+    indices: np.ndarray,
+    num_workers: int,
+    prefetch: int,
     count_bad_as_wrong: bool = False,
 ) -> Iterator[Batch]:
-    """The rows of this process for a whole split in stored order, each record exactly once.
+    """This process's examples of a whole split in stored order, each record exactly once.
 
-    The last batch is filled up with black images whose label is PADDING_LABEL. An image that can't
-    be read is black with the label -2 - label if `count_bad_as_wrong`, or raises BadImage.
+    The last batch is filled up with black images whose label is PADDING_LABEL. An unreadable image
+    is black with the label -2 - label if `count_bad_as_wrong`, or raises BadImage.
     """
 
-    buffers = _Buffers((len(rows), source.size, source.size, source.channels))
+    buffers = _Buffers((len(indices), source.size, source.size, source.channels))
 
     def load(step: int) -> Batch:
-        ids = step * batch + np.asarray(rows)
+        ids = step * batch_size + np.asarray(indices)
         ids = ids[ids < len(source)]
         count, images = len(ids), buffers.take()
-        labels = np.full(len(rows), PADDING_LABEL, np.int32)  # rows ascend: padding comes last
+        labels = np.full(len(indices), PADDING_LABEL, np.int32)  # ids ascend: padding comes last
         images[count:] = 0
         _, labels[:count], bad = _load(source, ids, count_bad_as_wrong, images[:count])
         return Batch(images, labels, bad)
 
-    return _ordered(load, 0, -(-len(source) // batch), workers, ahead)
+    return _ordered(load, 0, -(-len(source) // batch_size), num_workers, prefetch)
 
 
-def all_records(
-    source: Source, ids: np.ndarray, workers: int, leave_out_bad: bool = False, chunk: int = 64
+def load_records(
+    source: Source,
+    ids: np.ndarray,
+    *,
+    num_workers: int,
+    skip_bad: bool = False,
+    chunk_size: int = 64,
 ) -> Iterator[Batch]:
-    """The given records in order, `chunk` at a time, the last one shorter.
+    """The records `ids` in order, `chunk_size` at a time, the last chunk shorter.
 
-    Those that can't be read are left out if `leave_out_bad`, or raise BadImage.
+    Unreadable ones are left out if `skip_bad`, or raise BadImage.
     """
 
     def load(index: int) -> Batch:
-        own = ids[index * chunk : (index + 1) * chunk]
-        images = np.empty((len(own), source.size, source.size, source.channels), np.uint8)
-        loaded = _load(source, own, leave_out_bad, images)
-        read = loaded.labels >= 0
-        return loaded if read.all() else Batch(images[read], loaded.labels[read], loaded.bad)
+        chunk = ids[index * chunk_size : (index + 1) * chunk_size]
+        images = np.empty((len(chunk), source.size, source.size, source.channels), np.uint8)
+        batch = _load(source, chunk, skip_bad, images)
+        readable = batch.labels >= 0
+        if readable.all():
+            return batch
+        return Batch(images[readable], batch.labels[readable], batch.bad)
 
-    return _ordered(load, 0, -(-len(ids) // chunk), workers, ahead=2)
+    return _ordered(load, 0, -(-len(ids) // chunk_size), num_workers, prefetch=2)
 
 
 class _Buffers:
-    """Memory for batches of one shape, used again when nobody refers to the batch any more.
+    """Memory for batches of one shape, used again once no array refers to the batch any more.
 
     New memory would cost more than reading raw pixels, since the system clears it page by page. It
-    begins at a page, so that TensorFlow and JAX can use it where it is.
+    is aligned to a page, so that TensorFlow and JAX can use it without a copy.
     """
 
     def __init__(self, shape: tuple[int, ...]):
-        self._shape, self._free = shape, collections.deque()
+        self._shape = shape
+        self._free: collections.deque[mmap.mmap] = collections.deque()
 
     def take(self) -> np.ndarray:
         """An array of the shape, with any content."""
@@ -159,50 +174,50 @@ class _Buffers:
         return array.reshape(self._shape)
 
 
-def _load(source: Source, ids: np.ndarray, go_on: bool, into: np.ndarray) -> Batch:
-    """The records, in the memory of `into`.
+def _load(source: Source, ids: np.ndarray, allow_bad: bool, out: np.ndarray) -> Batch:
+    """The records `ids`, whose images are written to `out`.
 
-    With `go_on` one that can't be read is black and has the label -2 - label.
+    With `allow_bad` an unreadable image is black and has the label -2 - label.
     """
-    none = np.empty((0, 2), np.int64)
     try:
-        return Batch(into, _read(source, ids, into), none)
+        return Batch(out, _read(source, ids, out), np.empty((0, 2), np.int64))
     except BadImage:
-        if not go_on:
+        if not allow_bad:
             raise
     labels, bad = source.labels[ids].copy(), []
     validation.check_labels(labels, ids, source)
-    for row, record in enumerate(ids):
+    for example, record in enumerate(ids.tolist()):
+        one = slice(example, example + 1)
         try:
-            labels[row : row + 1] = _read(source, [record], into[row : row + 1])
+            labels[one] = _read(source, [record], out[one])
         except BadImage:
-            into[row], labels[row] = 0, -2 - labels[row]
+            out[example], labels[example] = 0, -2 - labels[example]
             bad.append((record, -1))
-    return Batch(into, labels, np.asarray(bad, np.int64).reshape(-1, 2))
+    return Batch(out, labels, np.asarray(bad, np.int64).reshape(-1, 2))
 
 
-def _read(source: Source, ids: Sequence[int], into: np.ndarray) -> np.ndarray:
-    """The labels of the records, and their images in `into`; the only way from a source to a batch.
+def _read(source: Source, ids: Sequence[int] | np.ndarray, out: np.ndarray) -> np.ndarray:
+    """The labels of the records, whose images are written to `out`.
 
-    UserError for what may not enter a step.
+    Every batch gets its images here. UserError for images or labels that a step must not see.
     """
-    images, labels = source.load(ids, into)
-    validation.check_images(images, into.shape, source)
+    images, labels = source.load(ids, out)
+    validation.check_images(images, out.shape, source)
     validation.check_labels(labels, ids, source)
-    if images is not into:
-        into[...] = images
+    if images is not out:
+        out[...] = images
     return labels
 
 
-def _replace(source: Source, seed: int, position: int, row: int, loaded: Batch) -> None:
-    """Put the first readable replacement into `row` of a training batch."""
+def _replace(source: Source, seed: int, position: int, batch: Batch, example: int) -> None:
+    """Overwrite an unreadable `example` of a training batch by its first readable replacement."""
+    one = slice(example, example + 1)
     for record in replacements(len(source), seed, position):
         try:
-            loaded.labels[row : row + 1] = _read(source, [record], loaded.images[row : row + 1])
+            batch.labels[one] = _read(source, [record], batch.images[one])
         except BadImage:
             continue
-        place = np.flatnonzero(loaded.bad[:, 1] < 0)[0]
-        loaded.bad[place, 1] = record
+        batch.bad[np.flatnonzero(batch.bad[:, 1] < 0)[0], 1] = record
         return
     raise UserError(
         f"{TRIES} images of the training set in a row can't be read: look at the data before you "
@@ -211,12 +226,12 @@ def _replace(source: Source, seed: int, position: int, row: int, loaded: Batch) 
 
 
 @functools.lru_cache(maxsize=2)
-def _permutation(records: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).permutation(records)
+def _permutation(num_records: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(num_records)
 
 
 def _ordered(
-    load: Callable[[int], Batch], first: int, last: int, workers: int, ahead: int
+    load: Callable[[int], Batch], first: int, last: int, num_workers: int, prefetch: int
 ) -> Iterator[Batch]:
     """load(first) ... load(last - 1) in order, on tf.data's threads, without TensorFlow on others.
 
@@ -224,7 +239,7 @@ def _ordered(
     """
     tf = _tensorflow()
     if tf is None:
-        yield from _ordered_without_tensorflow(load, first, last, workers, ahead)
+        yield from _ordered_without_tensorflow(load, first, last, num_workers, prefetch)
         return
     errors: dict[int, Exception] = {}  # by index: a later one may fail sooner
 
@@ -241,10 +256,10 @@ def _ordered(
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False
-    options.threading.private_threadpool_size = workers
+    options.threading.private_threadpool_size = num_workers
     options.experimental_optimization.inject_prefetch = False
-    dataset = tf.data.Dataset.range(first, last).map(read, num_parallel_calls=workers)
-    dataset = dataset.prefetch(ahead).with_options(options)
+    dataset = tf.data.Dataset.range(first, last).map(read, num_parallel_calls=num_workers)
+    dataset = dataset.prefetch(prefetch).with_options(options)
     try:
         for arrays in dataset.as_numpy_iterator():
             yield Batch(*arrays)
@@ -255,16 +270,16 @@ def _ordered(
 
 
 def _ordered_without_tensorflow(
-    load: Callable[[int], Batch], first: int, last: int, workers: int, ahead: int
+    load: Callable[[int], Batch], first: int, last: int, num_workers: int, prefetch: int
 ) -> Iterator[Batch]:
-    pool, begun = ThreadPoolExecutor(workers), collections.deque[Future[Batch]]()
+    pool, pending = ThreadPoolExecutor(num_workers), collections.deque[Future[Batch]]()
     try:
         for index in range(first, last):
-            begun.append(pool.submit(load, index))
-            if len(begun) == workers + ahead:
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
+            pending.append(pool.submit(load, index))
+            if len(pending) == num_workers + prefetch:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -117,7 +117,7 @@ def _leave(error: BaseException, peers: Peers | None) -> None:
     os._exit(code)
 
 
-def nodes() -> np.ndarray:
+def host_numbers() -> np.ndarray:
     """For each process the number of the host it is on, counted as they appear; all call it."""
     digest = hashlib.sha256(socket.gethostname().encode()).digest()[:8]
     names = np.asarray(multihost_utils.process_allgather(np.frombuffer(digest, np.uint32)))

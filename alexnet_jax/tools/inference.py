@@ -16,15 +16,24 @@ from alexnet_jax.weights.trained import Trained
 
 
 def view_inputs(trained: Trained, images: jax.Array, place) -> jax.Array:
-    """The network's input float32 [rows, crop, crop, channels] for a view (augment.view_places)."""
+    """The network's input float32 [rows, crop, crop, channels] for a view (augment.crop_positions)."""
     pixels, crop = trained.pixels, trained.architecture.input_size
     mean, divisor = jnp.float32(pixels.mean), jnp.float32(pixels.divisor)
-    return augment.input_at(images, jnp.asarray(place), crop, mean, divisor, pixels.mean_at_crop)
+    return augment.crop_inputs(
+        images,
+        jnp.asarray(place),
+        crop=crop,
+        mean=mean,
+        divisor=divisor,
+        mean_at_crop=pixels.mean_at_crop,
+    )
 
 
 def central_inputs(trained: Trained, images: jax.Array) -> jax.Array:
     """As `view_inputs` for the central view."""
-    (place,) = augment.view_places("center", trained.pixels.size, trained.architecture.input_size)
+    (place,) = augment.crop_positions(
+        "center", trained.pixels.size, trained.architecture.input_size
+    )
     return view_inputs(trained, images, place)
 
 
@@ -32,7 +41,7 @@ def log_probabilities(trained: Trained, views: str = "center") -> Callable:
     """jitted (parameters, images) -> log of the mean probability of `views`, [rows, classes]."""
     graph = alexnet.graph_of(trained.architecture, len(trained.classes))
     crop = trained.architecture.input_size
-    places = jnp.asarray(augment.view_places(views, trained.pixels.size, crop))
+    places = jnp.asarray(augment.crop_positions(views, trained.pixels.size, crop))
 
     def predict(parameters, images):
         def one(place):

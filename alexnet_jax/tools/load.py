@@ -52,7 +52,13 @@ def from_run(workdir: pathlib.Path, wanted: str | None = None) -> Trained:
     parameters = checkpoint.parameters_at(folder, step, shapes)
     measured = run_folder.statistics_of(workdir, data.image_size, architecture.channels)
     at_crop, crop = data.mean_at == "crop", architecture.input_size
-    mean = augment.subtracted_mean(measured, data.mean, at_crop, crop, tuple(data.channel_mean))
+    mean = augment.subtracted_mean(
+        measured,
+        data.mean,
+        at_crop=at_crop,
+        crop=crop,
+        channel_mean=tuple(data.channel_mean),
+    )
     names = facts.get("classes", [])
     return Trained(
         name=f"{workdir} at step {step:,}",

@@ -35,7 +35,9 @@ def advice(skips: bool, rollbacks: int) -> str:
 
 def images_of(step: int, source: Source, seed: int, batch: int) -> str:
     """Names of the first images of step `step`, counted from 1, and how many more there are."""
-    ids = stream.record_ids(len(source), seed, step - 1, batch, np.arange(batch))
+    ids = stream.record_ids(
+        len(source), seed=seed, step=step - 1, batch_size=batch, indices=np.arange(batch)
+    )
     names = ", ".join(source.name(int(record)) for record in ids[:NAMED])
     return names + (f" and {batch - NAMED:,} more" if batch > NAMED else "")
 

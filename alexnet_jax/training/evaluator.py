@@ -76,14 +76,21 @@ class Evaluator:
 
     def _batches(self, parameters) -> Iterator[Batch]:
         """Scores, log-probabilities and labels of each batch, as soon as they are there."""
-        rows = meshes.process_rows(self.mesh, self.batch)
+        indices = meshes.local_batch_indices(self.mesh, self.batch)
         running: collections.deque[Batch] = collections.deque()
         for host in stream.evaluation_batches(
-            self.source, self.batch, rows, self.workers, self.ahead, self.count_bad_as_wrong
+            self.source,
+            batch_size=self.batch,
+            indices=indices,
+            num_workers=self.workers,
+            prefetch=self.ahead,
+            count_bad_as_wrong=self.count_bad_as_wrong,
         ):
             for record, _ in host.bad:
                 self.warn(f"{self.source.name(record)} can't be read and counts as wrong")
-            images, labels = (meshes.put_rows(self.mesh, self.batch, rows, a) for a in host[:2])
+            images, labels = (
+                meshes.put_batch(self.mesh, self.batch, indices, array) for array in host[:2]
+            )
             sums, predicted = self.step(parameters, images, labels, self.preprocessing)
             running.append((sums, predicted, labels))
             if len(running) > IN_FLIGHT:

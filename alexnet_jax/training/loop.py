@@ -168,19 +168,22 @@ def device_batches(run: Run, first_step: int) -> Iterator[stream.Batch]:
 
     Their `bad` is of this process alone.
     """
-    batch, rows = run.config.batch_size, meshes.process_rows(run.mesh, run.config.batch_size)
+    batch_size = run.config.batch_size
+    indices = meshes.local_batch_indices(run.mesh, batch_size)
     for host in stream.training_batches(
         run.training,
-        run.config.seed,
-        batch,
-        rows,
-        first_step,
-        run.plan.steps,
-        run.plan.workers,
-        run.config.data.prefetch,
-        run.plan.replace_bad,
+        seed=run.config.seed,
+        batch_size=batch_size,
+        indices=indices,
+        first_step=first_step,
+        last_step=run.plan.steps,
+        num_workers=run.plan.workers,
+        prefetch=run.config.data.prefetch,
+        replace_bad=run.plan.replace_bad,
     ):
-        images, labels = (meshes.put_rows(run.mesh, batch, rows, array) for array in host[:2])
+        images, labels = (
+            meshes.put_batch(run.mesh, batch_size, indices, array) for array in host[:2]
+        )
         yield stream.Batch(images, labels, host.bad)
 
 

@@ -29,7 +29,7 @@ class Augmentation:
 
     `shared_by` rows in a run share crop and flip. With `mean_at_crop` the mean is a whole image
     that is cropped and flipped as the view is, in evaluation too: Caffe's way; the 2012 source
-    takes its centre for every crop. Colour noise has strength `noise` before step `noise_end`;
+    takes its center for every crop. Colour noise has strength `noise` before step `noise_end`;
     with `noise_divides` the result is divided by 1 + `noise`.
     """
 
@@ -52,7 +52,7 @@ class Augmentation:
         if self.random_crop:
             images = augment.random_crop(images, keys.crop, self.crop)
         else:
-            images = augment.central_crop(images, self.crop)
+            images = augment.center_crop(images, self.crop)
         if self.flip:
             images = augment.random_flip(images, keys.flip)
         inputs = images if self.mean_at_crop else images.astype(dtype) - mean
@@ -66,7 +66,14 @@ class Augmentation:
     def view_at(
         self, images: jax.Array, place: jax.Array, preprocessing: Preprocessing, dtype
     ) -> jax.Array:
-        """What it sees in evaluation at a place of augment.view_places."""
+        """What it sees in evaluation at a position of augment.crop_positions."""
         mean = preprocessing.mean.astype(dtype)
         divisor = preprocessing.divisor.astype(dtype)
-        return augment.input_at(images, place, self.crop, mean, divisor, self.mean_at_crop)
+        return augment.crop_inputs(
+            images,
+            place,
+            crop=self.crop,
+            mean=mean,
+            divisor=divisor,
+            mean_at_crop=self.mean_at_crop,
+        )

@@ -96,15 +96,15 @@ def open_data(
     data = config.data
     return sources.open_splits(
         data.source,
-        data.path,
-        data.name,
-        data.validation,
-        data.image_size,
-        architecture.channels,
-        data.records,
-        config.model.num_classes,
-        data.resize == "warp",
-        data.hold_out,
+        path=data.path,
+        name=data.name,
+        validation=data.validation,
+        image_size=data.image_size,
+        channels=architecture.channels,
+        num_records=data.records,
+        num_classes=config.model.num_classes,
+        warp=data.resize == "warp",
+        hold_out=data.hold_out,
     )
 
 
@@ -149,9 +149,9 @@ def make_preprocessing(
         mean=augment.subtracted_mean(
             measured,
             data.mean,
-            data.mean_at == "crop",
-            architecture.input_size,
-            tuple(data.channel_mean),
+            at_crop=data.mean_at == "crop",
+            crop=architecture.input_size,
+            channel_mean=tuple(data.channel_mean),
         ),
         directions=augment.scaled_directions(measured, data.colour_noise_by),
         divisor=augment.divisor(measured, data.units, data.scale),
@@ -260,7 +260,9 @@ def measure_statistics(
         return measured
     own = np.arange(jax.process_index(), len(source), jax.process_count())
     report = ProgressLine("mean image and colours", terminal)
-    own_sums = statistics.sum_images(source, own, workers, report, leave_out_bad)
+    own_sums = statistics.sum_images(
+        source, own, num_workers=workers, progress=report, skip_bad=leave_out_bad
+    )
     sums = statistics.Sums(*map(processes.sum_over_processes, dataclasses.astuple(own_sums)))
     if sums.images < len(source):
         terminal.info(

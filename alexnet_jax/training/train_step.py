@@ -19,7 +19,7 @@ from alexnet_jax.model import alexnet, sharding
 from alexnet_jax.model.architecture import Architecture, Parameters
 from alexnet_jax.model.ops import REFERENCE, Operations
 from alexnet_jax.parallel.axes import DATA_AXIS, MODEL_AXIS
-from alexnet_jax.parallel.mesh import put_replicated, replicated, rows_sharding
+from alexnet_jax.parallel.mesh import batch_sharding, put_replicated, replicated
 from alexnet_jax.training import grad_accum, metrics, reductions
 from alexnet_jax.training import optimizer as optimizers
 from alexnet_jax.training.preprocessing import Augmentation, Preprocessing
@@ -78,7 +78,7 @@ class Steps:
 
     def batch_shapes(self, batch: int, size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
         """Images and labels of a global batch as ShapeDtypeStructs, for compiling ahead."""
-        rows = rows_sharding(self.mesh)
+        rows = batch_sharding(self.mesh)
         images = (batch, size, size, self.architecture.channels)
         return (
             jax.ShapeDtypeStruct(images, jnp.uint8, sharding=rows),
@@ -126,7 +126,7 @@ class Steps:
         """jitted (parameters, images, labels, preprocessing) -> (scores, log-probabilities).
 
         Both are of the arithmetic mean of the softmax probabilities over `views`
-        (augment.view_places); log-probabilities are [rows, classes].
+        (augment.crop_positions); log-probabilities are [rows, classes].
         """
         inputs = (self._parameter_specs(), self._rows, self._rows, WHOLE)
         evaluate = functools.partial(self._evaluate, views)
@@ -249,7 +249,7 @@ class Steps:
         return self.operations.materialize(inputs)
 
     def _evaluate(self, views: str, parameters, images, labels, preprocessing: Preprocessing):
-        places = augment.view_places(views, images.shape[1], self.augmentation.crop)
+        places = augment.crop_positions(views, images.shape[1], self.augmentation.crop)
 
         def log_softmax(place):
             inputs = self.augmentation.view_at(images, place, preprocessing, self.param_dtype)

@@ -105,5 +105,5 @@ def _subtracting(
             "images."
         )
     if mean.ndim == 3 and not at_crop:
-        mean = augment.mean_view(mean, crop)
+        mean = augment.center_crop(mean, crop)
     return Pixels(size, mean, np.float32(1), at_crop and mean.ndim == 3, warp)

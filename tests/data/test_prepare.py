@@ -15,13 +15,13 @@ import time
 import numpy as np
 import pytest
 
-from alexnet_jax.data import images, prepare, prepared, sources, statistics, stream
+from alexnet_jax.data import images, prepare, prepared, statistics, stream
 from alexnet_jax.data.origins import open_origin
 from alexnet_jax.runtime.errors import UserError
 from tests.support import layouts
 from tests.support.layouts import BIRD, DOG, FISH
 from tests.support.odd_images import jpeg
-from tests.support.preparing import SIZE, make, settings
+from tests.support.preparing import SIZE, make, open_folder, settings
 
 CLASSES = (FISH, BIRD, DOG)
 REFUSED, UNDECODABLE = f"{FISH}_line.JPEG", f"{FISH}_truncated.JPEG"
@@ -130,7 +130,7 @@ def test_a_killed_preparation_goes_on_without_redoing_shards(tmp_path):
     process.wait()
     assert not (output / prepared.FACTS).exists()
     with pytest.raises(UserError, match="is not finished: give the command"):
-        sources.open_splits("folder", str(output), "mini", "val", 32, 3, 0, None)
+        open_folder(output, 32)
     before = {path: path.stat().st_mtime_ns for path in output.glob("*array_record*")}
     assert 1 <= len(before) < 5
     outputs = run(*arguments).communicate()
@@ -232,7 +232,7 @@ def test_a_config_finds_the_set_where_tensorflow_datasets_keeps_its_data(
     source = layouts.folder(tmp_path / "files", data)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     make(source, prepared.default_folder("mini"))
-    training, validation = sources.open_splits("folder", None, "mini", "val", SIZE, 3, 0, None)
+    training, validation = open_folder(None, SIZE, name="mini")
     assert (len(training), len(validation)) == (14, 4)
 
 
@@ -259,7 +259,11 @@ def test_a_damaged_record_is_a_bad_image(tmp_path, data):
 @pytest.mark.parametrize("form", ["jpeg", "raw"])
 def test_memory_stays_flat_over_ten_thousand_batches(tmp_path, data, form):
     _, splits = make(layouts.folder(tmp_path / "files", data), tmp_path / "set", format=form)
-    batches = stream.training_batches(splits["train"], 0, 16, np.arange(16), 0, 10_000, 2, 2)
+    batches = stream.training_batches(
+        splits["train"], seed=0, batch_size=16, indices=np.arange(16), first_step=0,
+        last_step=10_000, num_workers=2, prefetch=2,
+    )  # fmt: skip
+
     kept = []
     for step, _ in enumerate(batches, start=1):
         if step % 1000 == 0:

@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 
 from alexnet_jax.data import images, sources, statistics
 from alexnet_jax.runtime.errors import UserError
+from tests.support.preparing import open_folder, open_splits
 
 
 @pytest.fixture
@@ -28,14 +29,14 @@ def test_an_image_of_the_stored_size_is_untouched(random):
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (96, 64)])
-def test_shrinking_averages_areas_and_cuts_out_the_centre(random, shape):
+def test_shrinking_averages_areas_and_cuts_out_the_center(random, shape):
     pixels = random.integers(0, 256, (*shape, 3), np.uint8)
     small = images.decode(encoded(pixels), "it", 16, 3)
     blocks = pixels.reshape(shape[0] // 4, 4, shape[1] // 4, 4, 3).mean(axis=(1, 3))
     top, left = (blocks.shape[0] - 16) // 2, (blocks.shape[1] - 16) // 2
-    centre = blocks[top : top + 16, left : left + 16]
+    center = blocks[top : top + 16, left : left + 16]
     # Pillow rounds to whole levels twice, after the rows and after the columns.
-    assert np.abs(small - centre).max() <= 1.0
+    assert np.abs(small - center).max() <= 1.0
 
 
 @pytest.mark.parametrize(("width", "height"), [(500, 375), (375, 500), (257, 1000), (100, 80)])
@@ -70,7 +71,7 @@ def test_folder_labels_images_by_their_class_folder(tmp_path, random):
     root = make_folder(tmp_path, random)
     (root / "train/cat/.hidden").write_text("left out")
     (root / "train/.cache").mkdir()
-    training, validation = sources.open_splits("folder", str(root), "none", "val", 8, 3, 0, None)
+    training, validation = open_folder(root, 8)
     assert training.classes == validation.classes == ("cat", "dog")
     assert len(training) == len(validation) == 6
     pixels, labels = training.load([5, 0])
@@ -84,7 +85,7 @@ def test_folder_labels_images_by_their_class_folder(tmp_path, random):
 def test_folder_keeps_training_labels_when_validation_lacks_a_class(tmp_path, random):
     make_folder(tmp_path, random, ("train",), ("ant", "bee", "cat"))
     make_folder(tmp_path, random, ("val",), ("cat",))
-    _, validation = sources.open_splits("folder", str(tmp_path), "none", "val", 8, 3, 0, None)
+    _, validation = open_folder(tmp_path, 8)
     assert set(validation.load(range(3))[1].tolist()) == {2}
 
 
@@ -113,14 +114,13 @@ def test_folder_keeps_training_labels_when_validation_lacks_a_class(tmp_path, ra
 def test_folder_says_what_is_wrong(tmp_path, random, build, sentence):
     build(tmp_path, random)
     with pytest.raises(UserError, match=sentence):
-        sources.open_splits("folder", str(tmp_path), "none", "val", 8, 3, 0, None)
+        open_folder(tmp_path, 8)
 
 
 def test_a_folder_without_splits_is_divided_by_name(tmp_path, random):
     make_folder(tmp_path, random, (".",), ("ant", "bee"), each=7)
     make_folder(tmp_path, random, (".",), ("cat",), each=2)
-    arguments = ("folder", str(tmp_path), "none", "val", 8, 3, 0, None, False)
-    training, validation = sources.open_splits(*arguments, 3)
+    training, validation = open_folder(tmp_path, 8, hold_out=3)
 
     def names(source):
         return [source.name(i).removeprefix(f"{tmp_path}/") for i in range(len(source))]
@@ -135,20 +135,20 @@ def test_a_folder_without_splits_is_divided_by_name(tmp_path, random):
     expected = images.decode((tmp_path / "bee/5.PNG").read_bytes(), "it", 8, 3)
     np.testing.assert_array_equal(validation.load([3])[0][0], expected)
     prints = {source.fingerprint for source in (training, validation)}
-    prints |= {source.fingerprint for source in sources.open_splits(*arguments, 4)}
+    prints |= {source.fingerprint for source in open_folder(tmp_path, 8, hold_out=4)}
     assert len(prints) == 4
     for count, sentence in ((1, "leave none to train on"), (8, "no class in .* has so many")):
         with pytest.raises(UserError, match=sentence):
-            sources.open_splits(*arguments, count)
+            open_folder(tmp_path, 8, hold_out=count)
     (tmp_path / "train").mkdir()
     with pytest.raises(UserError, match="has its splits already"):
-        sources.open_splits(*arguments, 3)
+        open_folder(tmp_path, 8, hold_out=3)
 
 
 def test_a_broken_image_is_named(tmp_path, random):
     root = make_folder(tmp_path, random)
     (root / "train/cat/1.PNG").write_bytes(b"not an image at all")
-    training, _ = sources.open_splits("folder", str(root), "none", "val", 8, 3, 0, None)
+    training, _ = open_folder(root, 8)
     with pytest.raises(UserError, match=r"train/cat/1.PNG could not be decoded"):
         training.load([0, 1])
 
@@ -157,13 +157,13 @@ def test_a_truncated_image_is_named(tmp_path, random):
     root = make_folder(tmp_path, random)
     whole = encoded(random.integers(0, 256, (64, 64, 3), np.uint8), "JPEG")
     (root / "train/cat/1.PNG").write_bytes(whole[: len(whole) // 2])
-    training, _ = sources.open_splits("folder", str(root), "none", "val", 8, 3, 0, None)
+    training, _ = open_folder(root, 8)
     with pytest.raises(UserError, match=r"1.PNG could not be decoded"):
         training.load([1])
 
 
 def test_digits_are_scikit_learns_and_split_once():
-    training, validation = sources.open_splits("digits", None, "none", "val", 32, 3, 0, None)
+    training, validation = open_splits("digits", 32)
     assert (len(training), len(validation)) == (1438, 359)
     pixels, labels = training.load([0, 1, 2, 3, 4])
     assert labels.tolist() == [0, 1, 2, 3, 5]  # record 4, a four, is held out
@@ -173,7 +173,7 @@ def test_digits_are_scikit_learns_and_split_once():
 
 
 def test_synthetic_images_repeat_and_differ():
-    training, validation = sources.open_splits("synthetic", None, "none", "val", 8, 3, 16, 5)
+    training, validation = open_splits("synthetic", 8, num_records=16, num_classes=5)
     first, labels = training.load([3, 4])
     np.testing.assert_array_equal(first[0], training.load([3])[0][0])
     assert not np.array_equal(first[0], first[1])
@@ -184,18 +184,20 @@ def test_synthetic_images_repeat_and_differ():
 
 def test_an_unknown_source_is_refused():
     with pytest.raises(UserError, match="'folder', 'digits' or 'synthetic'"):
-        sources.open_splits("imagnet", None, "none", "val", 8, 3, 0, None)
+        open_splits("imagnet", 8)
 
 
 def test_without_a_path_a_prepared_set_is_looked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(UserError, match=r"alexnet_none/1.0.0: add --config.data.path=DIR"):
-        sources.open_splits("folder", None, "none", "val", 8, 3, 0, None)
+        open_folder(None, 8)
 
 
 def measured(source, parts=1):
     sums = [
-        statistics.sum_images(source, np.arange(i, len(source), parts), 2, lambda *_: None)
+        statistics.sum_images(
+            source, np.arange(i, len(source), parts), num_workers=2, progress=lambda *_: None
+        )
         for i in range(parts)
     ]
     total = statistics.Sums(
@@ -205,11 +207,11 @@ def measured(source, parts=1):
 
 
 def test_statistics_equal_numpy_and_scikit_learn():
-    source = sources.Synthetic("train", 200, 10, 8, 3)
+    source = sources.Synthetic("train", num_records=200, num_classes=10, size=8, channels=3)
     pixels = source.load(range(200))[0].astype(np.float64)
     pixels[..., 1] = 0.5 * pixels[..., 0] + 0.3 * pixels[..., 1]  # correlated colours
     pixels = np.round(pixels)
-    source.load = lambda ids, into=None: (
+    source.load = lambda ids, out=None: (
         pixels[np.asarray(ids)].astype(np.uint8),
         np.zeros(len(ids), np.int32),
     )
@@ -224,7 +226,7 @@ def test_statistics_equal_numpy_and_scikit_learn():
 
 
 def test_statistics_do_not_depend_on_how_the_work_is_split(tmp_path):
-    source = sources.Synthetic("train", 100, 10, 8, 3)
+    source = sources.Synthetic("train", num_records=100, num_classes=10, size=8, channels=3)
     one, three = measured(source), measured(source, parts=3)
     np.testing.assert_array_equal(one.mean_image, three.mean_image)
     np.testing.assert_array_equal(one.colour_directions, three.colour_directions)
@@ -248,8 +250,7 @@ def test_warping_squeezes_the_whole_image_into_the_square(tmp_path):
     for split in ("train", "val"):
         (tmp_path / split / "only").mkdir(parents=True)
         Image.fromarray(pixels).save(tmp_path / split / "only/1.png")
-    arguments = ("folder", str(tmp_path), "none", "val", 30, 3, 0, None)
-    (cropped, _), (warped, _) = (sources.open_splits(*arguments, warp) for warp in (False, True))
+    (cropped, _), (warped, _) = (open_folder(tmp_path, 30, warp=warp) for warp in (False, True))
     assert cropped.fingerprint != warped.fingerprint
     image = warped.load([0])[0][0]
     assert image.shape == (30, 30, 3)

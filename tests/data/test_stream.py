@@ -24,12 +24,12 @@ class Numbers:
     def __len__(self):
         return len(self.labels)
 
-    def load(self, ids, into=None):
+    def load(self, ids, out=None):
         ids = np.asarray(ids, np.int64)
         for broken in self.broken:
             if broken in ids:
                 raise BadImage(f"image {broken} is broken")
-        images = np.empty((len(ids), 2, 2, 1), np.uint8) if into is None else into
+        images = np.empty((len(ids), 2, 2, 1), np.uint8) if out is None else out
         images[:] = ids[:, None, None, None]
         return images, self.labels[ids]
 
@@ -40,9 +40,12 @@ def reader(request, monkeypatch):
         monkeypatch.setattr(stream, "_tensorflow", lambda: None)
 
 
+def record_ids(records, seed, step, batch, indices):
+    return stream.record_ids(records, seed=seed, step=step, batch_size=batch, indices=indices)
+
+
 def ids_of(records, seed, steps, batch):
-    rows = np.arange(batch)
-    return [stream.record_ids(records, seed, step, batch, rows) for step in steps]
+    return [record_ids(records, seed, step, batch, np.arange(batch)) for step in steps]
 
 
 @pytest.mark.parametrize(("records", "batch"), [(100, 10), (103, 16), (5, 16), (64, 64)])
@@ -62,9 +65,9 @@ def test_order_differs_between_epochs_and_seeds_and_repeats_for_a_seed():
     assert not np.array_equal(first, ids_of(100, 1, range(10), 10))
 
 
-def test_processes_see_disjoint_rows_whose_union_is_the_batch():
+def test_processes_see_disjoint_examples_whose_union_is_the_batch():
     whole = ids_of(103, 3, [4], 12)[0]
-    parts = [stream.record_ids(103, 3, 4, 12, rows) for rows in np.split(np.arange(12), 3)]
+    parts = [record_ids(103, 3, 4, 12, indices) for indices in np.split(np.arange(12), 3)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
@@ -74,7 +77,7 @@ def test_ids_are_the_same_for_any_number_of_processes_and_after_any_resume(proce
     whole = np.concatenate(ids_of(103, 3, range(27), 12))
     merged = np.concatenate(
         [
-            np.concatenate([stream.record_ids(103, 3, step, 12, rows) for rows in parts])
+            np.concatenate([record_ids(103, 3, step, 12, indices) for indices in parts])
             for parts in [np.split(np.arange(12), processes)]
             for step in range(first, 27)
         ]
@@ -82,10 +85,20 @@ def test_ids_are_the_same_for_any_number_of_processes_and_after_any_resume(proce
     np.testing.assert_array_equal(merged, whole[first * 12 :])
 
 
-def batches(first, last, rows, records=103, broken=(), replace_bad=False):
+def batches(first, last, indices, records=103, broken=(), replace_bad=False):
     source = Numbers(records, broken)
     return list(
-        stream.training_batches(source, 5, 12, rows, first, last, 2, 2, replace_bad=replace_bad)
+        stream.training_batches(
+            source,
+            seed=5,
+            batch_size=12,
+            indices=indices,
+            first_step=first,
+            last_step=last,
+            num_workers=2,
+            prefetch=2,
+            replace_bad=replace_bad,
+        )
     )
 
 
@@ -95,14 +108,14 @@ def test_three_epochs_load_every_record_three_times():
 
 
 def test_batches_hold_the_records_of_their_step_wherever_they_start():
-    rows = np.arange(4, 8)
-    whole = batches(0, 30, rows)
+    indices = np.arange(4, 8)
+    whole = batches(0, 30, indices)
     for step, (images, labels, bad) in enumerate(whole):
-        ids = stream.record_ids(103, 5, step, 12, rows)
+        ids = record_ids(103, 5, step, 12, indices)
         np.testing.assert_array_equal(images[:, 0, 0, 0], ids)
         np.testing.assert_array_equal(labels, ids % 2)
         assert (images.dtype, labels.dtype, len(bad)) == (np.uint8, np.int32, 0)
-    resumed = batches(17, 30, rows)
+    resumed = batches(17, 30, indices)
     for before, after in zip(whole[17:], resumed, strict=True):
         np.testing.assert_array_equal(before.images, after.images)
         np.testing.assert_array_equal(before.labels, after.labels)
@@ -111,11 +124,15 @@ def test_batches_hold_the_records_of_their_step_wherever_they_start():
 @pytest.mark.parametrize(("records", "batch", "processes"), [(103, 8, 2), (16, 8, 1), (3, 8, 4)])
 def test_evaluation_sees_each_record_once_and_pads_with_no_label(records, batch, processes):
     seen, counts = [], set()
-    for rows in np.split(np.arange(batch), processes):
-        parts = list(stream.evaluation_batches(Numbers(records), batch, rows, 2, 2))
+    for indices in np.split(np.arange(batch), processes):
+        parts = list(
+            stream.evaluation_batches(
+                Numbers(records), batch_size=batch, indices=indices, num_workers=2, prefetch=2
+            )
+        )
         counts.add(len(parts))
         for images, labels, _ in parts:
-            assert len(images) == len(labels) == len(rows)
+            assert len(images) == len(labels) == len(indices)
             real = labels != stream.PADDING_LABEL
             assert not images[~real].any()
             seen += images[real][:, 0, 0, 0].tolist()
@@ -124,20 +141,29 @@ def test_evaluation_sees_each_record_once_and_pads_with_no_label(records, batch,
 
 
 def test_no_more_is_read_ahead_than_asked_for(monkeypatch):
-    """`workers` batches that are decoded, `ahead` that wait, and what tf.data holds itself."""
-    read, source, rows = [], Numbers(1200), np.arange(12)
+    """`num_workers` batches are decoded, `prefetch` wait, and tf.data holds some itself."""
+    read, source = [], Numbers(1200)
     load = source.load
-    monkeypatch.setattr(source, "load", lambda ids, into=None: read.append(1) or load(ids, into))
-    stepping = stream.training_batches(source, 5, 12, rows, 0, 100, 2, 3)
+    monkeypatch.setattr(source, "load", lambda ids, out=None: read.append(1) or load(ids, out))
+    stepping = stream.training_batches(
+        source,
+        seed=5,
+        batch_size=12,
+        indices=np.arange(12),
+        first_step=0,
+        last_step=100,
+        num_workers=2,
+        prefetch=3,
+    )
     for _ in range(10):
         next(stepping)
     stepping.close()
     assert 10 <= len(read) <= 10 + 2 + 3 + 3
 
 
-def test_all_records_come_in_order():
+def test_loaded_records_come_in_order():
     ids = np.arange(1, 200, 3)
-    loaded = stream.all_records(Numbers(200), ids, 2, chunk=16)
+    loaded = stream.load_records(Numbers(200), ids, num_workers=2, chunk_size=16)
     chunks = [images[:, 0, 0, 0] for images, _, _ in loaded]
     np.testing.assert_array_equal(np.concatenate(chunks), ids)
 
@@ -151,7 +177,7 @@ def test_of_several_errors_the_first_in_order_arrives():
     source = Numbers(24)
     late = threading.Event()
 
-    def load(ids, into=None):
+    def load(ids, out=None):
         if 23 in ids:
             late.set()
             raise UserError("the second batch is broken")
@@ -160,7 +186,7 @@ def test_of_several_errors_the_first_in_order_arrives():
 
     source.load = load
     with pytest.raises(UserError, match="the first batch is broken"):
-        list(stream.all_records(source, np.arange(24), 2, chunk=12))
+        list(stream.load_records(source, np.arange(24), num_workers=2, chunk_size=12))
 
 
 def test_an_unreadable_image_is_replaced_by_a_later_one_of_its_epoch():
@@ -202,10 +228,11 @@ def test_a_set_of_unreadable_images_stops_the_run():
 
 
 def test_an_unreadable_image_counts_as_wrong_or_stops_the_evaluation():
-    arguments = (Numbers(20, broken=[7, 18]), 8, np.arange(8), 2, 2)
+    source = Numbers(20, broken=[7, 18])
+    options = {"batch_size": 8, "indices": np.arange(8), "num_workers": 2, "prefetch": 2}
     with pytest.raises(UserError, match="image 7 is broken"):
-        list(stream.evaluation_batches(*arguments))
-    parts = list(stream.evaluation_batches(*arguments, count_bad_as_wrong=True))
+        list(stream.evaluation_batches(source, **options))
+    parts = list(stream.evaluation_batches(source, **options, count_bad_as_wrong=True))
     labels = np.concatenate([labels for _, labels, _ in parts])
     expected = np.arange(20) % 2
     expected[[7, 18]] = [-3, -2]  # -2 minus the label
@@ -215,6 +242,9 @@ def test_an_unreadable_image_counts_as_wrong_or_stops_the_evaluation():
 
 
 def test_unreadable_images_are_left_out_of_a_pass_on_request():
-    loaded = list(stream.all_records(Numbers(40, broken=[5]), np.arange(40), 2, True, chunk=16))
+    source = Numbers(40, broken=[5])
+    loaded = list(
+        stream.load_records(source, np.arange(40), num_workers=2, skip_bad=True, chunk_size=16)
+    )
     seen = np.concatenate([images[:, 0, 0, 0] for images, _, _ in loaded])
     assert seen.tolist() == [i for i in range(40) if i != 5]

@@ -13,9 +13,9 @@ from alexnet_jax.training import loop
 from alexnet_jax.training.evaluator import Evaluator
 from tests.support import layouts, miniature
 from tests.support.layouts import small_set
-from tests.support.preparing import SIZE
+from tests.support.preparing import SIZE, open_folder
 
-ROWS, SIDE, CHANNELS, RECORDS = 4, 6, 3, 8
+BATCH, SIDE, CHANNELS, RECORDS = 4, 6, 3, 8
 
 
 class Some:
@@ -34,7 +34,7 @@ class Some:
     def name(self, record):
         return f"image{record}.jpg"
 
-    def load(self, ids, into=None):
+    def load(self, ids, out=None):
         if np.isin(ids, self.unreadable).any():
             raise BadImage("unreadable")
         images = np.full((len(ids), SIDE, SIDE, CHANNELS), 7, np.uint8)
@@ -67,10 +67,14 @@ WRONG = {
 
 
 def streams(source, go_on=False):
-    rows = np.arange(ROWS)
-    yield stream.training_batches(source, 0, ROWS, rows, 0, 2, 1, 1, go_on)
-    yield stream.evaluation_batches(source, ROWS, rows, 1, 1, go_on)
-    yield stream.all_records(source, np.arange(RECORDS), 1, go_on, chunk=ROWS)
+    batches = {"batch_size": BATCH, "indices": np.arange(BATCH), "num_workers": 1, "prefetch": 1}
+    yield stream.training_batches(
+        source, seed=0, first_step=0, last_step=2, replace_bad=go_on, **batches
+    )
+    yield stream.evaluation_batches(source, count_bad_as_wrong=go_on, **batches)
+    yield stream.load_records(
+        source, np.arange(RECORDS), num_workers=1, skip_bad=go_on, chunk_size=BATCH
+    )
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -105,7 +109,9 @@ def reach(source, mesh):
     """Ask for training batches as the loop does, then evaluate."""
     run = types.SimpleNamespace(
         training=source, mesh=mesh,
-        config=types.SimpleNamespace(batch=8, seed=0, data=types.SimpleNamespace(ahead=1)),
+        config=types.SimpleNamespace(
+            batch_size=8, seed=0, data=types.SimpleNamespace(prefetch=1)
+        ),
         plan=types.SimpleNamespace(steps=10, workers=1, replace_bad=True),
     )  # fmt: skip
     yield lambda: list(loop.device_batches(run, 0))
@@ -138,7 +144,7 @@ def test_a_prepared_set_with_a_forged_labels_file_is_not_opened(name, prepared_s
     path = prepared.labels_file(folder, "train")
     np.save(path, change(np.load(path)))
     with pytest.raises(UserError, match=f"train.labels.npy.*{said}.*: prepare the set anew"):
-        sources.open_splits("folder", str(folder), "mini", "val", SIZE, 3, 0, None)
+        open_folder(folder, SIZE)
 
 
 @pytest.mark.parametrize("label", [1, 77, -1])

@@ -122,10 +122,14 @@ member = cluster.membership("none", os.environ["COORDINATOR_ADDRESS"],
 with processes.together(member, 60):
     from alexnet_jax.data import sources, stream
     source, grid = sources.Digits("train", 32, 3), mesh.make_mesh(int(sys.argv[1]))
-    rows = mesh.process_rows(grid, 16)
-    batches = stream.training_batches(source, 3, 16, rows, 5, 8, 2, 2)
+    rows = mesh.local_batch_indices(grid, 16)
+    batches = stream.training_batches(
+        source, seed=3, batch_size=16, indices=rows, first_step=5, last_step=8, num_workers=2,
+        prefetch=2)
     hashes = [[hash(image.tobytes()) for image in images] for images, _, _ in batches]
-    ids = [stream.record_ids(len(source), 3, step, 16, rows).tolist() for step in range(5, 8)]
+    ids = [
+        stream.record_ids(len(source), seed=3, step=step, batch_size=16, indices=rows).tolist()
+        for step in range(5, 8)]
     exact = processes.sum_over_processes(np.array([2**40 + processes.jax.process_index()]))
     print(json.dumps({"ids": ids, "rows": rows.tolist(), "sum": int(exact[0]), "hashes": hashes}))
 """

@@ -23,10 +23,10 @@ OPTIONS = [
 FAILING = """
 from alexnet_jax.data import stream
 whole = stream.record_ids
-def record_ids(records, seed, step, *rest):
+def record_ids(num_records, *, step, **rest):
     if step == 30:
         raise ValueError("no such record")
-    return whole(records, seed, step, *rest)
+    return whole(num_records, step=step, **rest)
 stream.record_ids = record_ids
 from alexnet_jax.main import main
 main()

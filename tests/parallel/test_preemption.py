@@ -92,9 +92,9 @@ class Signals:
         self.number, self.evaluation, self.batch = number, evaluation, batch
         self.evaluations, self.whole = 0, stream.evaluation_batches
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments, **options):
         self.evaluations += 1
-        for index, host in enumerate(self.whole(*arguments)):
+        for index, host in enumerate(self.whole(*arguments, **options)):
             if (self.evaluations, index) == (self.evaluation, self.batch):
                 os.kill(os.getpid(), self.number)
             yield host

@@ -167,13 +167,13 @@ def devices_of(*counts):
 
 def test_towers_stay_on_a_host():
     devices = devices_of(2, 2, 2, 2)
-    grid = meshes.arrange(devices[::-1], 2, nodes=[0, 1, 0, 1])
+    grid = meshes.arrange_devices(devices[::-1], 2, host_of_process=[0, 1, 0, 1])
     hosts = [[0, 1, 0, 1][device.process_index] for device in grid.ravel()]
     assert hosts == [0, 0, 0, 0, 1, 1, 1, 1]
-    one_each = meshes.arrange(devices_of(1, 1, 1, 1), 2, nodes=[0, 1, 1, 0])
+    one_each = meshes.arrange_devices(devices_of(1, 1, 1, 1), 2, host_of_process=[0, 1, 1, 0])
     assert [[device.id for device in row] for row in one_each] == [[0, 3], [1, 2]]
 
 
 def test_a_host_that_can_not_hold_both_towers_is_named():
     with pytest.raises(UserError, match="the host of process 1 has 1: use the layout 'data'"):
-        meshes.arrange(devices_of(2, 1, 1), 2, nodes=[0, 1, 2])
+        meshes.arrange_devices(devices_of(2, 1, 1), 2, host_of_process=[0, 1, 2])

@@ -17,10 +17,10 @@ SENTENCE = "error: No step, evaluation batch or save has ended for 0.3 minutes: 
 IN_STEP_30 = """
 from alexnet_jax.data import stream
 whole = stream.record_ids
-def record_ids(records, seed, step, *rest):
+def record_ids(num_records, *, step, **rest):
     if step == 30:
         stuck()
-    return whole(records, seed, step, *rest)
+    return whole(num_records, step=step, **rest)
 stream.record_ids = record_ids
 """
 # It waits for a batch that never comes.

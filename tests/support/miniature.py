@@ -87,8 +87,8 @@ def preprocessing_of(name):
 
 def put(steps, *arrays):
     """Host rows onto the mesh."""
-    rows = np.arange(BATCH)
-    return tuple(meshes.put_rows(steps.mesh, BATCH, rows, array) for array in arrays)
+    indices = np.arange(BATCH)
+    return tuple(meshes.put_batch(steps.mesh, BATCH, indices, array) for array in arrays)
 
 
 def run(name, data, model, count, dtype, split_dense=False, shared_by=1, **changed):

@@ -27,10 +27,10 @@ class Some:
     def __len__(self):
         return len(self.labels)
 
-    def load(self, ids, into=None):
+    def load(self, ids, out=None):
         if np.isin(ids, self.unreadable).any():
             raise BadImage("unreadable")
-        return self.digits.load(ids, into)
+        return self.digits.load(ids, out)
 
 
 def evaluator_of(steps, preprocessing, source, batch, views="center"):
@@ -69,7 +69,7 @@ def test_errors_of_the_digits_equal_scikit_learns(data, model, batch):
 
 @pytest.mark.parametrize(("views", "count"), [("center", 1), ("ten", 10), ("all", 2178)])
 def test_views_lie_where_the_paper_says(views, count):
-    places = augment.view_places(views, 256, 224).tolist()
+    places = augment.crop_positions(views, 256, 224).tolist()
     assert len(places) == count
     assert sorted(map(tuple, places)) == sorted(places_of(views, 256, 224))
 
@@ -131,8 +131,8 @@ def test_an_unreadable_image_counts_as_wrong_and_as_unlikely_as_by_chance():
 def test_a_split_that_is_not_counted_whole_is_a_fault(monkeypatch):
     whole = stream.evaluation_batches
 
-    def one_less(*arguments):
-        for batch in whole(*arguments):
+    def one_less(*arguments, **options):
+        for batch in whole(*arguments, **options):
             labels = np.where(np.arange(8) == 3, stream.PADDING_LABEL, batch.labels)
             yield batch._replace(labels=labels.astype(np.int32))
 

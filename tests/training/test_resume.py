@@ -99,7 +99,10 @@ def test_replaced_images_are_counted_over_processes_and_over_a_stop(tmp_path):
         assert "Going on from step" in processes.output(0)
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     told = {line["step"]: line["replaced_images"] for line in lines if line["split"] == "train"}
-    orders = [stream.record_ids(1438, 0, step, 64, np.arange(64)) for step in range(180)]
+    orders = [
+        stream.record_ids(1438, seed=0, step=step, batch_size=64, indices=np.arange(64))
+        for step in range(180)
+    ]
     bad = [int((order % 10 == 3).sum()) for order in orders]
     assert told == {
         50: sum(bad[:50]), 100: sum(bad[50:100]), 150: sum(bad[100:150]), 180: sum(bad[150:]),

@@ -16,7 +16,7 @@ from alexnet_jax.data.origins.origin import (
     choose_splits,
     fingerprint_of,
 )
-from alexnet_jax.data.sources import LEFT_BEHIND
+from alexnet_jax.data.sources import IGNORED_FILES
 from alexnet_jax.runtime.errors import UserError
 
 KAGGLE = pathlib.PurePath("ILSVRC/Data/CLS-LOC")
@@ -128,7 +128,7 @@ def _files(folder: pathlib.Path) -> list[tuple[str, int]]:
     """Names and bytes of all files in a folder, sorted; UserError if there is none."""
     files = []
     for entry in os.scandir(folder):
-        if entry.name.startswith(".") or entry.name in LEFT_BEHIND:
+        if entry.name.startswith(".") or entry.name in IGNORED_FILES:
             continue
         if not entry.is_file():
             raise UserError(

@@ -108,10 +108,10 @@ def _set_at(path: str, split: str, stored: Stored) -> sources.Source:
         path=path,
         name="",
         validation="val",
-        size=stored.size,
+        image_size=stored.size,
         channels=stored.channels,
-        records=0,
-        classes=None,
+        num_records=0,
+        num_classes=None,
         warp=stored.warp,
     )
     return both[SPLITS.index(split)]

@@ -91,7 +91,7 @@ def draw_all(trained: Trained, image: np.ndarray, seen: Sequence[Seen], logits: 
         1, 1 + len(maps), width_ratios=[1.0] + [1.15] * len(maps), squeeze=False
     )[0]
     crop = trained.architecture.input_size
-    figure.show(image_axes, augment.central_crop(image, crop), f"{crop} x {crop} pixels")
+    figure.show(image_axes, augment.center_crop(image, crop), f"{crop} x {crop} pixels")
     # A column's width against its height, titles and margins apart.
     wide = 1.1 * WIDTH / (1 + 1.15 * len(maps)) / (0.58 * HEIGHT)
     for axes, one in zip(map_columns, maps, strict=True):

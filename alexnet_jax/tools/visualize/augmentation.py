@@ -62,7 +62,13 @@ def recipe_of(workdir: pathlib.Path, wanted: str | None) -> Recipe:
     architecture, data = configuration.architecture_of(config), config.data
     measured = run_folder.statistics_of(workdir, data.image_size, architecture.channels)
     crop, at_crop = architecture.input_size, data.mean_at == "crop"
-    mean = augment.subtracted_mean(measured, data.mean, at_crop, crop, tuple(data.channel_mean))
+    mean = augment.subtracted_mean(
+        measured,
+        data.mean,
+        at_crop=at_crop,
+        crop=crop,
+        channel_mean=tuple(data.channel_mean),
+    )
     return Recipe(
         size=data.image_size,
         crop=crop,
@@ -95,7 +101,7 @@ def views_of(recipe: Recipe, image: np.ndarray, count: int, seed: int) -> Views:
         if recipe.random_crop:
             cropped = augment.random_crop(whole, crops, recipe.crop)
         else:
-            cropped = augment.central_crop(whole, recipe.crop)
+            cropped = augment.center_crop(whole, recipe.crop)
         return cropped, augment.random_flip(cropped, flips) if recipe.flip else cropped
 
     cropped, flipped = drawn(image)

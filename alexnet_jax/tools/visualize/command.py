@@ -207,7 +207,7 @@ def _saliency(rest: list[str]):
         )
     name = figure.shortened(synsets.words(trained.classes[label]), 28)
     return saliency.draw(
-        augment.central_crop(image, crop),
+        augment.center_crop(image, crop),
         f"{name}: {probabilities[label]:.1%}",
         saliency.saliency(saliency.gradient(trained, image, label)),
         hidden,

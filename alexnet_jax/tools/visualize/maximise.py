@@ -121,7 +121,7 @@ def ascend(
 def _mean(trained: Trained) -> np.ndarray:
     """What is subtracted from a central view."""
     mean = trained.pixels.mean
-    return augment.central_crop(mean, trained.architecture.input_size) if mean.ndim == 3 else mean
+    return augment.center_crop(mean, trained.architecture.input_size) if mean.ndim == 3 else mean
 
 
 def _start(trained: Trained, count: int, how: Ascent, key: jax.Array) -> jax.Array:

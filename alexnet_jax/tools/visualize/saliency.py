@@ -30,7 +30,7 @@ def gradient(trained: Trained, image: np.ndarray, label: int) -> np.ndarray:
         return alexnet.apply(graph, parameters, inputs)[0, label]
 
     whole = jax.jit(jax.grad(logit))(jnp.float32(image), trained.parameters)
-    return augment.central_crop(np.asarray(whole), trained.architecture.input_size)
+    return augment.center_crop(np.asarray(whole), trained.architecture.input_size)
 
 
 def saliency(gradients: np.ndarray) -> np.ndarray:
