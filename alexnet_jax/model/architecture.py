@@ -38,6 +38,13 @@ class Architecture:
     reported: str = ""
     source: str = ""
 
+    @property
+    def output(self) -> Output:
+        """The softmax layer."""
+        last = self.layers[-1]
+        assert isinstance(last, Output), f"the last layer of {self.name} must be an Output"
+        return last
+
     def with_towers(self, towers: int) -> "Architecture":
         """The same widths in another number of towers; with 1 every layer is dense."""
         return dataclasses.replace(self, towers=towers)

@@ -31,7 +31,7 @@ class Checkpoints:
     """The checkpoints of a run in a folder; saving goes on in the background.
 
     Kept are the newest `keep`, the `keep_best` with the lowest validation error, and those of the
-    steps for which `for_good` is true. Use as a context manager: leaving it waits until the last
+    steps for which `keep_for_good` is true. Use as a context manager: leaving it waits until the last
     save is durable. All processes of a run call every method, and share the folder.
 
     UserError where one can't be written; those before stay.
@@ -40,16 +40,17 @@ class Checkpoints:
     def __init__(
         self,
         folder: pathlib.Path,
+        *,
         keep: int,
         keep_best: int = 0,
-        for_good: Callable[[int], bool] = lambda step: False,
+        keep_for_good: Callable[[int], bool] = lambda step: False,
     ):
         policies = [
             checkpoint_managers.LatestN(keep),
             checkpoint_managers.BestN(
                 get_metric_fn=_goodness, n=keep_best, keep_checkpoints_without_metrics=False
             ),
-            _ForGood(for_good),
+            _ForGood(keep_for_good),
         ]
         options = ocp.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
@@ -254,7 +255,7 @@ def _restored(manager: ocp.CheckpointManager, folder: pathlib.Path, step: int, i
 
 def _reason(error: BaseException) -> str:
     """In a few words what the system, or else the library, complains of."""
-    cause = error
+    cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror

@@ -29,7 +29,7 @@ def advice(skips: bool, rollbacks: int) -> str:
         )
     return (
         f"{first} Otherwise look at these images, or start another run with lower rates in "
-        "--config.optimizer.learning_rate and biases."
+        "--config.optimizer.learning_rate and bias_learning_rate."
     )
 
 
@@ -48,7 +48,7 @@ def flat_steps(before: int, steps: int, loss: float, classes: int) -> int:
     return before + steps if abs(loss - guessing) < FLAT * guessing else 0
 
 
-def stalled(steps: int, classes: int) -> str:
+def stall_warning(steps: int, classes: int) -> str:
     """What is known of a loss that has been that of guessing for so many steps, and remedies."""
     return (
         f"for {steps:,} steps the training loss has stayed at ln({classes:,}) = "

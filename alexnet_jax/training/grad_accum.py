@@ -10,7 +10,7 @@ from alexnet_jax.parallel.axes import DATA_AXIS
 from alexnet_jax.training.metrics import Sums
 
 
-def written_out() -> bool:
+def is_unrolled() -> bool:
     """Whether the compiled program has every part in full and not a loop over them.
 
     So on CPU, where it saves no memory then, since XLA (jaxlib 0.10.2) makes convolutions fast
@@ -51,7 +51,7 @@ def summed(
     split = (array.reshape(parts, -1, *array.shape[1:]) for array in rows)
     nothing = jax.tree.map(jnp.zeros_like, own)
     each = (jnp.arange(parts), *split)
-    total, scores = jax.lax.scan(add, nothing, each, unroll=written_out())
+    total, scores = jax.lax.scan(add, nothing, each, unroll=is_unrolled())
     (gradients,) = together(total)
     return gradients, jax.tree.map(lambda score: score.sum(0, dtype=score.dtype), scores)
 

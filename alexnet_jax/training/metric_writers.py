@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -27,13 +28,14 @@ class MetricsLog:
 
     Only the lead process has a log that writes. What is later than `first_step` is dropped from
     existing files: the run goes on from there and writes it again. What can't be written is said
-    once, through `say`, and the run goes on.
+    once, through `warn`, and the run goes on.
     """
 
     def __init__(
-        self, workdir: pathlib.Path, first_step: int, writes: bool, say: Callable[[str], None]
+        self, workdir: pathlib.Path, first_step: int, writes: bool, warn: Callable[[str], None]
     ):
-        self._say, self._writers = say, {}
+        self._warn = warn
+        self._writers: dict[str, Any] = {}  # clu's SummaryWriter of each split
         self._path = workdir / "metrics.jsonl" if writes else None
         self._line_is_cut = self._complained = False
         if writes:
@@ -51,7 +53,7 @@ class MetricsLog:
         """One record with `step`, `split` and numbers, which may lie in nested dicts."""
         if self._path is None:
             return
-        self._attempt(self._append, as_json(record))
+        self._attempt(self._append, self._path, as_json(record))
         scalars = {
             f"{chapter}/{name}": value
             for chapter, members in CHAPTERS.items()
@@ -74,9 +76,9 @@ class MetricsLog:
         self._to_tensorboard("write_texts", WHOLE, 0, {"config": text})
         self._to_tensorboard("write_hparams", WHOLE, hyper_parameters)
 
-    def _append(self, line: str) -> None:
+    def _append(self, path: pathlib.Path, line: str) -> None:
         cut, self._line_is_cut = self._line_is_cut, True
-        with self._path.open("a") as file:
+        with path.open("a") as file:
             file.write("\n" * cut + line + "\n")
         self._line_is_cut = False
 
@@ -84,7 +86,7 @@ class MetricsLog:
         try:
             from clu.metric_writers import SummaryWriter
         except ModuleNotFoundError as error:
-            self._say(
+            self._warn(
                 "warning: nothing is written for TensorBoard, since there is no module "
                 f"{error.name}; metrics.jsonl has all numbers."
             )
@@ -102,7 +104,7 @@ class MetricsLog:
             action(*arguments)
         except Exception as error:  # TensorFlow raises errors of its own kinds
             if not self._complained:
-                self._say(f"warning: metrics can't be written, the run goes on without: {error}")
+                self._warn(f"warning: metrics can't be written, the run goes on without: {error}")
             self._complained = True
 
 

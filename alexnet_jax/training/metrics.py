@@ -1,6 +1,7 @@
 """Loss and errors of a batch as sums, so that means over any number of batches are exact."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +47,26 @@ def score(
         "top5_errors": jnp.sum(real & (rank >= 5), dtype=jnp.int32),
         "images": jnp.sum(real, dtype=jnp.int32),
     }
+
+
+def log_mean_probabilities(
+    log_softmax: Callable[[jax.Array], jax.Array], positions: np.ndarray, like: jax.Array
+) -> jax.Array:
+    """Log of the mean over `positions` of the probabilities whose logs `log_softmax` gives.
+
+    [batch, classes]. `like` is an array that differs between devices where the result does.
+    """
+    if len(positions) == 1:
+        total = log_softmax(positions[0])
+    else:  # a scan, so that memory is that of one position
+        shape = jax.eval_shape(log_softmax, positions[0])
+        nothing = jnp.full_like(like, -jnp.inf, shape.dtype, shape.shape)
+        total, _ = jax.lax.scan(
+            lambda total, position: (jnp.logaddexp(total, log_softmax(position)), None),
+            nothing,
+            positions,
+        )
+    return total - np.log(len(positions)).astype(total.dtype)
 
 
 def ranks(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -14,12 +14,14 @@ share (warm-up, cosine), times the factor of the plateau rule, which the trainin
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+Tree = TypeVar("Tree")
 # (step, rate) pairs in ascending order, the first at step 0.
 StepRates = tuple[tuple[int, float], ...]
 
@@ -28,18 +30,18 @@ StepRates = tuple[tuple[int, float], ...]
 class Group:
     """Parameters that are updated alike: their stepped rates and their weight decay."""
 
-    rates: StepRates
+    learning_rates: StepRates
     weight_decay: float = 0.0
 
     @property
-    def stands_still(self) -> bool:
+    def is_frozen(self) -> bool:
         """Whether its rate is 0 from the first step to the last."""
-        return not any(rate for _, rate in self.rates)
+        return not any(rate for _, rate in self.learning_rates)
 
     @property
-    def always_moves(self) -> bool:
+    def never_frozen(self) -> bool:
         """Whether its rate is never 0."""
-        return all(rate for _, rate in self.rates)
+        return all(rate for _, rate in self.learning_rates)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,13 +119,14 @@ def frozen_layers(groups: Mapping[str, Group], layers: Iterable[str]) -> frozens
     return frozenset(
         layer
         for layer in layers
-        if all(groups[group_of(layer, kind, groups)].stands_still for kind in ("kernel", "bias"))
+        if all(groups[group_of(layer, kind, groups)].is_frozen for kind in ("kernel", "bias"))
     )
 
 
 def momentum_sgd(
     groups: Mapping[str, Group],
     momentum: float,
+    *,
     schedule: Schedule = Schedule(),
     trust_coefficient: float | None = None,
     velocity_dtype: str | None = None,
@@ -148,11 +151,11 @@ def momentum_sgd(
         }
 
     def rule(name: str, group: Group) -> optax.GradientTransformation:
-        if group.stands_still:
+        if group.is_frozen:
             return optax.set_to_zero()
-        own = stepped(group.rates)
+        own = stepped(group.learning_rates)
         # Said beforehand where it is certain, or XLA copies velocities for both cases.
-        moves = lambda step: group.always_moves or own(step) > 0  # noqa: E731
+        moves = lambda step: group.never_frozen or own(step) > 0  # noqa: E731
         decay = group.weight_decay
         direction = optax.add_decayed_weights(decay) if decay else optax.identity()
         if trust_coefficient is not None and name.endswith("weights"):
@@ -201,18 +204,18 @@ def unless(bad: jax.Array, before: tuple, after: tuple) -> tuple:
     return jax.tree.map(choose, before, after)
 
 
-def rates_at(
+def learning_rates_at(
     groups: Mapping[str, Group], schedule: Schedule, step: int, rate_factor: float = 1.0
 ) -> dict[str, float]:
     """The rate of every group at a step, as plain numbers for the log."""
     factor = float(schedule.factor(step)) * rate_factor
     return {
-        name: factor * [rate for start, rate in group.rates if start <= step][-1]
+        name: factor * [rate for start, rate in group.learning_rates if start <= step][-1]
         for name, group in groups.items()
     }
 
 
-def state_specs(state, parameter_specs: Mapping) -> object:
+def state_specs(state: Tree, parameter_specs: Mapping) -> Tree:
     """Partition specs of an optimiser state: a velocity lies as its parameter, counts everywhere.
 
     `state` is any tree whose leaves for parameter layer/kind have a path that ends in these names.

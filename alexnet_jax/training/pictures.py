@@ -26,12 +26,12 @@ def filters(kernel: np.ndarray, tile: int = 44) -> np.ndarray:
     return np.concatenate([part for own in grids for part in (gap, own)][1:])
 
 
-def views(
+def inputs(
     inputs: np.ndarray, scale: float | np.ndarray, zero: int = GREY, tile: int = 64
 ) -> np.ndarray:
-    """Training views as the network sees them, in one picture: mean-subtracted, zero as grey.
+    """Training images as the network sees them, in one picture: mean-subtracted, zero as grey.
 
-    `inputs` is [rows, side, side, channels] in grey levels divided by `scale`, one number or one a
+    `inputs` is [batch, side, side, channels] in grey levels divided by `scale`, one number or one a
     channel; `zero` is 0 where no mean was subtracted. Small ones are enlarged to about `tile`
     pixels.
     """

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from alexnet_jax.data import augment
 from alexnet_jax.training.rng import RowKeys
@@ -18,16 +17,16 @@ class Preprocessing(NamedTuple):
     noise (augment.scaled_directions); `divisor`, [] or [channels], comes last (augment.divisor).
     """
 
-    mean: np.ndarray
-    directions: np.ndarray
-    divisor: np.ndarray
+    mean: jax.Array
+    directions: jax.Array
+    divisor: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
     """How a training view is drawn; see data/augment.py.
 
-    `shared_by` rows in a run share crop and flip. With `mean_at_crop` the mean is a whole image
+    `group_size` rows in a run share crop and flip. With `mean_at_crop` the mean is a whole image
     that is cropped and flipped as the view is, in evaluation too: Caffe's way; the 2012 source
     takes its center for every crop. Colour noise has strength `noise` before step `noise_end`;
     with `noise_divides` the result is divided by 1 + `noise`.
@@ -36,7 +35,7 @@ class Augmentation:
     crop: int
     random_crop: bool = True
     flip: bool = True
-    shared_by: int = 1
+    group_size: int = 1
     mean_at_crop: bool = False
     noise: float = 0.1
     noise_end: int = 2**31 - 1

@@ -1,14 +1,17 @@
-"""How a run is doing: how far it is, at which rates, and whether training still goes well."""
+"""How a run is doing: how far it is, at which learning rates, and whether training goes well."""
 
 import dataclasses
 
 import numpy as np
 
+from alexnet_jax.data.sources import Source
 from alexnet_jax.parallel import processes
 from alexnet_jax.runtime.errors import Diverged
-from alexnet_jax.training import divergence, optimizer, report
-from alexnet_jax.training.setup import Run
+from alexnet_jax.training import divergence, optimizer
+from alexnet_jax.training.plan import Plan
+from alexnet_jax.training.report import Reporter
 from alexnet_jax.training.train_state import TrainState
+from alexnet_jax.training.train_step import Steps
 
 
 @dataclasses.dataclass
@@ -17,10 +20,10 @@ class Progress:
 
     `seconds` counts this command and those it went on from; `training` and `validation` are the
     newest results of each split, `best` is the step and the error of the best evaluation;
-    `replaced` counts images that stood in for unreadable ones since the last line, in all
-    processes, as far as `gather_replaced` was told of them. `unevaluated` says that the evaluation
-    of this step is still due, `rollbacks` how often the run went back with lower rates,
-    `flat_steps` for how many steps the loss has been that of guessing.
+    `replaced` counts images that stood in for unreadable ones since the last log line, in all
+    processes, as of the last `gather_replaced`. `unevaluated` says that the evaluation of this step
+    is still due, `rollbacks` how often the run went back with lower rates, `flat_steps` for how
+    many steps the loss has been that of guessing.
     """
 
     step: int = 0
@@ -34,50 +37,53 @@ class Progress:
     rollbacks: int = 0
     flat_steps: int = 0
 
-    def gather_replaced(self, own: int) -> None:
+    def gather_replaced(self, local_count: int) -> None:
         """Add what each process has replaced since the last call; all of them call it."""
-        self.replaced += int(processes.sum_over_processes(np.int64(own)))
+        self.replaced += int(processes.sum_over_processes(np.asarray(local_count, np.int64)))
 
 
-def learning_rates(run: Run, progress: Progress, step: int) -> dict[str, float]:
-    """The learning rate of each group in step number `step`."""
-    factor = rate_factor(run, progress)
-    return optimizer.rates_at(run.plan.groups, run.plan.schedule, step - 1, factor)
+def learning_rates(plan: Plan, progress: Progress, step: int) -> dict[str, float]:
+    """The learning rate of each group in step number `step`, counted from 1."""
+    factor = rate_factor(plan, progress)
+    return optimizer.learning_rates_at(plan.groups, plan.schedule, step - 1, factor)
 
 
-def rate_factor(run: Run, progress: Progress) -> float:
-    """What the plateau rule and rollbacks multiply all rates by."""
-    rule, seen = run.plan.plateau, optimizer.PlateauState(**progress.plateau)
-    lowered = rule.rate_factor(seen) if rule else 1.0
-    return lowered / run.plan.rollback_factor**progress.rollbacks
+def rate_factor(plan: Plan, progress: Progress) -> float:
+    """What the plateau rule and rollbacks multiply all learning rates by."""
+    observed = optimizer.PlateauState(**progress.plateau)
+    lowered = plan.plateau.rate_factor(observed) if plan.plateau else 1.0
+    return lowered / plan.rollback_factor**progress.rollbacks
 
 
-def raise_if_diverged(run: Run, state: TrainState) -> None:
-    """Diverged if a step left the state unusable; all processes find the same."""
-    step = run.steps.ruined_at(state)
+def raise_if_diverged(steps: Steps, state: TrainState, plan: Plan, training: Source) -> None:
+    """Raise Diverged if a step left the state unusable; all processes find the same."""
+    step = steps.diverged_at(state)
     if step:
+        images = divergence.images_of(step, training, plan.seed, plan.batch_size)
         raise Diverged(
             f"In step {step:,} the loss, a gradient or a parameter is not a finite number; its "
-            f"images are {images_of(run, step)}."
+            f"images are {images}."
         )
 
 
-def images_of(run: Run, step: int) -> str:
-    """Names of images of a training step."""
-    return divergence.images_of(step, run.training, run.config.seed, run.config.batch_size)
-
-
-def warn_of_training(
-    run: Run, progress: Progress, step: int, bad_step: int, telling: report.Reporter
+def warn_of_trouble(
+    plan: Plan,
+    progress: Progress,
+    training: Source,
+    reporter: Reporter,
+    *,
+    step: int,
+    bad_step: int,
 ) -> None:
-    """Warn of steps that were skipped, `bad_step` first, and of a loss that does not move."""
+    """Warn of steps up to `step` that were skipped, `bad_step` first, and of a constant loss."""
     means = progress.training
     if bad_step:
-        telling.skipped(step, means["skipped_steps"], bad_step, images_of(run, bad_step))
+        images = divergence.images_of(bad_step, training, plan.seed, plan.batch_size)
+        reporter.skipped(step, means["skipped_steps"], bad_step, images)
     before = progress.flat_steps
     progress.flat_steps = divergence.flat_steps(
-        before, means["images"] // run.config.batch_size, means["loss"], run.plan.classes
+        before, means["images"] // plan.batch_size, means["loss"], plan.num_classes
     )
-    if before < run.plan.stalled <= progress.flat_steps:
-        stalled = divergence.stalled(progress.flat_steps, run.plan.classes)
-        telling.terminal.info(f"warning: {stalled}")
+    if before < plan.stall_steps <= progress.flat_steps:
+        warning = divergence.stall_warning(progress.flat_steps, plan.num_classes)
+        reporter.terminal.info(f"warning: {warning}")

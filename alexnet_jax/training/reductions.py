@@ -1,10 +1,9 @@
-"""What is asked of all parameters or gradients, where each device may have only a part of them.
+"""Properties of all parameters or gradients, of which each device may hold a part only.
 
-Called inside `jax.shard_map`; `specs` are those of sharding.partition_specs, and all devices get the
-same answer.
+Called inside `jax.shard_map`; `specs` are those of sharding.partition_specs, and all devices get
+the same answer.
 """
 
-import collections
 from collections.abc import Callable, Mapping
 
 import jax
@@ -38,14 +37,16 @@ def all_finite(tree: Parameters, specs: Mapping, has_nonfinite: Callable) -> jax
 
 def _by_axes(measure: Callable, tree: Parameters, specs: Mapping) -> dict[tuple, jax.Array]:
     """Sums of `measure` over the parts that are here, by the mesh axes that they are split over."""
-    total = collections.defaultdict(int)
+    total: dict[tuple, jax.Array] = {}
     for layer, kinds in tree.items():
         for kind, part in kinds.items():
             axes = tuple(axis for axis in specs[layer][kind] if axis is not None)
-            total[axes] += measure(part)
-    return dict(total)
+            measured = measure(part)
+            total[axes] = total[axes] + measured if axes in total else measured
+    return total
 
 
 def _total(by_axes: Mapping[tuple, jax.Array]) -> jax.Array:
     """The sum over all devices' parts."""
-    return sum(jax.lax.psum(part, axes) if axes else part for axes, part in by_axes.items())
+    sums = [jax.lax.psum(part, axes) if axes else part for axes, part in by_axes.items()]
+    return sum(sums[1:], sums[0])

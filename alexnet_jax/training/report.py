@@ -73,8 +73,8 @@ class Reporter:
         )
 
 
-def summary(
-    steps: int, epochs: float, seconds: float, training: dict, validation: dict, best: dict
+def summary_table(
+    *, steps: int, epochs: float, seconds: float, training: dict, validation: dict, best: dict
 ) -> str:
     """What a run reached, as a table; `best` has the step and the error of its best evaluation."""
     lines = [

@@ -33,14 +33,14 @@ def row_keys(
     seed: int,
     step: jax.Array,
     rows: int,
-    shared_by: int = 1,
+    group_size: int = 1,
     part: jax.Array | int = 0,
     parts: int = 1,
     dropout_of_all: bool = False,
 ) -> RowKeys:
     """The keys of a device's `rows`, or of number `part` of its `parts` of so many rows each.
 
-    Called inside `jax.shard_map` over "data". `shared_by` rows in a run share crop and flip: 32 in
+    Called inside `jax.shard_map` over "data". `group_size` rows in a run share crop and flip: 32 in
     the 2012 source (convdata_jpeg.py), 1 otherwise. With `dropout_of_all` the keys for dropout are
     those of all devices' rows, one device after the other.
 
@@ -55,7 +55,7 @@ def row_keys(
     key = jax.random.fold_in(root_key(seed), step)
     folded = jax.vmap(jax.random.fold_in, (None, 0))
     of_uses = folded(key, jnp.arange(len(RowKeys._fields)))
-    shared = own // shared_by
+    shared = own // group_size
     keys = RowKeys(*jax.vmap(folded)(of_uses, jnp.stack([shared, shared, own, own])))
     if not dropout_of_all or devices == 1:
         return keys

@@ -1,35 +1,69 @@
-"""What the folder of a run holds beside its parameters: its config, its data's statistics."""
+"""The folder of a run: its config, its training set's statistics, and whether it can be written."""
 
+import contextlib
 import pathlib
+import tempfile
+from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.data import statistics
+from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.training import defaults
+from alexnet_jax.training.field_names import check_fields
+
+STATISTICS = "statistics.npz"
+
+
+@contextlib.contextmanager
+def ensure_workdir(workdir: pathlib.Path) -> Iterator[None]:
+    """Make the folder of a run if need be; if nothing comes to lie in it, take it away again.
+
+    UserError if it can't be written.
+    """
+    made = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=workdir):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"The folder {workdir} can't be written ({error.strerror}): choose another --workdir."
+        ) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # not empty: the run has begun
+            for folder in made:
+                folder.rmdir()
 
 
 def config_of(facts: dict) -> ConfigDict:
-    """The config that a checkpoint was trained with; fields it did not know have their defaults."""
-    return ConfigDict(_filled(defaults.get_config().to_dict(), facts["config"]))
+    """The config that a checkpoint was trained with; fields it did not know have their defaults.
+
+    UserError for a field that is not known now.
+    """
+    standard = defaults.get_config().to_dict()
+    check_fields(facts["config"], standard, "The checkpoint's config")
+    return ConfigDict(_filled(standard, facts["config"]))
 
 
-def statistics_of(workdir: pathlib.Path, size: int, channels: int) -> statistics.Statistics:
+def statistics_of(workdir: pathlib.Path, size: int, channels: int) -> Statistics:
     """Those of the training set of a run; UserError where they are missing or of other images."""
-    path = workdir / "statistics.npz"
+    path = workdir / STATISTICS
     if not path.is_file():
         raise UserError(
             f"{path} is missing, which holds the mean image of the training set: the command that "
             "trained the run measures it anew."
         )
-    return statistics.Statistics.load_for(path, size, channels)
+    return Statistics.load_for(path, size, channels)
 
 
-def _filled(standard: dict, given: dict) -> dict:
-    """`given` with the missing fields of `standard`, in nested dicts too."""
+def _filled(standard: dict, config: dict) -> dict:
+    """`config` with the missing fields of `standard`, in nested dicts too."""
     deeper = {
         name: _filled(standard[name], value)
-        for name, value in given.items()
+        for name, value in config.items()
         if isinstance(value, dict) and isinstance(standard.get(name), dict)
     }
-    return standard | given | deeper
+    return standard | config | deeper

@@ -1,4 +1,4 @@
-"""The learning rates that a config's `optimizer` section asks for, as numbers of steps."""
+"""The learning rates that a config's `optimizer` section asks for, by steps."""
 
 import math
 from collections.abc import Collection, Iterable
@@ -16,30 +16,32 @@ FIELDS = {"weights": "learning_rate", "biases": "bias_learning_rate"}
 def groups(
     optimizer: ConfigDict,
     architecture: Architecture,
+    *,
     unit: float,
-    steps: int,
+    num_steps: int,
     new_layers: Collection[str] = (),
 ) -> dict[str, Group]:
-    """Rates and decay of "weights", "biases" and of what single layers have of their own.
+    """Learning rates and decay of "weights", "biases" and of single layers' that differ from them.
 
+    `unit` is the number of steps in the unit of the config's pairs, an epoch or a step.
     `new_layers` are those of a fine-tuned network that it didn't take from another run. UserError
     for a layer or a field that does not exist and for rates that can't be.
     """
-    common = {"weights": optimizer.learning_rate, "biases": optimizer.bias_learning_rate}
+    common = {kind: optimizer[field] for kind, field in FIELDS.items()}
     decays = {"weights": optimizer.weight_decay, "biases": optimizer.bias_decay}
     names = [layer.name for layer in architecture.layers if hasattr(layer, "name")]
     freeze = names_in(optimizer.freeze)
     _check_layers(optimizer.layers, freeze, names)
 
-    def group(name: str, kind: str, pairs: Iterable, decay: float, factor: float = 1.0) -> Group:
-        rates = _step_rates(name, pairs, unit)
+    def group(field: str, kind: str, pairs: Iterable, decay: float, factor: float = 1.0) -> Group:
+        rates = _step_rates(field, pairs, unit)
         if optimizer.schedule != "stepped" and any(rate for _, rate in rates[1:]):
             raise UserError(
-                f"optimizer.schedule={optimizer.schedule} lowers the rates by itself, but {name} "
+                f"optimizer.schedule={optimizer.schedule} lowers the rates by itself, but {field} "
                 "has steps of its own: give one pair, or later ones with rate 0 that freeze it."
             )
         if optimizer.schedule == "exponential":
-            rates = _exponential(rates, optimizer.exponential[FIELDS[kind]], steps)
+            rates = _exponential(rates, optimizer.exponential[FIELDS[kind]], num_steps)
         return Group(tuple((start, factor * rate) for start, rate in rates), decay)
 
     result = {
@@ -47,18 +49,36 @@ def groups(
         for kind, pairs in common.items()
     }
     for layer in names:
-        own = optimizer.layers.get(layer, {})
+        settings = optimizer.layers.get(layer, {})
         default = optimizer.new_layers_factor if layer in new_layers else 1.0
-        factor = _factor(layer, own.get("factor", default))
+        factor = _factor(layer, settings.get("factor", default))
         for kind, pairs in common.items():
-            decay = own.get("weight_decay", decays[kind]) if kind == "weights" else decays[kind]
+            field, decay = FIELDS[kind], decays[kind]
+            if kind == "weights":
+                decay = settings.get("weight_decay", decay)
             if layer in freeze:
                 result[f"{layer}.{kind}"] = Group(((0, 0.0),))
-            elif FIELDS[kind] in own or decay != decays[kind] or factor != 1:
-                name = f"optimizer.layers.{layer}.{FIELDS[kind]}"
-                pairs = own.get(FIELDS[kind], pairs)
+            elif field in settings or decay != decays[kind] or factor != 1:
+                name, pairs = f"optimizer.layers.{layer}.{field}", settings.get(field, pairs)
                 result[f"{layer}.{kind}"] = group(name, kind, pairs, decay, factor)
     return result
+
+
+def late_pairs(optimizer: ConfigDict, unit: float, num_steps: int) -> list[str]:
+    """The config's pairs of learning rates that begin after the run's last step, for a warning."""
+    fields = {field: optimizer[field] for field in FIELDS.values()}
+    for layer, settings in optimizer.layers.items():
+        fields |= {
+            f"layers.{layer}.{field}": settings[field]
+            for field in FIELDS.values()
+            if field in settings
+        }
+    return [
+        f"optimizer.{field} from {when:g} {optimizer.unit}"
+        for field, pairs in fields.items()
+        for when, _ in pairs
+        if steps_of(when, unit) >= num_steps
+    ]
 
 
 def names_in(field: Iterable[str]) -> tuple[str, ...]:
@@ -66,14 +86,14 @@ def names_in(field: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for part in field for name in part.split(",") if name)
 
 
-def schedule(optimizer: ConfigDict, warmup: int, steps: int) -> Schedule:
-    """The factor on all rates over a run of `steps`."""
-    if warmup >= steps:
+def schedule(optimizer: ConfigDict, warmup: int, num_steps: int) -> Schedule:
+    """The factor on all learning rates over a run of `num_steps` with so many of warm-up."""
+    if warmup >= num_steps:
         raise UserError(
-            f"The warm-up of {warmup:,} steps is as long as the run of {steps:,}: shorten "
+            f"The warm-up of {warmup:,} steps is as long as the run of {num_steps:,}: shorten "
             "optimizer.warmup_epochs or train longer."
         )
-    return Schedule(warmup, steps if optimizer.schedule == "cosine" else 0)
+    return Schedule(warmup, num_steps if optimizer.schedule == "cosine" else 0)
 
 
 def plateau(optimizer: ConfigDict, evaluates: bool) -> Plateau | None:
@@ -99,14 +119,14 @@ def steps_of(epochs: float, steps_per_epoch: float) -> int:
     return math.ceil(round(epochs * steps_per_epoch, 6))
 
 
-def _check_layers(own: ConfigDict, freeze: Iterable[str], names: Collection[str]) -> None:
-    named = {**{f"layers.{layer}": layer for layer in own}, **{f"freeze={n}": n for n in freeze}}
+def _check_layers(layers: ConfigDict, freeze: Iterable[str], names: Collection[str]) -> None:
+    named = {**{f"layers.{layer}": layer for layer in layers}, **{f"freeze={n}": n for n in freeze}}
     for field, layer in named.items():
         if layer not in names:
             raise UserError(
                 f"optimizer.{field}: the network has no such layer, only {', '.join(names)}."
             )
-    for layer, fields in own.items():
+    for layer, fields in layers.items():
         for field in fields:
             if field not in (*FIELDS.values(), "weight_decay", "factor"):
                 raise UserError(
@@ -138,7 +158,7 @@ def _step_rates(name: str, pairs: Iterable, unit: float) -> StepRates:
     return rates
 
 
-def _exponential(rates: StepRates, how: Iterable, steps: int) -> StepRates:
+def _exponential(rates: StepRates, how: Iterable, num_steps: int) -> StepRates:
     """(factor, count): so many rates of equal length, in equal ratios down to 1 / factor.
 
     The authors' automatic schedule of 2013: `dexp` of cuda-convnet2 (lr.cu). Freezing pairs stay.
@@ -154,7 +174,7 @@ def _exponential(rates: StepRates, how: Iterable, steps: int) -> StepRates:
             "divisor above 0 and at least two rates, such as (250, 4)."
         )
     falling = [
-        (math.ceil(steps * index / count), rates[0][1] * factor ** (-index / (count - 1)))
+        (math.ceil(num_steps * index / count), rates[0][1] * factor ** (-index / (count - 1)))
         for index in range(count)
     ]
     frozen = rates[1:]

@@ -1,16 +1,13 @@
-"""What stays the same from the first step of a run to the last, and how it is made of a config."""
+"""Makes a run of a config: data, network, compiled steps, everything that stays the same."""
 
-import contextlib
 import dataclasses
 import json
 import pathlib
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -18,20 +15,23 @@ from alexnet_jax.data import augment, sources, statistics
 from alexnet_jax.model import summary
 from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.parallel import mesh as meshes
-from alexnet_jax.parallel import processes
-from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.runtime.provenance import provenance
-from alexnet_jax.runtime.terminal import ProgressLine, Terminal
+from alexnet_jax.runtime.terminal import Terminal
 from alexnet_jax.training import (
     checkpoint,
     checkpoint_integrity,
     grad_accum,
-    initial_parameters,
     optimizer,
+    schedules,
     warm_start,
 )
-from alexnet_jax.training import plan as configuration
+from alexnet_jax.training.config_check import check_config
+from alexnet_jax.training.data_statistics import measure_statistics, save_on_lead
+from alexnet_jax.training.identity import check_same_run, run_identity
+from alexnet_jax.training.layouts import num_tower_devices
+from alexnet_jax.training.plan import Plan, architecture_of, make_plan, operations_of
 from alexnet_jax.training.preprocessing import Preprocessing
+from alexnet_jax.training.run_folder import STATISTICS
 from alexnet_jax.training.train_step import Steps
 
 
@@ -40,53 +40,76 @@ class Run:
     """A run that is ready to take its steps.
 
     `facts` go into every checkpoint: what the run is (`identity`), its config and provenance.
+    `augmented` is Steps.augmented, `train_step` and `evaluation_step` are compiled.
+    `hyperparameters` are the few numbers by which TensorBoard compares runs.
     """
 
-    config: ConfigDict
-    plan: configuration.Plan
+    plan: Plan
     facts: dict
+    hyperparameters: dict
     training: sources.Source
     validation: sources.Source
     mesh: Mesh
     preprocessing: Preprocessing
     steps: Steps
-    views: Callable
+    augmented: Callable
     train_step: Callable
     evaluation_step: Callable
 
 
 def set_up(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Run:
     """Check everything, open the data, measure its statistics and compile both steps."""
-    checkpoint_integrity.cleanup(workdir / "checkpoints", terminal.warn)
-    before = checkpoint.newest_facts(workdir / "checkpoints")
-    config = warm_start.completed(config, before)
-    architecture = configuration.architecture_of(config)
-    configuration.check(config, architecture, jax.device_count())
+    checkpoints = workdir / "checkpoints"
+    checkpoint_integrity.cleanup(checkpoints, terminal.warn)
+    stored_facts = checkpoint.newest_facts(checkpoints)
+    config = warm_start.complete_config(config, stored_facts)
+    architecture = architecture_of(config)
+    check_config(config, architecture, jax.device_count())
     training, validation = open_data(config, architecture)
-    plan = configuration.make_plan(config, architecture, len(training), len(training.classes))
+    plan = make_plan(
+        config, architecture, num_images=len(training), data_classes=len(training.classes)
+    )
     facts = facts_of(config, plan, training, validation)
-    if before:
-        configuration.check_same_run(facts["identity"], before["identity"], workdir)
+    if stored_facts:
+        check_same_run(facts["identity"], stored_facts["identity"], workdir)
     layout = config.parallel.layout
-    mesh = meshes.make_mesh(configuration.towers_apart(layout, architecture))
-    terminal.info(summary.table(architecture, plan.classes))
+    mesh = meshes.make_mesh(num_tower_devices(layout, architecture.towers))
+    terminal.info(summary.table(architecture, plan.num_classes))
     terminal.info(
         f"{len(training):,} training and {len(validation):,} validation images; "
-        f"{plan.steps:,} steps of {config.batch_size} images are "
-        f"{plan.steps / plan.steps_per_epoch:.4g} epochs; "
+        f"{plan.num_steps:,} steps of {plan.batch_size} images are "
+        f"{plan.num_steps / plan.steps_per_epoch:.4g} epochs; "
         f"{mesh.size} device(s), layout {layout}, "
         f"data x model = {mesh.devices.shape[0]} x {mesh.devices.shape[1]}"
     )
+    _warn_of_late_pairs(config, plan, terminal)
     steps = make_steps(config, plan, architecture, mesh)
-    if config.init.from_run is not None and before is None:
-        check_start(config, plan, steps, terminal)
-    measured = statistics_of(config, plan, training, workdir, before is not None, terminal)
+    goes_on = stored_facts is not None
+    if plan.init_run is not None and not goes_on:
+        _check_warm_start(config, plan, plan.init_run, steps, terminal)
+    measured = _statistics_of(config, plan, training, workdir / STATISTICS, goes_on, terminal)
     preprocessing = make_preprocessing(config, architecture, measured, mesh)
-    compiled = compile_steps(steps, config, preprocessing, terminal)
+    train_step, evaluation_step = _compile_steps(
+        steps,
+        plan.batch_size,
+        image_size=config.data.image_size,
+        views=config.evaluate.views,
+        preprocessing=preprocessing,
+        terminal=terminal,
+    )
     return Run(
-        config, plan, facts, training, validation, mesh, preprocessing, steps, steps.views(),
-        *compiled,
-    )  # fmt: skip
+        plan=plan,
+        facts=facts,
+        hyperparameters=_hyperparameters(config, plan),
+        training=training,
+        validation=validation,
+        mesh=mesh,
+        preprocessing=preprocessing,
+        steps=steps,
+        augmented=steps.augmented(),
+        train_step=train_step,
+        evaluation_step=evaluation_step,
+    )
 
 
 def open_data(
@@ -108,32 +131,33 @@ def open_data(
     )
 
 
-def make_steps(
-    config: ConfigDict, plan: configuration.Plan, architecture: Architecture, mesh: Mesh
-) -> Steps:
+def make_steps(config: ConfigDict, plan: Plan, architecture: Architecture, mesh: Mesh) -> Steps:
     """The network with its update rule on the mesh."""
-    frozen = optimizer.frozen_layers(plan.groups, architecture.parameter_shapes(plan.classes))
-    rules = config.optimizer
-    trust = rules.trust_coefficient if rules.rule == "lars" else None
+    layers = architecture.parameter_shapes(plan.num_classes)
+    rule = config.optimizer
     return Steps(
         architecture=architecture,
-        num_classes=plan.classes,
+        num_classes=plan.num_classes,
         optimizer=optimizer.momentum_sgd(
-            plan.groups, rules.momentum, plan.schedule, trust, rules.velocity_dtype
+            plan.groups,
+            rule.momentum,
+            schedule=plan.schedule,
+            trust_coefficient=rule.trust_coefficient if rule.rule == "lars" else None,
+            velocity_dtype=rule.velocity_dtype,
         ),
         augmentation=plan.augmentation,
         mesh=mesh,
-        seed=config.seed,
+        seed=plan.seed,
         param_dtype=jnp.dtype(config.model.param_dtype),
         dtype=jnp.dtype(config.model.dtype),
         norm_every=config.log.every_steps,
         split_dense=config.parallel.layout == "hybrid",
-        skip_bad=plan.skip_bad,
-        frozen=frozen,
-        label_smoothing=rules.label_smoothing,
-        ema_decay=rules.ema_decay,
+        skip_bad_steps=plan.skip_bad_steps,
+        frozen=optimizer.frozen_layers(plan.groups, layers),
+        label_smoothing=rule.label_smoothing,
+        ema_decay=rule.ema_decay,
         grad_accum_steps=config.grad_accum_steps,
-        operations=configuration.select_operations(config.kernels),
+        operations=operations_of(config.kernels),
     )
 
 
@@ -143,7 +167,7 @@ def make_preprocessing(
     measured: statistics.Statistics,
     mesh: Mesh,
 ) -> Preprocessing:
-    """What the training set's statistics contribute to a view, on every device."""
+    """What the training set's statistics contribute to the network's input, on every device."""
     data = config.data
     values = Preprocessing(
         mean=augment.subtracted_mean(
@@ -160,14 +184,11 @@ def make_preprocessing(
 
 
 def facts_of(
-    config: ConfigDict,
-    plan: configuration.Plan,
-    training: sources.Source,
-    validation: sources.Source,
+    config: ConfigDict, plan: Plan, training: sources.Source, validation: sources.Source
 ) -> dict:
     """What a run is, for the JSON beside its checkpoints."""
     return {
-        "identity": configuration.identity(config, plan.classes, training.fingerprint),
+        "identity": run_identity(config, plan.num_classes, training.fingerprint),
         "data": {
             name: {"fingerprint": source.fingerprint, "images": len(source)}
             for name, source in (("training", training), ("validation", validation))
@@ -178,128 +199,96 @@ def facts_of(
     }
 
 
-@contextlib.contextmanager
-def ensure_workdir(workdir: pathlib.Path) -> Iterator[None]:
-    """Make the folder of a run if need be; if nothing comes to lie in it, take it away again.
-
-    UserError if it can't be written.
-    """
-    made = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=workdir):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"The folder {workdir} can't be written ({error.strerror}): choose another --workdir."
-        ) from error
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # not empty: the run has begun
-            for folder in made:
-                folder.rmdir()
-
-
-def check_start(
-    config: ConfigDict, plan: configuration.Plan, steps: Steps, terminal: Terminal
-) -> None:
-    """UserError if the run named by init.from_run doesn't fit; a warning if it saw other pixels."""
-    source, shapes = pathlib.Path(config.init.from_run), steps.state_shapes().parameters
-    initial_parameters.check_parameters(source, shapes, plan.init_layers, plan.init_skip)
-    for difference in warm_start.other_pixels(config):
-        terminal.info(f"warning: {difference}, in {source}: its features may lose their meaning.")
-
-
-def statistics_of(
-    config: ConfigDict,
-    plan: configuration.Plan,
-    training: sources.Source,
-    workdir: pathlib.Path,
-    going_on: bool,
-    terminal: Terminal,
-) -> statistics.Statistics:
-    """The statistics by which this run sees images: its training set's, or those that init says.
-
-    They lie in the run's folder, and a run that is `going_on` takes them from there.
-    """
-    path = workdir / "statistics.npz"
-    if config.init.from_run is None or not config.init.statistics:
-        return measure_statistics(training, path, plan.workers, plan.replace_bad, terminal)
-    if going_on and path.exists():
-        return statistics.Statistics.load_for(path, training.size, training.channels)
-    taken = warm_start.statistics(config, training.channels)
-    if processes.is_lead():
-        taken.save(path)
-    return taken
-
-
-def measure_statistics(
-    source: sources.Source,
-    path: pathlib.Path,
-    workers: int,
-    leave_out_bad: bool,
-    terminal: Terminal,
-) -> statistics.Statistics:
-    """Mean image and colours of the training set, from `path` if they were measured before.
-
-    A prepared set brings its own. Otherwise the processes of a run share the work.
-    """
-    stored = statistics.Statistics.load(path) if path.exists() else None
-    shape = (source.size, source.size, source.channels)
-    known = stored is not None and stored.fingerprint == source.fingerprint
-    usable = known and stored.mean_image.shape == shape
-    if processes.sum_over_processes(np.int64(usable)) == jax.process_count():
-        return stored
-    if source.statistics_file is not None:
-        measured = statistics.Statistics.load_for(
-            source.statistics_file, source.size, source.channels
-        )
-        if processes.is_lead():
-            measured.save(path)
-        return measured
-    own = np.arange(jax.process_index(), len(source), jax.process_count())
-    report = ProgressLine("mean image and colours", terminal)
-    own_sums = statistics.sum_images(
-        source, own, num_workers=workers, progress=report, skip_bad=leave_out_bad
-    )
-    sums = statistics.Sums(*map(processes.sum_over_processes, dataclasses.astuple(own_sums)))
-    if sums.images < len(source):
-        terminal.info(
-            f"warning: {len(source) - sums.images:,} of {len(source):,} training images can't be "
-            "read and are left out of the mean; each is named when its turn comes."
-        )
-    measured = statistics.from_sums(sums, source.fingerprint)
-    if processes.is_lead():
-        measured.save(path)
-    return measured
-
-
 def compile_evaluation(
-    steps: Steps, views: str, batch: int, size: int, preprocessing: Preprocessing
+    steps: Steps, views: str, *, batch_size: int, image_size: int, preprocessing: Preprocessing
 ) -> Callable:
-    """The evaluation step for `batch` images of `size` pixels, compiled before any is read."""
-    parameters, (images, labels) = steps.state_shapes().parameters, steps.batch_shapes(batch, size)
+    """The evaluation step for batches of stored images, compiled before any is read."""
+    parameters = steps.state_shapes().parameters
+    images, labels = steps.batch_shapes(batch_size, image_size)
     lowered = steps.evaluation(views).lower(parameters, images, labels, preprocessing)
     return lowered.compile()
 
 
-def compile_steps(
-    steps: Steps, config: ConfigDict, preprocessing: Preprocessing, terminal: Terminal
+def _statistics_of(
+    config: ConfigDict,
+    plan: Plan,
+    training: sources.Source,
+    path: pathlib.Path,
+    goes_on: bool,
+    terminal: Terminal,
+) -> statistics.Statistics:
+    """The statistics by which this run sees images: its training set's, or those that init says.
+
+    They lie in the run's folder, and a run that `goes_on` takes them from there.
+    """
+    if plan.init_run is None or not config.init.statistics:
+        return measure_statistics(
+            training, path, plan.num_workers, plan.replace_bad_images, terminal
+        )
+    if goes_on and path.exists():
+        return statistics.Statistics.load_for(path, training.size, training.channels)
+    return save_on_lead(warm_start.stored_statistics(config, training.channels), path)
+
+
+def _check_warm_start(
+    config: ConfigDict, plan: Plan, path: pathlib.Path, steps: Steps, terminal: Terminal
+) -> None:
+    """UserError if the run to start from doesn't fit; a warning if it saw other pixels."""
+    shapes = steps.state_shapes().parameters
+    warm_start.check_parameters(path, shapes, layers=plan.init_layers, skip=plan.init_skip)
+    for difference in warm_start.pixel_differences(config):
+        terminal.info(f"warning: {difference}, in {path}: its features may lose their meaning.")
+
+
+def _warn_of_late_pairs(config: ConfigDict, plan: Plan, terminal: Terminal) -> None:
+    unit = plan.steps_per_epoch if config.optimizer.unit == "epochs" else 1.0
+    late = schedules.late_pairs(config.optimizer, unit, plan.num_steps)
+    if late:
+        terminal.info(
+            f"warning: the run ends at step {plan.num_steps:,}, before these learning rates begin: "
+            f"{', '.join(late)}."
+        )
+
+
+def _compile_steps(
+    steps: Steps,
+    batch_size: int,
+    *,
+    image_size: int,
+    views: str,
+    preprocessing: Preprocessing,
+    terminal: Terminal,
 ) -> tuple[Callable, Callable]:
     """Compile both steps before the first batch is read, and say what a step costs."""
-    began, batch, size = time.perf_counter(), config.batch_size, config.data.image_size
-    state, (images, labels) = steps.state_shapes(), steps.batch_shapes(batch, size)
-    lowered = steps.training().lower(state, images, labels, preprocessing)
-    train_step = lowered.compile()
-    evaluation_step = compile_evaluation(steps, config.evaluate.views, batch, size, preprocessing)
+    began = time.perf_counter()
+    state, (images, labels) = steps.state_shapes(), steps.batch_shapes(batch_size, image_size)
+    train_step = steps.training().lower(state, images, labels, preprocessing).compile()
+    evaluation_step = compile_evaluation(
+        steps, views, batch_size=batch_size, image_size=image_size, preprocessing=preprocessing
+    )
     memory = train_step.memory_analysis()
     needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     # XLA counts a loop's body once; then the update is counted too often, which costs little.
-    repeated = 1 if grad_accum.written_out() else config.grad_accum_steps
-    work = train_step.cost_analysis()["flops"] * repeated
+    repeated = 1 if grad_accum.is_unrolled() else steps.grad_accum_steps
+    flops = train_step.cost_analysis()["flops"] * repeated
     terminal.info(
         f"Compiled in {time.perf_counter() - began:.1f} s; on each device a training step costs "
-        f"{work / 1e9:,.1f} GFLOP and {needed / 2**30:.2f} GiB."
+        f"{flops / 1e9:,.1f} GFLOP and {needed / 2**30:.2f} GiB."
     )
     return train_step, evaluation_step
+
+
+def _hyperparameters(config: ConfigDict, plan: Plan) -> dict:
+    return {
+        "network": config.model.network,
+        "num_epochs": plan.num_steps / plan.steps_per_epoch,
+        "batch_size": plan.batch_size,
+        "seed": plan.seed,
+        "learning_rate": float(config.optimizer.learning_rate[0][1]),
+        "schedule": config.optimizer.schedule,
+        "momentum": config.optimizer.momentum,
+        "weight_decay": config.optimizer.weight_decay,
+        "dropout": config.model.dropout,
+        "colour_noise": config.data.colour_noise,
+        "dtype": config.model.dtype,
+    }

@@ -37,10 +37,10 @@ class Steps:
     that of activations (float32 or bfloat16). Logits and loss are at least float32. The norm of the
     gradient is measured at every `norm_every`-th step, since it costs a pass over all of it. With
     `split_dense` the dense layers are split over "data"; see sharding.partition_specs. With
-    `skip_bad` a step whose loss or gradient is not finite changes no parameter and no velocity. The
-    gradient of `frozen` layers is not computed and counts as 0; if they are the lowest ones, the
-    backward pass ends above them. `label_smoothing` is for training alone; with `ema_decay` the state
-    has a moving average of the parameters with this decay. `grad_accum_steps` is the number of
+    `skip_bad_steps` a step whose loss or gradient is not finite changes no parameter and no
+    velocity. The gradient of `frozen` layers is not computed and counts as 0; if they are the
+    lowest ones, the backward pass ends above them. `label_smoothing` is for training alone; with
+    `ema_decay` the state has a moving average of the parameters with this decay. `grad_accum_steps` is the number of
     parts in which each device works through its examples, one after another. `operations` compute:
     by default the plain ones, see kernels.select.
     """
@@ -55,7 +55,7 @@ class Steps:
     dtype: jnp.dtype = jnp.dtype("float32")
     norm_every: int = 1
     split_dense: bool = False
-    skip_bad: bool = False
+    skip_bad_steps: bool = False
     frozen: frozenset[str] = frozenset()
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
@@ -91,7 +91,7 @@ class Steps:
         The state is donated. The loss is for whoever wants to wait until the step is done.
         """
         state = self._state_specs()
-        inputs = (state, self._rows, self._rows, WHOLE)
+        inputs = (state, self._batch_spec, self._batch_spec, WHOLE)
         step = self._mapped(self._train, inputs, (state, WHOLE))
         return jax.jit(step, donate_argnums=0)
 
@@ -108,18 +108,20 @@ class Steps:
 
             return jax.lax.scan(step, state, (images, labels), unroll=unroll)
 
-        state, rows = self._state_specs(), PartitionSpec(None, *self._rows)
+        state, rows = self._state_specs(), PartitionSpec(None, *self._batch_spec)
         mapped = self._mapped(steps, (state, rows, rows, WHOLE), (state, WHOLE))
         return jax.jit(mapped, donate_argnums=0)
 
-    def views(self):
+    def augmented(self):
         """jitted (step, images, preprocessing) -> what the network sees of a training batch."""
-        return jax.jit(self._mapped(self._views, (WHOLE, self._rows, WHOLE), self._rows))
+        return jax.jit(
+            self._mapped(self._augmented_batch, (WHOLE, self._batch_spec, WHOLE), self._batch_spec)
+        )
 
     def gradients(self):
         """jitted (state, images, labels, preprocessing) -> (gradients, scores) of `training`."""
         state = self._state_specs()
-        inputs = (state, self._rows, self._rows, WHOLE)
+        inputs = (state, self._batch_spec, self._batch_spec, WHOLE)
         return jax.jit(self._mapped(self._gradients, inputs, (state.parameters, WHOLE)))
 
     def evaluation(self, views: str = "center"):
@@ -128,9 +130,9 @@ class Steps:
         Both are of the arithmetic mean of the softmax probabilities over `views`
         (augment.crop_positions); log-probabilities are [rows, classes].
         """
-        inputs = (self._parameter_specs(), self._rows, self._rows, WHOLE)
+        inputs = (self._parameter_specs(), self._batch_spec, self._batch_spec, WHOLE)
         evaluate = functools.partial(self._evaluate, views)
-        return jax.jit(self._mapped(evaluate, inputs, (WHOLE, self._rows)))
+        return jax.jit(self._mapped(evaluate, inputs, (WHOLE, self._batch_spec)))
 
     def with_scores_reset(self, state: TrainState) -> TrainState:
         """The same state with empty sums and no bad step."""
@@ -142,13 +144,13 @@ class Steps:
         value = np.asarray(factor, self.param_dtype)
         return state._replace(rate_factor=put_replicated(self.mesh, value))
 
-    def ruined_at(self, state: TrainState) -> int:
+    def diverged_at(self, state: TrainState) -> int:
         """The step, counted from 1, since which the state can't be used; 0 if it can.
 
         Where bad steps are skipped only parameters that are not finite count: an update can
         overflow though its gradient does not. All processes have to call it, and wait for it.
         """
-        return int(self._ruined(state))
+        return int(self._diverged(state))
 
     # Kept, because a new function at every log interval would be compiled at every one.
 
@@ -160,15 +162,15 @@ class Steps:
         return jax.jit(nothing, out_shardings=replicated(self.mesh))
 
     @functools.cached_property
-    def _ruined(self):
-        def ruined(state):
+    def _diverged(self):
+        def diverged(state):
             finite = reductions.all_finite(
                 state.parameters, self._parameter_specs(), self.operations.has_nonfinite
             )
-            bad_step = jnp.where(self.skip_bad, 0, state.bad_step)
+            bad_step = jnp.where(self.skip_bad_steps, 0, state.bad_step)
             return jnp.where((bad_step == 0) & ~finite, state.step, bad_step)
 
-        return jax.jit(self._mapped(ruined, (self._state_specs(),), WHOLE))
+        return jax.jit(self._mapped(diverged, (self._state_specs(),), WHOLE))
 
     # Below: what runs on one device, with its rows and its towers.
 
@@ -189,7 +191,7 @@ class Steps:
         )
         parameters = optax.apply_updates(state.parameters, updates)
         after = parameters, optimizer_state, self._averaged(state.average, parameters, step)
-        if self.skip_bad:
+        if self.skip_bad_steps:
             before = state.parameters, state.optimizer_state, state.average
             after = optimizers.unless(bad, before, after)
         parameters, optimizer_state, average = after
@@ -209,7 +211,7 @@ class Steps:
 
         def of_part(parameters, part, images, labels):
             keys = row_keys(
-                self.seed, state.step, len(images), self.augmentation.shared_by,
+                self.seed, state.step, len(images), self.augmentation.group_size,
                 part, self.grad_accum_steps, dropout_of_all=self.split_dense,
             )  # fmt: skip
             inputs = self._augmented(state.step, images, keys, preprocessing)
@@ -239,8 +241,8 @@ class Steps:
         # What stands still does so to the bit; the average of equal numbers may be off by one.
         return moved | {name: parameters[name] for name in self.frozen}
 
-    def _views(self, step, images, preprocessing: Preprocessing):
-        keys = row_keys(self.seed, step, len(images), self.augmentation.shared_by)
+    def _augmented_batch(self, step, images, preprocessing: Preprocessing):
+        keys = row_keys(self.seed, step, len(images), self.augmentation.group_size)
         return self._augmented(step, images, keys, preprocessing)
 
     def _augmented(self, step, images, keys: RowKeys, preprocessing: Preprocessing):
@@ -255,18 +257,7 @@ class Steps:
             inputs = self.augmentation.view_at(images, place, preprocessing, self.param_dtype)
             return jax.nn.log_softmax(self._logits(parameters, inputs))
 
-        if len(places) == 1:
-            total = log_softmax(places[0])
-        else:  # a scan, so that memory is that of one view
-            shape = jax.eval_shape(log_softmax, places[0])
-            # Like the images, so that it differs between devices where they do.
-            nothing = jnp.full_like(images, -jnp.inf, shape.dtype, shape.shape)
-            total, _ = jax.lax.scan(
-                lambda total, place: (jnp.logaddexp(total, log_softmax(place)), None),
-                nothing,
-                places,
-            )
-        log_probabilities = total - np.log(len(places)).astype(total.dtype)
+        log_probabilities = metrics.log_mean_probabilities(log_softmax, places, like=images)
         _, sums = metrics.score(log_probabilities, labels)
         return jax.lax.psum(sums, DATA_AXIS), log_probabilities
 
@@ -292,8 +283,8 @@ class Steps:
         )
 
     @property
-    def _rows(self) -> PartitionSpec:
-        """That of arrays of rows. Where one device has all of them, as of what differs nowhere.
+    def _batch_spec(self) -> PartitionSpec:
+        """How a batch lies on the mesh: over "data", or whole where one device has all of it.
 
         Else jax would sum all gradients over that one device, for which XLA copies them on a CPU.
         """
