@@ -83,7 +83,7 @@ def _parts(ready: Ready) -> Iterator[Part]:
     # Copies, since a step takes its state's memory.
     steps, parameters = ready.steps, jax.tree.map(jnp.copy, ready.state.parameters)
     architecture, batch_size = steps.architecture, len(ready.images)
-    augment, step = steps.views(), np.int32(0)
+    augment, step = steps.augmented(), np.int32(0)
     inputs = augment(step, ready.images, ready.preprocessing)
     crop = machine_peak.repeated(augment, step, ready.images, ready.preprocessing)
     yield Part("augmentation", crop, 0, _bytes((ready.images, inputs)))

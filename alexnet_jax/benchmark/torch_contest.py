@@ -121,7 +121,7 @@ def entry(
     training: bool,
 ) -> Entry:
     """Steps or forward passes with the parameters of `ready` and its images, in each layout."""
-    views = ready.steps.views()(np.int32(0), ready.images, ready.preprocessing)
+    views = ready.steps.augmented()(np.int32(0), ready.images, ready.preprocessing)
     weights = standard.to_standard(architecture, jax.device_get(ready.state.parameters))
     batch = np.asarray(views), np.asarray(ready.labels)
     return Entry(architecture, weights, *batch, dtype, where, layouts, training)

@@ -61,7 +61,7 @@ def make(
     groups = [
         {
             "params": [value for name, value in module.named_parameters() if name.endswith(kind)],
-            "lr": GROUPS[group].rates[0][1],
+            "lr": GROUPS[group].learning_rates[0][1],
             "weight_decay": GROUPS[group].weight_decay,
         }
         for kind, group in ((".weight", "weights"), (".bias", "biases"))

@@ -20,7 +20,7 @@ from alexnet_jax.model.layers import (
     ResponseNorm,
 )
 from alexnet_jax.runtime.errors import UserError
-from alexnet_jax.training.plan import LAYOUTS
+from alexnet_jax.training.layouts import LAYOUTS
 
 FORWARD, BACKWARD, GRADIENT = "forward", "backward", "gradient"
 ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER = "all-reduce", "all-gather", "reduce-scatter"

@@ -31,8 +31,8 @@ class Checkpoints:
     """The checkpoints of a run in a folder; saving goes on in the background.
 
     Kept are the newest `keep`, the `keep_best` with the lowest validation error, and those of the
-    steps for which `keep_for_good` is true. Use as a context manager: leaving it waits until the last
-    save is durable. All processes of a run call every method, and share the folder.
+    steps for which `keep_for_good` is true. Use as a context manager: leaving it waits until the
+    last save is durable. All processes of a run call every method, and share the folder.
 
     UserError where one can't be written; those before stay.
     """

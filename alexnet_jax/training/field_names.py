@@ -63,7 +63,7 @@ def check_fields(config: Mapping, schema: Mapping, where: str) -> None:
 
 
 def meant(name: str, schema: Mapping) -> str:
-    """ ": did you mean ...?" with the field that an unknown one stands for; empty if none is near."""
+    """ ": did you mean ...?" with the field that is meant by `name`; empty if none is near."""
     known = set(_names(schema))
     last = name.rpartition(".")[2]
     sections = [field for field in known if field.rpartition(".")[2] == last]

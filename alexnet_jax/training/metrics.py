@@ -50,7 +50,7 @@ def score(
 
 
 def log_mean_probabilities(
-    log_softmax: Callable[[jax.Array], jax.Array], positions: np.ndarray, like: jax.Array
+    log_softmax: Callable[..., jax.Array], positions: np.ndarray, like: jax.Array
 ) -> jax.Array:
     """Log of the mean over `positions` of the probabilities whose logs `log_softmax` gives.
 

@@ -169,18 +169,18 @@ def make_preprocessing(
 ) -> Preprocessing:
     """What the training set's statistics contribute to the network's input, on every device."""
     data = config.data
-    values = Preprocessing(
-        mean=augment.subtracted_mean(
+    arrays = {
+        "mean": augment.subtracted_mean(
             measured,
             data.mean,
             at_crop=data.mean_at == "crop",
             crop=architecture.input_size,
             channel_mean=tuple(data.channel_mean),
         ),
-        directions=augment.scaled_directions(measured, data.colour_noise_by),
-        divisor=augment.divisor(measured, data.units, data.scale),
-    )
-    return meshes.put_replicated(mesh, values)
+        "directions": augment.scaled_directions(measured, data.colour_noise_by),
+        "divisor": augment.divisor(measured, data.units, data.scale),
+    }
+    return Preprocessing(**meshes.put_replicated(mesh, arrays))
 
 
 def facts_of(

@@ -36,13 +36,12 @@ class Steps:
     `param_dtype` is that of parameters and preprocessing (float32; float64 for proofs), `dtype`
     that of activations (float32 or bfloat16). Logits and loss are at least float32. The norm of the
     gradient is measured at every `norm_every`-th step, since it costs a pass over all of it. With
-    `split_dense` the dense layers are split over "data"; see sharding.partition_specs. With
+    `split_dense` dense layers are split over "data"; see sharding.partition_specs. With
     `skip_bad_steps` a step whose loss or gradient is not finite changes no parameter and no
-    velocity. The gradient of `frozen` layers is not computed and counts as 0; if they are the
-    lowest ones, the backward pass ends above them. `label_smoothing` is for training alone; with
-    `ema_decay` the state has a moving average of the parameters with this decay. `grad_accum_steps` is the number of
-    parts in which each device works through its examples, one after another. `operations` compute:
-    by default the plain ones, see kernels.select.
+    velocity. The gradient of `frozen` layers is not computed and counts as 0. `label_smoothing` is
+    for training alone; with `ema_decay` the state has a moving average of the parameters with this
+    decay. `grad_accum_steps` is the number of parts in which each device works through its
+    examples, one after another. `operations` compute: by default plain ones; see kernels.select.
     """
 
     architecture: Architecture

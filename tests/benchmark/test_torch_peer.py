@@ -37,7 +37,7 @@ def test_logits_loss_and_one_update_agree(float64, name):
     ready.state = ready.state._replace(parameters=parameters)
     before = standard.to_standard(architecture, parameters)
     ready.preprocessing = ready.preprocessing._replace(divisor=np.float32(50))
-    views = np.asarray(ready.steps.views()(np.int32(0), ready.images, ready.preprocessing))
+    views = np.asarray(ready.steps.augmented()(np.int32(0), ready.images, ready.preprocessing))
     operations = ready.steps.operations
     graph = alexnet.graph_of(architecture, CLASSES, double, operations)
     ours = jax.jit(functools.partial(alexnet.apply, graph))(parameters, views)

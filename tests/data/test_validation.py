@@ -10,7 +10,7 @@ from alexnet_jax.data.images import BadImage
 from alexnet_jax.data.origins import open_origin
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.training import loop
-from alexnet_jax.training.evaluator import Evaluator
+from alexnet_jax.training.evaluation import Evaluator
 from tests.support import layouts, miniature
 from tests.support.layouts import small_set
 from tests.support.preparing import SIZE, open_folder

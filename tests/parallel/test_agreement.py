@@ -13,7 +13,7 @@ import pytest
 
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.training import checkpoint
-from alexnet_jax.training.plan import LAYOUTS
+from alexnet_jax.training.layouts import LAYOUTS
 from tests.support.agreeing import STEPS
 
 ROOT = pathlib.Path(__file__).parent.parent.parent

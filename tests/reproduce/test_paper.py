@@ -62,7 +62,7 @@ def check_field(text):
         if field == "data.units":  # goes with one kind of mean alone
             config.data.mean = {"min_max": "none", "standardise": "channel"}.get(value, "image")
         config.update_from_flattened_dict({field: value})
-        configuration.check(config, configuration.architecture_of(config), devices=2)
+        config_check.check_config(config, configuration.architecture_of(config), num_devices=2)
 
 
 def fields(config, prefix=""):

@@ -34,8 +34,9 @@ def main(folder):
     import jax
 
     from alexnet_jax.parallel import cluster, processes
+    from alexnet_jax.training.layouts import LAYOUTS, layout_conflict
     from alexnet_jax.training.loop import train_and_evaluate
-    from alexnet_jax.training.plan import LAYOUTS, architecture_of, misfit
+    from alexnet_jax.training.plan import architecture_of
 
     numbers = [int(os.environ[name]) for name in ("NUM_PROCESSES", "PROCESS_ID")]
     address = os.environ["COORDINATOR_ADDRESS"]
@@ -44,7 +45,7 @@ def main(folder):
         for layout in LAYOUTS:
             for dtype in STEPS:
                 config = quickstart(layout, dtype)
-                if not misfit(layout, architecture_of(config), jax.device_count()):
+                if not layout_conflict(layout, architecture_of(config), jax.device_count()):
                     with jax.enable_x64(dtype == "float64"):
                         train_and_evaluate(config, folder / f"{layout}-{dtype}")
 

@@ -91,12 +91,12 @@ def put(steps, *arrays):
     return tuple(meshes.put_batch(steps.mesh, BATCH, indices, array) for array in arrays)
 
 
-def run(name, data, model, count, dtype, split_dense=False, shared_by=1, **changed):
+def run(name, data, model, count, dtype, split_dense=False, group_size=1, **changed):
     """Loss, gradients and what the state has (on the host) of each of `count` steps.
 
     `changed` are fields of Steps.
     """
-    steps = make_steps(name, data, model, dtype, split_dense=split_dense, shared_by=shared_by)
+    steps = make_steps(name, data, model, dtype, split_dense=split_dense, group_size=group_size)
     steps = dataclasses.replace(steps, **changed)
     preprocessing = meshes.put_replicated(steps.mesh, preprocessing_of(name))
     state, train, gradients = steps.initial_state(), steps.training(), steps.gradients()

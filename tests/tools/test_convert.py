@@ -14,7 +14,7 @@ from alexnet_jax.runtime.terminal import Terminal
 from alexnet_jax.tools import inference, load
 from alexnet_jax.tools.convert import run_folder
 from alexnet_jax.tools.evaluate import member
-from alexnet_jax.training import checkpoint, initial_parameters
+from alexnet_jax.training import checkpoint, warm_start
 from alexnet_jax.weights import files, safetensors
 from tests.support import caffemodel, commands, convnet2012, drawing, weighted
 from tests.support import python2 as writing
@@ -76,7 +76,7 @@ def test_training_starts_from_a_folder(tmp_path):
         lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=here),
         trained.parameters,
     )
-    found, where = initial_parameters.load_parameters(tmp_path / "run", shapes, ("conv1", "fc7"))
+    found, where = warm_start.load_parameters(tmp_path / "run", shapes, ("conv1", "fc7"))
     assert where == str(tmp_path / "run" / "checkpoints" / "0")
     np.testing.assert_array_equal(found["fc7"]["kernel"], trained.parameters["fc7"]["kernel"])
 

@@ -25,7 +25,7 @@ def skipping(data, model, split_dense):
     steps = miniature.make_steps(
         "quickstart", data, model, architecture=architecture, split_dense=split_dense
     )
-    steps = dataclasses.replace(steps, skip_bad=True, average=0.5)
+    steps = dataclasses.replace(steps, skip_bad_steps=True, ema_decay=0.5)
     preprocessing, train = miniature.plain_preprocessing(steps), steps.training()
 
     def step_on(state, labels):
@@ -92,7 +92,7 @@ def test_a_batch_with_an_infinite_loss_changes_nothing_but_the_counts(layout):
         jax.tree.map(jax.device_put, kept, shardings(steps)), (1, UNLIKELY, UNLIKELY, 2)
     )
     assert everywhere(state.bad_step) == 5
-    assert steps.ruined_at(state) == 0
+    assert steps.diverged_at(state) == 0
     assert_equal(state.parameters, kept.parameters)
     assert_equal(state.average, kept.average)
     assert_equal(state.optimizer_state, counted_on(kept, 1).optimizer_state)

@@ -9,7 +9,7 @@ import pytest
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.training.checkpoint import Checkpoints, newest_facts, parameters_sha256
-from alexnet_jax.training.initial_parameters import load_parameters
+from alexnet_jax.training.warm_start import load_parameters
 from tests.support import miniature
 
 
@@ -78,7 +78,9 @@ def test_the_best_and_every_so_many_are_kept_too(tmp_path):
     state = steps.initial_state()
     errors = {1: 0.9, 2: 0.4, 3: None, 4: 0.4, 5: 0.6, 6: None, 7: 0.5, 8: None, 9: 0.45}
     for part in (range(1, 6), range(6, 10)):
-        with Checkpoints(tmp_path, 1, keep_best=1, for_good=lambda s: s % 3 == 0) as checkpoints:
+        with Checkpoints(
+            tmp_path, keep=1, keep_best=1, keep_for_good=lambda s: s % 3 == 0
+        ) as checkpoints:
             for step in part:
                 checkpoints.save(step, state, {"step": step}, errors[step])
     # 2 is the first of the lowest errors, 3 and 6 are kept for good, 9 is the newest.
@@ -89,14 +91,14 @@ def test_facts_are_read_without_making_anything(tmp_path):
     assert newest_facts(tmp_path / "nowhere") is None
     assert list(tmp_path.iterdir()) == []
     steps = miniature.make_steps("quickstart", 1, 1)
-    with Checkpoints(tmp_path, 2) as checkpoints:
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
         checkpoints.save(3, steps.initial_state(), {"identity": {"seed": 5}})
     assert newest_facts(tmp_path) == {"identity": {"seed": 5}}
 
 
 def saved_run(tmp_path, steps):
     state = steps.initial_state()
-    with Checkpoints(tmp_path / "run/checkpoints", 5) as checkpoints:
+    with Checkpoints(tmp_path / "run/checkpoints", keep=5) as checkpoints:
         for step in (4, 8):
             scaled = jax.tree.map(lambda x, by=step: x * by, state.parameters)
             checkpoints.save(step, state._replace(parameters=scaled), {})

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from alexnet_jax.runtime.errors import UserError
-from alexnet_jax.training import checkpoint, checkpoint_integrity, initial_parameters
+from alexnet_jax.training import checkpoint, checkpoint_integrity, warm_start
 from alexnet_jax.training.checkpoint import Checkpoints
 from tests.support import miniature
 
@@ -22,7 +22,7 @@ def steps():
 def saved(tmp_path_factory, steps):
     """A folder with the checkpoints 4 and 8."""
     folder, state = tmp_path_factory.mktemp("saved"), steps.initial_state()
-    with Checkpoints(folder, 5) as checkpoints:
+    with Checkpoints(folder, keep=5) as checkpoints:
         for step in (4, 8):
             checkpoints.save(step, state, {"step": step}, error=0.5)
     return folder
@@ -37,7 +37,7 @@ def restored(folder, steps):
     """What a run goes on from: the newest step after settling, its facts, and the warnings."""
     warnings = []
     checkpoint_integrity.cleanup(folder, warnings.append)
-    with Checkpoints(folder, 5) as checkpoints:
+    with Checkpoints(folder, keep=5) as checkpoints:
         step = checkpoints.latest()
         _, facts = checkpoints.restore(step, steps.state_shapes())
     assert facts["step"] == step
@@ -89,7 +89,7 @@ def test_the_one_before_a_damaged_one_is_used(saved, tmp_path, steps, name):
         f"the checkpoint of step 8 is damaged: {name} holds other bytes than were saved. It is "
         f"now called {folder}/8.damaged and the one before is used"
     )
-    with Checkpoints(folder, 5) as checkpoints:
+    with Checkpoints(folder, keep=5) as checkpoints:
         checkpoints.save(8, steps.initial_state(), {"step": 8})
     assert restored(folder, steps) == (8, [])
     flip(folder / "8" / name)
@@ -123,7 +123,7 @@ def test_readers_refuse_what_is_damaged_and_only_that(saved, tmp_path, steps):
     truncate(folder / "8/parameters/manifest.ocdbt")
     for read in (
         lambda: checkpoint.parameters_at(folder, 8, shapes),
-        lambda: initial_parameters.load_parameters(folder / "8", shapes, ()),
+        lambda: warm_start.load_parameters(folder / "8", shapes, ()),
     ):
         with pytest.raises(UserError, match=r"/8 is damaged: parameters/manifest.ocdbt has"):
             read()
@@ -142,7 +142,7 @@ def test_what_a_kill_leaves_is_taken_away(saved, tmp_path, steps):
 
 def test_a_step_is_saved_again_and_the_first_one_stays_until_then(saved, tmp_path, steps):
     folder = copied(saved, tmp_path)
-    with Checkpoints(folder, 5) as checkpoints:
+    with Checkpoints(folder, keep=5) as checkpoints:
         checkpoints.save(8, steps.initial_state(), {"step": 8, "again": True})
         assert {"8", f"8{checkpoint_integrity.BEFORE}"} & {path.name for path in folder.iterdir()}
     assert {path.name for path in folder.iterdir()} == {"4", "8"}
@@ -154,7 +154,7 @@ def test_another_network_is_refused_in_a_sentence(saved, tmp_path):
         "quickstart", 1, 1, architecture=miniature.NETWORKS["quickstart"].with_width(1 / 2)
     )
     with (
-        Checkpoints(copied(saved, tmp_path), 5) as checkpoints,
+        Checkpoints(copied(saved, tmp_path), keep=5) as checkpoints,
         pytest.raises(UserError, match=r"checkpoint .*/8 can't be restored \(.*shape.*\): exp"),
     ):
         checkpoints.restore(8, other.state_shapes())
@@ -181,7 +181,7 @@ def test_a_full_disk_is_told_and_the_last_good_one_stays(two_whole, steps, notic
     state = steps.initial_state()
 
     def run():
-        with full_disk(), Checkpoints(two_whole, 5) as checkpoints:
+        with full_disk(), Checkpoints(two_whole, keep=5) as checkpoints:
             checkpoints.save(12, state, {"step": 12})
             while noticed == "at the next check":
                 checkpoints.check()
@@ -197,7 +197,7 @@ def test_a_full_disk_is_told_and_the_last_good_one_stays(two_whole, steps, notic
 def test_a_folder_that_can_not_be_written_is_told(tmp_path):
     (tmp_path / "checkpoints").write_text("")
     with pytest.raises(UserError, match=r"Checkpoints can't be written to .* \(.*\): mend that"):
-        Checkpoints(tmp_path / "checkpoints", 5)
+        Checkpoints(tmp_path / "checkpoints", keep=5)
 
 
 def test_the_manifest_is_there_before_the_checkpoint_counts(tmp_path, steps, monkeypatch):
@@ -210,7 +210,7 @@ def test_the_manifest_is_there_before_the_checkpoint_counts(tmp_path, steps, mon
         whole(folder, left_out)
 
     monkeypatch.setattr(checkpoint_integrity, "write", write)
-    with Checkpoints(tmp_path, 5) as checkpoints:
+    with Checkpoints(tmp_path, keep=5) as checkpoints:
         checkpoints.save(4, steps.initial_state(), {})
     assert seen == [(f"4{checkpoint_integrity.TEMPORARY}", [])]
     listed = json.loads((tmp_path / "4" / checkpoint_integrity.NAME).read_text())

@@ -170,7 +170,7 @@ def start_with_an_unlikely_class(workdir, config):
     state = steps.initial_state()
     output = architecture.layers[-1].name
     bias = unlikely(state.parameters[output]["bias"])
-    with checkpoint.Checkpoints(workdir / "checkpoints", 1) as checkpoints:
+    with checkpoint.Checkpoints(workdir / "checkpoints", keep=1) as checkpoints:
         checkpoints.save(0, changed(state, **{f"{output}_bias": bias}), {})
 
 

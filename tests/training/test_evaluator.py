@@ -10,7 +10,7 @@ from alexnet_jax.data.images import BadImage
 from alexnet_jax.model import alexnet
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.training import metrics
-from alexnet_jax.training.evaluator import Evaluator
+from alexnet_jax.training.evaluation import Evaluator
 from tests.support import miniature
 from tests.support.evaluated import places_of, view
 

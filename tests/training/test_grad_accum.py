@@ -10,7 +10,7 @@ from tests.support import miniature
 from tests.training.test_train_step import assert_same
 
 # Steps of four rows, of which each pair shares crop and flip, with dropout and colour noise.
-CHOICES = {"label_smoothing": 0.1, "average": 0.7, "shared_by": 2}
+CHOICES = {"label_smoothing": 0.1, "ema_decay": 0.7, "group_size": 2}
 
 
 @functools.cache
@@ -25,7 +25,7 @@ def history(data, model, split_dense, lars, parts):
 
 def check_average(steps):
     """Against a NumPy loop over the parameters, divided by the sum of all shares."""
-    total, shares, decay = 0.0, 0.0, CHOICES["average"]
+    total, shares, decay = 0.0, 0.0, CHOICES["ema_decay"]
     for step in steps:
         total = decay * total + (1 - decay) * step["parameters"]["fc7"]["kernel"]
         shares = decay * shares + 1 - decay

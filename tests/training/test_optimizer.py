@@ -114,7 +114,7 @@ def test_lars_equals_optaxs_own_with_each_tower_as_a_layer(float64):
 
 @pytest.mark.parametrize("step", [0, 49, 50, 133, 134, 143, 144, 10_000])
 def test_logged_rates_are_the_ones_in_use(step):
-    for group, rate in optimizer.rates_at(GROUPS, optimizer.Schedule(), step).items():
+    for group, rate in optimizer.learning_rates_at(GROUPS, optimizer.Schedule(), step).items():
         assert rate == reference_rate(group, step)
         assert float(optimizer.stepped(RATES[group])(step)) == np.float32(rate)
 
@@ -177,7 +177,7 @@ def test_warm_up_and_cosine_move_weights_as_a_loop_does(float64, name):
     np.testing.assert_allclose(moved(schedule), loop(map(factor, range(40))), rtol=1e-5, atol=1e-6)
     groups = {"weights": optimizer.Group(((0, 0.1),))}
     for step in (0, 7, 8, 39):
-        logged = optimizer.rates_at(groups, schedule, step)["weights"]
+        logged = optimizer.learning_rates_at(groups, schedule, step)["weights"]
         assert logged == pytest.approx(0.1 * factor(step), rel=1e-6)
 
 

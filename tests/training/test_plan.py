@@ -28,7 +28,7 @@ def load(name, argument=""):
 
 def plan_of(config, records=IMAGENET_IMAGES, classes=1000):
     architecture = configuration.architecture_of(config)
-    configuration.check(config, architecture, devices=1)
+    config_check.check_config(config, architecture, num_devices=1)
     return configuration.make_plan(config, architecture, records, classes)
 
 
@@ -39,9 +39,9 @@ def step_after(epochs):
 
 def test_imagenet_has_net_145s_own_schedule():
     plan = plan_of(load("imagenet"))
-    assert plan.steps == step_after(91) == 910_830
+    assert plan.num_steps == step_after(91) == 910_830
     drops = [step_after(epoch) for epoch in (25, 51, 79)]
-    rates = {name: group.rates for name, group in plan.groups.items()}
+    rates = {name: group.learning_rates for name, group in plan.groups.items()}
     assert rates["weights"] == tuple(zip([0, *drops], (1e-2, 1e-3, 1e-4, 1e-5), strict=True))
     assert rates["biases"] == ((0, 0.02),)
     conv1 = [step_after(epoch) for epoch in (25, 51, 67, 72)]
@@ -52,8 +52,8 @@ def test_imagenet_has_net_145s_own_schedule():
     assert decays == {"weights": 5e-4, "biases": 0, "conv1.weights": 5e-4, "conv1.biases": 0}
     assert plan.augmentation.noise == 0.1
     assert plan.augmentation.noise_end == step_after(67)
-    assert plan.augmentation.shared_by == 32
-    assert (plan.augmentation.crop, plan.classes) == (224, 1000)
+    assert plan.augmentation.group_size == 32
+    assert (plan.augmentation.crop, plan.num_classes) == (224, 1000)
     config = load("imagenet")
     assert (config.batch_size, config.optimizer.momentum) == (128, 0.9)
 
@@ -89,7 +89,7 @@ def test_the_2013_schedule_has_four_and_two_rates_of_equal_length():
 
 def test_cifar10_has_the_rates_and_decays_of_18pct():
     plan = plan_of(load("cifar10"), records=50_000, classes=10)
-    assert plan.steps == 54_688  # 140 epochs
+    assert plan.num_steps == 54_688  # 140 epochs
     epochs_120, epochs_130 = 46_875, 50_782
     weights = plan.groups["weights"].rates
     assert weights == ((0, 1e-3), (epochs_120, 1e-4), (epochs_130, 1e-5))
@@ -103,10 +103,12 @@ def test_large_batches_have_net_145s_schedule_with_rates_in_proportion():
     reference, plan = plan_of(load("imagenet")), plan_of(load("imagenet_fast"))
     assert set(plan.groups) == set(reference.groups)
     for name, group in plan.groups.items():
-        expected = [(-(-start // 8), 8 * rate) for start, rate in reference.groups[name].rates]
-        assert group.rates == tuple(expected)
+        expected = [
+            (-(-start // 8), 8 * rate) for start, rate in reference.groups[name].learning_rates
+        ]
+        assert group.learning_rates == tuple(expected)
     assert plan.schedule.warmup == -(-5 * IMAGENET_IMAGES // 1024)
-    assert plan.steps == -(-91 * IMAGENET_IMAGES // 1024)
+    assert plan.num_steps == -(-91 * IMAGENET_IMAGES // 1024)
     lars = load("imagenet_fast", "4096,lars,average")
     assert (lars.batch, lars.optimizer.rule, lars.optimizer.ema_decay) == (4096, "lars", 0.9984)
     assert set(plan_of(lars).groups) == {"weights", "biases"}
@@ -122,7 +124,7 @@ def test_something_is_due_at_the_first_step_after_each_multiple():
 
 
 def identity_of(config, fingerprint="abc"):
-    return configuration.identity(config, 1000, fingerprint)
+    return identity.run_identity(config, 1000, fingerprint)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_another_run_is_refused_by_the_name_of_the_field(field, value):
     before = json.loads(json.dumps(identity_of(config)))
     set_field(config, field, value)
     with pytest.raises(UserError, match=f"{field} is ") as caught:
-        configuration.check_same_run(identity_of(config), before, pathlib.Path("runs/x"))
+        identity.check_same_run(identity_of(config), before, pathlib.Path("runs/x"))
     assert "--config.init.from_run=runs/x" in str(caught.value)
 
 
@@ -162,18 +164,16 @@ def test_a_run_of_before_a_field_existed_does_not_go_on_with_it(field, value, di
     config = defaults.get_config()
     new = ("optimizer.rule", "optimizer.ema_decay", "init.first_weights")
     before = {name: value for name, value in identity_of(config).items() if name not in new}
-    configuration.check_same_run(identity_of(config), before, pathlib.Path("x"))
+    identity.check_same_run(identity_of(config), before, pathlib.Path("x"))
     set_field(config, field, value)
     with pytest.raises(UserError, match=difference):
-        configuration.check_same_run(identity_of(config), before, pathlib.Path("x"))
+        identity.check_same_run(identity_of(config), before, pathlib.Path("x"))
 
 
 def test_other_data_is_refused():
     config = defaults.get_config()
     with pytest.raises(UserError, match="fingerprint of the training data is abc there and xyz"):
-        configuration.check_same_run(
-            identity_of(config, "xyz"), identity_of(config), pathlib.Path("x")
-        )
+        identity.check_same_run(identity_of(config, "xyz"), identity_of(config), pathlib.Path("x"))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_mesh_paths_end_logging_and_checkpoints_may_change(field, value):
     config = defaults.get_config()
     before = json.loads(json.dumps(identity_of(config)))
     set_field(config, field, value)
-    configuration.check_same_run(identity_of(config), before, pathlib.Path("x"))
+    identity.check_same_run(identity_of(config), before, pathlib.Path("x"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -207,7 +207,7 @@ def test_every_config_has_a_smoke_version_and_a_command(name):
     assert config.batch_size % 8 == 0
     assert config.data.source in ("synthetic", "digits")
     if name == "finetune":  # its network is that of a run
-        config = warm_start.completed(config, {"config": load("quickstart").to_dict()})
+        config = warm_start.complete_config(config, {"config": load("quickstart").to_dict()})
     plan_of(config, records=config.data.records, classes=10)
     text = importlib.import_module(f"configs.{name}").__doc__
     assert f"python -m alexnet_jax.main --config=configs/{name}.py" in text
@@ -235,7 +235,7 @@ def test_steps_win_over_epochs():
     config.num_steps = 20
     config.evaluate.every_steps = 7
     plan = plan_of(config)
-    assert (plan.steps, plan.evaluation.steps) == (20, 7)
+    assert (plan.num_steps, plan.evaluation.steps) == (20, 7)
 
 
 def test_rates_in_steps():
@@ -333,7 +333,7 @@ def test_impossible_configs_are_refused_with_a_sentence(field, value, sentence):
     ],
 )
 def test_which_layout_fits_a_network_and_its_devices(layout, network, devices, reason):
-    found = configuration.misfit(layout, named(network), devices)
+    found = layouts.layout_conflict(layout, named(network), devices)
     assert reason in found
     assert bool(reason) == bool(found)
 
@@ -380,7 +380,7 @@ def test_a_batch_that_devices_cannot_share_is_refused():
     config = defaults.get_config()
     config.batch_size = 12
     with pytest.raises(UserError, match="batch=12 is not divisible by the 8 groups"):
-        configuration.check(config, configuration.architecture_of(config), devices=8)
+        config_check.check_config(config, configuration.architecture_of(config), num_devices=8)
 
 
 # Epochs of the authors' changes by hand, typed from the comments of their layer-params files:
@@ -400,7 +400,7 @@ BY_HAND = {
 def test_the_networks_of_2012_have_their_own_schedules(name):
     drops, early, slowed, frozen, quiet, end = BY_HAND[name]
     plan = plan_of(load("net2012", name))
-    assert plan.steps == step_after(end)
+    assert plan.num_steps == step_after(end)
     assert plan.augmentation.noise_end == step_after(quiet)
     weights = {step_after(when): rate for when, rate in zip(drops, (1e-3, 1e-4, 1e-5), strict=True)}
     assert dict(plan.groups["weights"].rates) == {0: 0.01} | weights
@@ -417,7 +417,7 @@ def test_the_networks_of_2012_have_their_own_schedules(name):
 def test_net146_is_fine_tuned_as_in_2012():
     config = load("net146")
     plan = plan_of(config)
-    assert plan.steps == step_after(54)
+    assert plan.num_steps == step_after(54)
     convolutions = tuple(f"conv{i}" for i in range(1, 7))
     assert plan.init_layers == (*convolutions, "fc6", "fc7")
     links = {"2009": ("runs/imagenet", convolutions[:5]),
@@ -439,7 +439,7 @@ def test_net146_is_fine_tuned_as_in_2012():
 def test_caffe_runs_450_000_steps():
     config = load("caffe", "caffenet")
     plan = plan_of(config)
-    assert (config.model.network, config.batch_size, plan.steps) == ("caffenet", 256, 450_000)
+    assert (config.model.network, config.batch_size, plan.num_steps) == ("caffenet", 256, 450_000)
     weights, biases = plan.groups["weights"].rates, plan.groups["biases"].rates
     assert [start for start, _ in weights] == [0, 100_000, 200_000, 300_000, 400_000]
     assert weights[-1][1] == pytest.approx(1e-6)
@@ -459,6 +459,6 @@ def test_caffe_runs_450_000_steps():
 )  # fmt: skip
 def test_the_cifar_networks_have_their_own_decays(net, epochs, decays):
     plan = plan_of(load("cifar10", net), records=50_000, classes=10)
-    assert plan.steps == epochs * 50_000 // 128 + (epochs * 50_000 % 128 > 0)
+    assert plan.num_steps == epochs * 50_000 // 128 + (epochs * 50_000 % 128 > 0)
     found = {name: group.weight_decay for name, group in plan.groups.items() if name != "biases"}
     assert found == decays

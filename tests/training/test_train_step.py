@@ -105,11 +105,11 @@ def test_the_step_is_gradient_then_rule_on_the_view_without_augmentation(float64
         assert_same(state.parameters[layer], expected, 1e-12)
 
 
-def keys_on(data, model, shared_by=1, step=3):
+def keys_on(data, model, group_size=1, step=3):
     mesh = miniature.make_mesh(data, model)
 
     def draw():
-        keys = row_keys(seed=0, step=jnp.int32(step), rows=64 // data, shared_by=shared_by)
+        keys = row_keys(seed=0, step=jnp.int32(step), rows=64 // data, group_size=group_size)
         return jnp.stack([jax.random.key_data(kind) for kind in keys], axis=1)
 
     spec = jax.sharding.PartitionSpec("data")
@@ -136,7 +136,7 @@ def test_keys_differ_between_rows_uses_and_steps():
 
 
 def test_runs_of_32_share_crop_and_flip_but_nothing_else():
-    keys = keys_on(2, 1, shared_by=32)
+    keys = keys_on(2, 1, group_size=32)
     for use, distinct in enumerate((2, 2, 64, 64)):
         assert len(np.unique(keys[:, use], axis=0)) == distinct
         if distinct == 2:
@@ -246,15 +246,15 @@ def test_views_are_what_the_network_sees():
     steps = miniature.make_steps("quickstart", 1, 1)
     preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("quickstart"))
     images, _ = miniature.put(steps, *miniature.batch_of("quickstart", 0))
-    first = np.asarray(steps.views()(np.int32(0), images, preprocessing))
-    again = np.asarray(steps.views()(np.int32(0), images, preprocessing))
-    other = np.asarray(steps.views()(np.int32(1), images, preprocessing))
+    first = np.asarray(steps.augmented()(np.int32(0), images, preprocessing))
+    again = np.asarray(steps.augmented()(np.int32(0), images, preprocessing))
+    other = np.asarray(steps.augmented()(np.int32(1), images, preprocessing))
     assert first.shape == (miniature.BATCH, 28, 28, 3)
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1
     plain = dataclasses.replace(steps.augmentation, random_crop=False, flip=False, noise=0.0)
     plain = dataclasses.replace(steps, augmentation=plain)
-    centre = np.asarray(plain.views()(np.int32(0), images, preprocessing))
+    centre = np.asarray(plain.augmented()(np.int32(0), images, preprocessing))
     expected = np.asarray(images)[:, 2:30, 2:30].astype(np.float32)
     mean = miniature.preprocessing_of("quickstart").mean
     np.testing.assert_allclose(centre, expected - mean, rtol=1e-6)
@@ -273,7 +273,7 @@ def test_a_mean_at_the_crop_moves_and_flips_with_it(stored):
             steps, np.stack([image] * miniature.BATCH), np.zeros(miniature.BATCH, np.int32)
         )
         placed = meshes.put_replicated(steps.mesh, preprocessing)
-        seen = np.asarray(steps.views()(np.int32(0), images, placed))
+        seen = np.asarray(steps.augmented()(np.int32(0), images, placed))
         assert seen.shape == (miniature.BATCH, 28, 28, 3)
         assert (np.abs(seen).max() == 0) == at_the_crop
 
@@ -308,7 +308,7 @@ def test_every_convention_of_pixels_equals_numpys(float64, mean, units, noise_by
     )  # fmt: skip
     preprocessing = make_preprocessing(config, steps.architecture, COLOURS, steps.mesh)
     images, _ = miniature.put(steps, *miniature.batch_of("quickstart", 0))
-    noisy, plain = (steps.views()(np.int32(step), images, preprocessing) for step in (0, 1))
+    noisy, plain = (steps.augmented()(np.int32(step), images, preprocessing) for step in (0, 1))
 
     pixels = np.asarray(images)[:, 2:30, 2:30].astype(np.float64)
     channels = COLOURS.mean_image.astype(np.float64).mean(axis=(0, 1))

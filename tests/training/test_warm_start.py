@@ -18,7 +18,6 @@ from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.runtime.terminal import Terminal
 from alexnet_jax.training import (
     checkpoint,
-    initial_parameters,
     optimizer,
     schedules,
     setup,
@@ -180,23 +179,23 @@ def test_layers_learn_at_their_own_rates_as_in_a_numpy_loop(float64):
 @pytest.mark.parametrize("name", RUNS)
 def test_network_and_pixels_are_those_of_the_run(trained_runs, name):
     config = from_run(trained_runs / name, **{"data.flip": True})
-    found, theirs = warm_start.completed(config, None), load(name, "smoke")
+    found, theirs = warm_start.complete_config(config, None), load(name, "smoke")
     assert config.model.network is None  # a copy
     assert found.model.network == theirs.model.network
     assert (found.data.image_size, found.data.scale) == (theirs.data.image_size, theirs.data.scale)
     assert (found.data.mean, found.data.channel_mean) == (RUNS[name], ())
     assert (found.data.flip, theirs.data.flip) == (True, False)  # what is set is left alone
     assert found.model.num_classes is None
-    assert warm_start.other_pixels(found) == []
+    assert warm_start.pixel_differences(found) == []
     found.data.scale = 2.0
-    assert warm_start.other_pixels(found) == [
+    assert warm_start.pixel_differences(found) == [
         f"data.scale is 2.0 here and {theirs.data.scale} there"
     ]
 
 
 def test_what_goes_on_takes_them_from_its_own_checkpoint():
     config = from_run("taken/away")
-    found = warm_start.completed(config, {"config": load("lenet5").to_dict()})
+    found = warm_start.complete_config(config, {"config": load("lenet5").to_dict()})
     assert found.model.network == "lenet5"
 
 
@@ -204,17 +203,17 @@ def test_towers_and_activation_come_with_the_network_alone(trained_runs):
     theirs = load("quickstart")
     theirs.model.towers, theirs.model.activation = 1, "tanh"
     facts = {"config": theirs.to_dict()}
-    found = warm_start.completed(load("finetune"), facts).model
+    found = warm_start.complete_config(load("finetune"), facts).model
     assert (found.network, found.towers, found.activation) == ("quickstart", 1, "tanh")
     config = load("finetune")
     config.model.network = "net145"
-    found = warm_start.completed(config, facts).model
+    found = warm_start.complete_config(config, facts).model
     assert (found.network, found.towers, found.activation) == ("net145", None, None)
 
 
 def statistics_used(config, workdir, training):
     """As run.prepare gets them, of a network of three channels."""
-    config = warm_start.completed(config, None)
+    config = warm_start.complete_config(config, None)
     plan = configuration.make_plan(
         config, configuration.architecture_of(config), len(training), len(training.classes)
     )
@@ -261,11 +260,9 @@ def test_mistakes_get_a_sentence(trained_runs, tmp_path, fields, sentence):
 
 def parameters_of(workdir, step=None):
     folder = workdir / "checkpoints"
-    folder, step = initial_parameters.find(folder / str(step) if step is not None else workdir)
+    folder, step = warm_start.find(folder / str(step) if step is not None else workdir)
     metadata = checkpoint.shapes_at(folder, step)
-    return checkpoint.parameters_at(
-        folder, step, jax.tree.map(initial_parameters._as_stored, metadata)
-    )
+    return checkpoint.parameters_at(folder, step, jax.tree.map(warm_start._as_stored, metadata))
 
 
 def assert_equal(a, b):
@@ -342,5 +339,8 @@ def start_of(config, workdir):
     )
     steps = setup.make_steps(config, plan, architecture, miniature.make_mesh(1, 1))
     parts = types.SimpleNamespace(config=config, plan=plan, steps=steps)
-    with Terminal(speaks=False) as terminal, checkpoint.Checkpoints(workdir / "none", 1) as none:
+    with (
+        Terminal(speaks=False) as terminal,
+        checkpoint.Checkpoints(workdir / "none", keep=1) as none,
+    ):
         return begin(parts, none, terminal)[0].parameters

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.runtime.provenance import provenance
-from alexnet_jax.training import plan as configuration
+from alexnet_jax.training import identity
 from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.weights.trained import Pixels, Trained
 
@@ -48,7 +48,7 @@ def facts_of(trained: Trained, config: ConfigDict) -> dict:
     """As run.facts_of, of a training that is not known."""
     unknown = f"not known, since the weights are from {trained.name}"
     return {
-        "identity": configuration.identity(config, len(trained.classes), unknown),
+        "identity": identity.run_identity(config, len(trained.classes), unknown),
         "data": {
             split: {"fingerprint": unknown, "images": 0} for split in ("training", "validation")
         },

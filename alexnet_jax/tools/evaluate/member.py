@@ -11,10 +11,10 @@ from alexnet_jax.data.sources import Source
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.runtime.terminal import ProgressLine, Terminal
-from alexnet_jax.training import checkpoint, run_folder
+from alexnet_jax.training import checkpoint, config_check, layouts, run_folder
 from alexnet_jax.training import plan as configuration
 from alexnet_jax.training import setup as runs
-from alexnet_jax.training.evaluator import Evaluator
+from alexnet_jax.training.evaluation import Evaluator
 
 SPLITS = {"train": "training", "val": "validation"}
 
@@ -67,9 +67,9 @@ def open_member(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Te
     if choice.path is not None:
         config.data.path = choice.path
     architecture = configuration.architecture_of(config)
-    if configuration.misfit(config.parallel.layout, architecture, jax.device_count()):
+    if layouts.layout_conflict(config.parallel.layout, architecture, jax.device_count()):
         config.parallel.layout = "data"
-    split = configuration.towers_apart(config.parallel.layout, architecture)
+    split = layouts.num_tower_devices(config.parallel.layout, architecture.towers)
     training = facts["data"]["training"]
     sources = dict(zip(SPLITS, runs.open_data(config, architecture), strict=True))
     if choice.split not in sources:
@@ -82,12 +82,14 @@ def open_member(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Te
             f"{classes}: give the folder with the classes of its training by --path=DIR."
         )
     source = _with_labels_of(source, facts.get("classes"), workdir, terminal)
-    plan = configuration.make_plan(config, architecture, training["images"], len(source.classes))
+    plan = configuration.make_plan(
+        config, architecture, num_images=training["images"], data_classes=len(source.classes)
+    )
     config.batch_size, config.grad_accum_steps = (
         choice.batch or _shared(config.batch_size, split),
         1,
     )
-    configuration.check(config, architecture, jax.device_count())
+    config_check.check_config(config, architecture, jax.device_count())
     trained_on = facts["data"][SPLITS[choice.split]]["fingerprint"]
     if source.fingerprint != trained_on:
         terminal.info(
@@ -103,7 +105,11 @@ def open_member(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Te
     measured = run_folder.statistics_of(workdir, config.data.image_size, architecture.channels)
     preprocessing = runs.make_preprocessing(config, architecture, measured, mesh)
     compiled = runs.compile_evaluation(
-        steps, choice.views, config.batch_size, config.data.image_size, preprocessing
+        steps,
+        choice.views,
+        batch_size=config.batch_size,
+        image_size=config.data.image_size,
+        preprocessing=preprocessing,
     )
     evaluator = Evaluator(
         compiled,
@@ -111,10 +117,10 @@ def open_member(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Te
         source,
         config.batch_size,
         mesh,
-        plan.workers,
+        plan.num_workers,
         config.data.prefetch,
         terminal.warn,
-        plan.replace_bad,
+        plan.replace_bad_images,
     )
     shapes = steps.state_shapes().parameters
     return Member(workdir, config.name, config.model.network, evaluator, shapes)
