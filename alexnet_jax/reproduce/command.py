@@ -1,10 +1,10 @@
-"""Run the paper's claims in small: python -m alexnet_jax.reproduce [EXPERIMENT --path=SET].
+"""Run the paper's claims in small: python -m alexnet_jax reproduce [EXPERIMENT --path=SET].
 
 Without an experiment the claims are listed: paper section, runs done and needed, minutes that two
-slow cores would still take, the command, and what was found so far. An experiment's runs are done
-one after the other, with each of --seeds seeds, on CIFAR-10 (docs/results.md says how to prepare
-it). Each leaves a JSON in docs/runs/reproduce/ and the tables of docs/results.md are written anew
-from all of these. Stopped at any moment, the same command goes on; what has its JSON is not run
+slow cores would still take, the command, and the results so far. An experiment's runs are done one
+after the other, with each of --seeds seeds, on CIFAR-10 (docs/results.md says how to prepare it).
+Each becomes a line of docs/runs/reproduce.jsonl, from which the tables of docs/results.md are
+written anew. Stopped at any moment, the same command goes on; a run that has its line is not run
 again. `tables` writes the tables only; `table2 --path=IMAGENET` says what would run on ImageNet.
 """
 
@@ -41,38 +41,34 @@ def main() -> None:
 
 def answer(given: argparse.Namespace) -> None:
     """List, run, or say what would run."""
-    from alexnet_jax.reproduce import execute, imagenet, tables
+    from alexnet_jax.reproduce import execute, imagenet, runner, tables
     from alexnet_jax.reproduce.experiments import EXPERIMENTS, named
 
     if given.seeds < 1:
         raise UserError(f"--seeds={given.seeds} must be at least 1.")
-    folder = pathlib.Path(given.docs) / "runs" / "reproduce"
     if given.experiment == "table2":
-        print(imagenet.text(given.path or "IMAGENET", given.runs))
+        print(imagenet.table2_commands(given.path or "IMAGENET", given.runs))
         return
     if given.experiment == "tables":
-        from alexnet_jax.reproduce.sitting import write_tables
-
-        write_tables(EXPERIMENTS, pathlib.Path(given.docs))
+        runner.write_tables(EXPERIMENTS, pathlib.Path(given.docs))
         return
     if given.experiment is None:
         runs = [run for experiment in EXPERIMENTS for run in experiment.runs]
-        print(tables.listing(EXPERIMENTS, given.seeds, execute.results(folder, runs)))
-        print("table2: what would run on ImageNet, python -m alexnet_jax.reproduce table2")
+        records = runner.records_file(pathlib.Path(given.docs))
+        results = execute.read_results(records, runs)
+        print(tables.listing(EXPERIMENTS, given.seeds, results))
+        print("table2: what would run on ImageNet, python -m alexnet_jax reproduce table2")
         return
     experiment = named(given.experiment)
     if not given.path:
         raise UserError(
             f"Which images? Add --path=DIR, CIFAR-10 prepared or as DIR/train/CLASS/* and "
-            f"DIR/test/CLASS/*, to {tables.command(experiment).removesuffix(' --path=SET')}."
+            f"DIR/test/CLASS/*, to python -m alexnet_jax reproduce {experiment.name}."
         )
-    from alexnet_jax.reproduce.sitting import Sitting
-
     only = [name for name in given.only.split(",") if name]
     path = str(pathlib.Path(given.path).resolve())
-    Sitting(EXPERIMENTS, path, pathlib.Path(given.runs).resolve(), pathlib.Path(given.docs)).run(
-        experiment, given.seeds, only
-    )
+    workdirs, docs = pathlib.Path(given.runs).resolve(), pathlib.Path(given.docs)
+    runner.ExperimentRunner(EXPERIMENTS, path, workdirs, docs).run(experiment, given.seeds, only)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A run of an experiment: `python -m alexnet_jax.main` in a process of its own, then its JSON.
+"""A run of an experiment: the training command in a process of its own, then its record.
 
-Stopped at any moment, the same command goes on: what has its JSON is left alone, what has a
+Stopped at any moment, the same command goes on: a run with a record is left alone, one with a
 checkpoint goes on from there.
 """
 
@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import json
 import pathlib
-import re
 import signal
 import subprocess
 import sys
@@ -16,108 +15,114 @@ from collections.abc import Callable, Iterator, Sequence
 
 from alexnet_jax.reproduce.experiment import Result, Run
 from alexnet_jax.runtime.errors import EXIT_DIVERGED, EXIT_PREEMPTED, Stopped, UserError
-from alexnet_jax.runtime.json_files import finite
+from alexnet_jax.runtime.run_records import read_records
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-LOOK_SECONDS = 2.0
-AWAY = "take it away to have it run again."
+POLL_SECONDS = 2.0
+REMEDY = "take it away to have it run again."
 
 
-def result_file(folder: pathlib.Path, run: Run, seed: int) -> pathlib.Path:
-    """Where the JSON of a run lies."""
-    return folder / f"{run.name}-seed{seed}.json"
+def record_name(run: Run, seed: int) -> str:
+    """The name of a run with a seed, of its record and of its folder."""
+    return f"{run.name}-seed{seed}"
 
 
-def results(folder: pathlib.Path, runs: Sequence[Run]) -> dict[tuple[str, int], Result]:
-    """All JSON that is there of these runs, by name and seed.
+def read_results(file: pathlib.Path, runs: Sequence[Run]) -> dict[tuple[str, int], Result]:
+    """The records of these runs, by name and seed.
 
-    UserError for one that is none, and for one of another command than the run's today.
+    UserError for a record of another command than the run's today, and as for read_records.
     """
-    found = {}
-    for run in runs:
-        for file in folder.glob(f"{run.name}-seed[0-9]*.json"):
-            seed = int(file.stem.removeprefix(f"{run.name}-seed"))
-            try:
-                found[run.name, seed] = json.loads(file.read_text())
-                known = found[run.name, seed]["command"] == command(run, seed)
-            except (ValueError, KeyError) as error:
-                raise UserError(f"{file} is not the JSON of a run ({error}): {AWAY}") from error
-            if not known:
-                raise UserError(f"{file} comes from another command than today's: {AWAY}")
-    return found
+    results = {}
+    by_name = {run.name: run for run in runs}
+    for name, record in read_records(file).items():
+        run_name, _, seed = name.rpartition("-seed")
+        run = by_name.get(run_name)
+        if run is None or not seed.isdecimal():
+            continue
+        if record.get("command") != training_command(run, int(seed)):
+            raise UserError(
+                f"{file}: the run {name} comes from another command than today's: {REMEDY}"
+            )
+        results[run_name, int(seed)] = record
+    return results
 
 
-def arguments(run: Run, seed: int, path: str) -> list[str]:
-    """What main is given, but for the folder of the run."""
+def training_arguments(run: Run, seed: int, path: str) -> list[str]:
+    """The arguments of the training command, but for the folder of the run."""
     fields = {**run.changes, "seed": seed, "data.path": path}
     changes = (f"--config.{field}={value}" for field, value in fields.items())
     return [f"--config={run.config}", *changes]
 
 
-def command(run: Run, seed: int) -> str:
+def training_command(run: Run, seed: int) -> str:
     """The training command, for people."""
-    return " ".join(["python -m alexnet_jax.main", *arguments(run, seed, "SET")])
+    return " ".join(["python -m alexnet_jax.main", *training_arguments(run, seed, "SET")])
 
 
 def execute(run: Run, seed: int, path: str, workdirs: pathlib.Path) -> Result:
-    """Train and evaluate as the run says; the content of its JSON.
+    """Train and evaluate as the run says; returns its record.
 
     Stopped if this process was asked to end, after the run has saved. UserError if it failed.
     """
-    workdir = workdirs / f"{run.name}-seed{seed}"
-    with alone(workdir, command(run, seed)) as lock:
-        diverged = not train(run, arguments(run, seed, path), workdir, lock)
+    workdir = workdirs / record_name(run, seed)
+    with locked(workdir, training_command(run, seed)) as lock:
+        diverged = not train(run, training_arguments(run, seed, path), workdir, lock)
         evaluations = {} if diverged else evaluate(run, workdir, lock)
-        return content(run, seed, workdir, evaluations)
+        return collect_result(run, seed, workdir, evaluations)
 
 
-def train(run: Run, given: Sequence[str], workdir: pathlib.Path, lock: int) -> bool:
+def train(run: Run, arguments: Sequence[str], workdir: pathlib.Path, lock: int) -> bool:
     """Train until there is a summary; False if training diverged."""
     summary = workdir / "summary.json"
     while not summary.exists():
         # Where the training error is low enough already, the same run ends at that step.
-        reached = ending_step(run, workdir)
-        end = [] if reached is None else [f"--config.num_steps={reached}"]
+        last_step = ending_step(run, workdir)
+        end = [] if last_step is None else [f"--config.num_steps={last_step}"]
 
-        def enough(reached=reached) -> bool:
-            return reached is None and ending_step(run, workdir) is not None
+        def should_end(last_step=last_step) -> bool:
+            return last_step is None and ending_step(run, workdir) is not None
 
-        words = ["alexnet_jax.main", *given, *end, f"--workdir={workdir}"]
-        code = follow(words, lock, enough)
+        words = ["alexnet_jax.main", *arguments, *end, f"--workdir={workdir}"]
+        code = run_module(words, lock, should_end)
         if code == EXIT_DIVERGED:
             return False
         if code not in (0, EXIT_PREEMPTED) or (code == 0 and not summary.exists()):
             raise UserError(
-                f"The run in {workdir} ended with code {code}: mend what it says above, and give "
-                "the same command again."
+                f"The run in {workdir} ended with code {code}: correct what its message above "
+                "names, and give the same command again."
             )
     return True
 
 
-def evaluate(run: Run, workdir: pathlib.Path, lock: int) -> dict:
-    """Errors by "SPLIT VIEWS", of the last checkpoint."""
-    found = {}
+def evaluate(run: Run, workdir: pathlib.Path, lock: int) -> dict[str, dict]:
+    """Scores by "SPLIT VIEWS", of the last checkpoint."""
+    scores = {}
     for split, views in run.evaluations:
         file = workdir / f"{split}-{views}.json"
         if not file.exists():
-            words = ["alexnet_jax.evaluate", f"--workdir={workdir}", "--step=latest",
+            words = ["alexnet_jax", "evaluate", f"--workdir={workdir}", "--step=latest",
                      f"--split={split}", f"--views={views}", f"--json={file}"]  # fmt: skip
-            if follow(words, lock):
-                raise UserError(f"{workdir} can't be evaluated: mend what it says above.")
-        found[f"{split} {views}"] = json.loads(file.read_text())["scores"]
-    return found
+            if run_module(words, lock):
+                raise UserError(
+                    f"{workdir} can't be evaluated: correct what the message above names."
+                )
+        scores[f"{split} {views}"] = json.loads(file.read_text())["scores"]
+    return scores
 
 
-def follow(words: Sequence[str], lock: int, enough: Callable[[], bool] = lambda: False) -> int:
-    """Run python -m WORDS to its end and return its code; once it is `enough` it is asked to end.
+def run_module(
+    words: Sequence[str], lock: int, should_end: Callable[[], bool] = lambda: False
+) -> int:
+    """Run python -m WORDS to its end and return its exit code.
 
-    SIGTERM and Ctrl-C are passed on to it, and when it has saved, Stopped is raised.
+    Once `should_end` is true the process is asked to end. SIGTERM and Ctrl-C are passed on to it,
+    and when it has saved, Stopped is raised. It inherits the descriptor `lock`.
     """
-    asked: list[int] = []
+    signals: list[int] = []
     process = None
 
     def pass_on(number: int, _) -> None:
-        asked.append(number)
+        signals.append(number)
         if process:
             process.send_signal(number)
 
@@ -126,32 +131,33 @@ def follow(words: Sequence[str], lock: int, enough: Callable[[], bool] = lambda:
         process = subprocess.Popen(
             [sys.executable, "-m", *words], cwd=ROOT, pass_fds=(lock,), start_new_session=True
         )
-        told = bool(asked)
-        if told:  # between the two lines above
+        terminated = bool(signals)
+        if terminated:  # by a signal between the two lines above
             process.terminate()
         while True:
             try:
-                code = process.wait(LOOK_SECONDS)
+                code = process.wait(POLL_SECONDS)
                 break
             except subprocess.TimeoutExpired:
-                if not told and enough():
+                if not terminated and should_end():
                     process.terminate()
-                    told = True
+                    terminated = True
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if asked:
-        ends = 0 if asked[0] == signal.SIGINT else EXIT_PREEMPTED
-        raise Stopped("Stopped; the same command goes on from here.", ends, agreed=False)
+    if signals:
+        exit_code = 0 if signals[0] == signal.SIGINT else EXIT_PREEMPTED
+        raise Stopped("Stopped; the same command goes on from here.", exit_code, agreed=False)
     return code
 
 
 @contextlib.contextmanager
-def alone(workdir: pathlib.Path, begun_by: str) -> Iterator[int]:
-    """Keep others off the run, the processes of a command that was killed included.
+def locked(workdir: pathlib.Path, command: str) -> Iterator[int]:
+    """Keep other processes off the run, those of a command that was killed included.
 
-    Gives the descriptor of a locked file, which a child process inherits; it says what began the
-    run. UserError if another process has it, or if another command began it.
+    Gives the descriptor of a locked file, which a child process inherits; the file holds the
+    command that began the run. UserError if another process holds the lock, or if another command
+    began the run.
     """
     workdir.parent.mkdir(parents=True, exist_ok=True)
     with workdir.with_name(f"{workdir.name}.lock").open("a+") as file:
@@ -162,28 +168,28 @@ def alone(workdir: pathlib.Path, begun_by: str) -> Iterator[int]:
                 f"Another process works on {workdir}: wait until it has ended, or end it."
             ) from None
         file.seek(0)
-        if workdir.exists() and file.read() != begun_by:
-            raise UserError(f"{workdir} was begun by another command than today's: {AWAY}")
+        if workdir.exists() and file.read() != command:
+            raise UserError(f"{workdir} was begun by another command than today's: {REMEDY}")
         file.truncate(0)
-        file.write(begun_by)
+        file.write(command)
         file.flush()
         yield file.fileno()
 
 
-def records(workdir: pathlib.Path) -> list[dict]:
+def read_metrics(workdir: pathlib.Path) -> list[dict]:
     """The whole lines of metrics.jsonl; none where there is no file yet."""
-    file, found = workdir / "metrics.jsonl", []
+    file, records = workdir / "metrics.jsonl", []
     for line in file.read_text().splitlines() if file.exists() else []:
         with contextlib.suppress(ValueError):  # a line that is being written
-            found.append(json.loads(line))
-    return found
+            records.append(json.loads(line))
+    return records
 
 
 def reached_step(run: Run, workdir: pathlib.Path) -> int | None:
     """The first recorded step at which the training error is down to `run.until`."""
     if run.until is None:
         return None
-    for record in records(workdir):
+    for record in read_metrics(workdir):
         error = record.get("top1_error")
         if record["split"] == "train" and error is not None and error <= run.until:
             return record["step"]
@@ -191,44 +197,34 @@ def reached_step(run: Run, workdir: pathlib.Path) -> int | None:
 
 
 def ending_step(run: Run, workdir: pathlib.Path) -> int | None:
-    """The same once there was an evaluation: a run cannot end without any."""
-    evaluated = any(record["split"] == "val" for record in records(workdir))
+    """`reached_step` once there was an evaluation: a run cannot end without any."""
+    evaluated = any(record["split"] == "val" for record in read_metrics(workdir))
     return reached_step(run, workdir) if evaluated else None
 
 
-def content(run: Run, seed: int, workdir: pathlib.Path, evaluations: dict) -> Result:
-    """What is kept of a run: curves of errors by epoch, last errors, and where it comes from."""
+def collect_result(run: Run, seed: int, workdir: pathlib.Path, evaluations: dict) -> Result:
+    """The record of a run: curves of errors by epoch, last errors, and where it comes from."""
     last = reached_step(run, workdir)
-    kept = [record for record in records(workdir) if last is None or record["step"] <= last]
+    kept = [record for record in read_metrics(workdir) if last is None or record["step"] <= last]
 
     def curve(split: str) -> list[list]:
-        own = (record for record in kept if record["split"] == split)
-        return [[round(record["epoch"], 3), record["top1_error"]] for record in own]
+        of_split = (record for record in kept if record["split"] == split)
+        return [[round(record["epoch"], 3), record["top1_error"]] for record in of_split]
 
-    about = {
+    result = {
         "name": run.name,
         "seed": seed,
-        "command": command(run, seed),
+        "command": training_command(run, seed),
         "curve": {"training": curve("train"), "validation": curve("val")},
         "evaluations": evaluations,
     }
-    summary = workdir / "summary.json"
-    if not summary.exists():
+    file = workdir / "summary.json"
+    if not file.exists():
         from alexnet_jax.runtime.provenance import git_commit
 
-        return about | {"diverged": True, "seconds": 0.0, "git_commit": git_commit()}
-    found = json.loads(summary.read_text())
-    found["config"]["data"]["path"] = "SET"  # not this machine's
+        return result | {"diverged": True, "seconds": 0.0, "git_commit": git_commit()}
+    summary = json.loads(file.read_text())
+    summary["config"]["data"]["path"] = "SET"  # not this machine's
     names = ("steps", "epochs", "seconds", "training", "validation", "best", "parameters_sha256",
              "data", "config", "versions", "hardware", "git_commit")  # fmt: skip
-    return about | {name: found[name] for name in names}
-
-
-def write(file: pathlib.Path, result: Result) -> None:
-    """Write the JSON of a run, whole or not at all; lists of numbers are kept on a line."""
-    text = json.dumps(finite(result), indent=1, allow_nan=False)
-    text = re.sub(r"\[[^][{}]*\]", lambda match: " ".join(match[0].split()), text)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    partial.write_text(text + "\n")
-    partial.replace(file)
+    return result | {name: summary[name] for name in names}

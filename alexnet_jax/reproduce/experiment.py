@@ -2,8 +2,10 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
-Result = dict  # what execute.py writes of a run
+Result = dict[str, Any]  # what execute.py records of a run
+Results = Mapping[tuple[str, int], Result]  # by (name of a run, seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,7 +14,7 @@ class Run:
 
     `config` is FILE:OPTIONS as for --config, `changes` are {field: value} on top of it. Runs of one
     `group` are candidates, such as the learning rates of a network: the best with seed 0 goes on
-    with the other seeds. The table compares with the run or group `against`. `most_seeds` limits
+    with the other seeds. The table compares with the run or group `baseline`. `most_seeds` limits
     long runs, `minutes` is about what two slow cores need at most. `evaluations` are (split, views)
     at the end, besides validation as in training. The run ends sooner, once its training error is
     down to `until`.
@@ -23,7 +25,7 @@ class Run:
     config: str
     minutes: int
     changes: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    against: str = ""
+    baseline: str = ""
     group: str = ""
     most_seeds: int = 100
     evaluations: tuple[tuple[str, str], ...] = ()
@@ -34,12 +36,13 @@ class Run:
 class Column:
     """A number of each run, averaged over seeds; None where a run has none.
 
-    `percent` says that it is a share, shown in percent, `best` that the lowest is the best seed's.
-    `bound` is what the number would be at least where a run has none.
+    `metric` computes it from a run's record. `percent` says that it is a share, shown in percent,
+    `best` that the lowest is the best seed's. `bound` is what the number would be at least where a
+    run has none.
     """
 
     heading: str
-    measure: Callable[[Result], float | None]
+    metric: Callable[[Result], float | None]
     percent: bool = True
     best: bool = True
     bound: Callable[[Result], float | None] = lambda result: None

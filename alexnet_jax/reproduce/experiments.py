@@ -3,17 +3,17 @@
 import difflib
 from collections.abc import Mapping
 
-from alexnet_jax.reproduce import measures
+from alexnet_jax.reproduce import run_metrics
 from alexnet_jax.reproduce.experiment import Column, Experiment, Run
 from alexnet_jax.runtime.errors import UserError
 
-EPOCHLY = {"log.every_steps": 391}  # one line an epoch of CIFAR-10
-TEST = Column("test error", measures.test_error)
-BEST = Column("lowest on the way", measures.best_error)
+EPOCHLY: dict[str, object] = {"log.every_steps": 391}  # one line an epoch of CIFAR-10
+TEST = Column("test error", run_metrics.test_error)
+BEST = Column("lowest on the way", run_metrics.best_error)
 
 
-def rates(rate: float, drop: float | None = None) -> dict[str, object]:
-    """Rates of weights and twice as much for biases, a tenth from epoch `drop` on."""
+def learning_rates(rate: float, drop: float | None = None) -> dict[str, object]:
+    """The rate of weights and twice as much for biases, a tenth from epoch `drop` on."""
     weights, biases = (
         ((0, first),) if drop is None else ((0, first), (drop, first / 10))
         for first in (rate, 2 * rate)
@@ -29,9 +29,9 @@ def figure1_run(activation: str, rate: float, epochs: float, minutes: int) -> Ru
         f"{'ReLU' if relu else 'tanh'}, rate {rate:g}",
         f"configs/figure1.py{'' if relu else ':tanh'}",
         minutes,
-        EPOCHLY | rates(rate) | {"epochs": epochs},
+        EPOCHLY | learning_rates(rate) | {"num_epochs": epochs},
         group=f"figure1-{activation}",
-        against="" if relu else "figure1-relu",
+        baseline="" if relu else "figure1-relu",
         until=0.25,
     )
 
@@ -49,15 +49,15 @@ FIGURE1 = Experiment(
         *(figure1_run("relu", rate, 25.0, 25) for rate in FIGURE1_RATES["relu"]),
         *(figure1_run("tanh", rate, 60.0, 60) for rate in FIGURE1_RATES["tanh"]),
     ),
-    (Column("epochs to 25% training error", measures.epochs_to_25_percent, percent=False,
-            bound=measures.epochs_trained),
-     Column("lowest training error", measures.lowest_training_error)),
+    (Column("epochs to 25% training error", run_metrics.epochs_to_25_percent, percent=False,
+            bound=run_metrics.epochs_trained),
+     Column("lowest training error", run_metrics.lowest_training_error)),
     ratio=True,
 )  # fmt: skip
 
 # The rates of configs/cifar10.py, dropped after 30 and 33 of 36 epochs instead of 500 and 510.
 SHORT = EPOCHLY | {
-    "epochs": 36.0,
+    "num_epochs": 36.0,
     "optimizer.learning_rate": ((0, 1e-3), (30, 1e-4), (33, 1e-5)),
     "optimizer.bias_learning_rate": ((0, 2e-3), (30, 2e-4), (33, 2e-5)),
 }
@@ -69,7 +69,7 @@ CIFAR = Experiment(
         Run("cifar-11pct", "11pct, normalised, 36 of 520 epochs", "configs/cifar10.py:11pct", 75,
             SHORT),
         Run("cifar-13pct", "13pct, 36 of 520 epochs", "configs/cifar10.py:13pct", 65, SHORT,
-            against="cifar-11pct"),
+            baseline="cifar-11pct"),
         Run("cifar-18pct", "18pct, all 140 epochs", "configs/cifar10.py", 140, EPOCHLY,
             most_seeds=1),
     ),
@@ -80,10 +80,10 @@ BASE = Run("towers", "the network of configs/ablations.py", "configs/ablations.p
            EPOCHLY, evaluations=(("val", "ten"),))  # fmt: skip
 
 
-def other(name: str, label: str, options: str = "", changes: Mapping[str, object] = {}) -> Run:
-    """BASE with something else, by options of its config or by fields."""
+def variant(name: str, label: str, options: str = "", changes: Mapping[str, object] = {}) -> Run:
+    """BASE with one difference, by options of its config or by fields."""
     config = f"configs/ablations.py{':' * bool(options)}{options}"
-    return Run(name, label, config, BASE.minutes, EPOCHLY | changes, against=BASE.name)
+    return Run(name, label, config, BASE.minutes, EPOCHLY | dict(changes), baseline=BASE.name)
 
 
 ABLATIONS = Experiment(
@@ -92,17 +92,17 @@ ABLATIONS = Experiment(
     "less error by two towers (1.7), response normalisation (1.4), overlapping pooling (0.4)",
     (
         BASE,
-        other("towers-half", "one tower with half the kernels (3.2)", "half"),
-        other("towers-dense", "one dense tower, same widths", "towers1"),
-        other("towers-dense-narrow", "one dense tower, as many parameters", "towers1",
-              {"model.width": 0.955}),
-        other("towers-no-norm", "no normalisation (3.3)", "no_norm"),
-        other("towers-pool2", "pooling without overlap (3.4)", "pool2"),
+        variant("towers-half", "one tower with half the kernels (3.2)", "half"),
+        variant("towers-dense", "one dense tower, same widths", "towers1"),
+        variant("towers-dense-narrow", "one dense tower, as many parameters", "towers1",
+                {"model.width": 0.955}),
+        variant("towers-no-norm", "no normalisation (3.3)", "no_norm"),
+        variant("towers-pool2", "pooling without overlap (3.4)", "pool2"),
     ),
     (TEST, BEST),
 )  # fmt: skip
 
-OVERFIT = EPOCHLY | {"epochs": 30.0} | rates(0.01, 25)
+OVERFIT = EPOCHLY | {"num_epochs": 30.0} | learning_rates(0.01, 25)
 TRAINED = (("train", "center"),)
 DROPOUT = Experiment(
     "dropout",
@@ -112,10 +112,10 @@ DROPOUT = Experiment(
         Run("dropout-with", "with dropout", "configs/ablations.py:whole", 17, OVERFIT,
             evaluations=TRAINED),
         Run("dropout-without", "without", "configs/ablations.py:whole,no_dropout", 17, OVERFIT,
-            against="dropout-with", evaluations=TRAINED),
+            baseline="dropout-with", evaluations=TRAINED),
     ),
-    (Column("gap", measures.gap, best=False), TEST,
-     Column("training error", measures.training_error)),
+    (Column("gap", run_metrics.gap, best=False), TEST,
+     Column("training error", run_metrics.training_error)),
 )  # fmt: skip
 
 VIEWS = Experiment(
@@ -123,11 +123,12 @@ VIEWS = Experiment(
     "4.1, footnote 5",
     "ten views take 1.5 points off the error of one",
     (BASE,),
-    (Column("gain", measures.gain_of_ten_views, best=False), TEST,
-     Column("with ten views", measures.ten_views)),
+    (Column("gain", run_metrics.gain_of_ten_views, best=False), TEST,
+     Column("with ten views", run_metrics.ten_views)),
 )  # fmt: skip
 
 MEAN = "inputs-mean"
+FIVE_EPOCHS = EPOCHLY | {"num_epochs": 5.0, "data.colour_noise": 0.0}
 UNCENTRED = {"data.mean": "none"}
 MIN_MAX = UNCENTRED | {"data.units": "min_max"}
 STANDARDISED = {"data.units": "standardise", "data.mean": "channel"}
@@ -142,8 +143,8 @@ def candidate(group: str, label: str, rate: float, changes: Mapping[str, object]
         f"{label}, rate {rate:g}",
         "configs/ablations.py",
         3,
-        EPOCHLY | {"epochs": 5.0, "data.colour_noise": 0.0} | rates(rate, 4) | changes,
-        against="" if group == MEAN else MEAN,
+        FIVE_EPOCHS | learning_rates(rate, 4) | dict(changes),
+        baseline="" if group == MEAN else MEAN,
         group=group,
         most_seeds=1 if changes in (MIN_MAX, STANDARDISED) else 100,  # they stay at chance
     )
@@ -181,16 +182,18 @@ HISTORY = Experiment(
     "the points in which the text and its source differ make a difference (docs/history.md)",
     (
         BASE,
-        other("history-network", "the text's network (points 1 to 4)",
-              changes={"model.network": "cifar_towers_paper"}),
-        other("history-biases", "biases at the weights' rate (5)",
-              changes={"optimizer.bias_learning_rate": ((0, 0.01), (5, 0.001))}),
-        other("history-colours", "colour noise by eigenvalues, undivided (6)",
-              changes={"data.colour_noise_by": "eigenvalues", "data.colour_noise_divides": False}),
-        other("history-shared", "32 images share crop and flip (7, the source's)",
-              changes={"data.augmentation_group_size": 32}),
-        other("history-decay", "biases decayed too (9)", changes={"optimizer.bias_decay": 0.0005}),
-        other("history-all", "the text's in points 1 to 6", "paper"),
+        variant("history-network", "the text's network (points 1 to 4)",
+                changes={"model.network": "cifar_towers_paper"}),
+        variant("history-biases", "biases at the weights' rate (5)",
+                changes={"optimizer.bias_learning_rate": ((0, 0.01), (5, 0.001))}),
+        variant("history-colours", "colour noise by eigenvalues, undivided (6)",
+                changes={"data.colour_noise_by": "eigenvalues",
+                         "data.colour_noise_divides": False}),
+        variant("history-shared", "32 images share crop and flip (7, the source's)",
+                changes={"data.augmentation_group_size": 32}),
+        variant("history-decay", "biases decayed too (9)",
+                changes={"optimizer.bias_decay": 0.0005}),
+        variant("history-all", "the text's in points 1 to 6", "paper"),
     ),
     (TEST, BEST),
 )  # fmt: skip

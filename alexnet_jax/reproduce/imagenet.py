@@ -37,7 +37,7 @@ TABLE2 = (
 )
 
 
-def text(path: str, workdirs: str) -> str:
+def table2_commands(path: str, workdirs: str) -> str:
     """The commands of each row: those that train, each once, then the one that evaluates."""
     lines = [
         "Table 2, ILSVRC-2012. Two cores would need six weeks for one network, and no GPU was at",
@@ -51,7 +51,7 @@ def text(path: str, workdirs: str) -> str:
         for member in row.members:
             lines += _training(member, path, workdirs, seen)
         folders = ",".join(f"{workdirs}/{member.name}" for member in row.members)
-        lines.append(f"  python -m alexnet_jax.evaluate --workdir={folders} --views=ten")
+        lines.append(f"  python -m alexnet_jax evaluate --workdir={folders} --views=ten")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Tables of docs/results.md, made of the runs' JSON alone, and the list of claims."""
+"""Tables of docs/results.md, made from the records of runs alone, and the list of claims."""
 
 import math
 import re
@@ -6,15 +6,14 @@ import statistics
 from collections.abc import Sequence
 
 from alexnet_jax.reproduce import plan
-from alexnet_jax.reproduce.experiment import Column, Experiment, Run
-from alexnet_jax.reproduce.plan import Done
+from alexnet_jax.reproduce.experiment import Column, Experiment, Result, Results, Run
 from alexnet_jax.runtime.errors import UserError
 
 SECTION = re.compile(r"(<!-- reproduce: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 CLEAR = 2.0  # a difference of so many standard errors is taken for one
 
 
-def page(text: str, experiments: Sequence[Experiment], done: Done) -> str:
+def fill_document(text: str, experiments: Sequence[Experiment], results: Results) -> str:
     """The document with each section between its markers written anew.
 
     UserError where an experiment has no markers, or markers no experiment.
@@ -26,60 +25,63 @@ def page(text: str, experiments: Sequence[Experiment], done: Done) -> str:
             f"The markers <!-- reproduce: NAME --> of results.md and the experiments differ in "
             f"{', '.join(sorted(odd))}: each experiment needs one pair of markers."
         )
-    return SECTION.sub(lambda match: match[1] + section(known[match[2]], done) + match[3], text)
+    return SECTION.sub(lambda match: match[1] + section(known[match[2]], results) + match[3], text)
 
 
-def command(experiment: Experiment) -> str:
-    """What makes the table."""
-    return f"python -m alexnet_jax.reproduce {experiment.name} --path=SET"
+def reproduce_command(experiment: Experiment) -> str:
+    """The command that makes the table."""
+    return f"python -m alexnet_jax reproduce {experiment.name} --path=SET"
 
 
-def section(experiment: Experiment, done: Done) -> str:
+def section(experiment: Experiment, results: Results) -> str:
     """The claim and a row for each run that is done, in Markdown."""
-    runs = [run for run in experiment.runs if _results(run, done)]
+    runs = [run for run in experiment.runs if _of_run(run, results)]
     if not runs:
-        return f"\n{_claim(experiment)} Not run yet: `{command(experiment)}`.\n\n"
+        return f"\n{_claim(experiment)} Not run yet: `{reproduce_command(experiment)}`.\n\n"
     heads = ["run", "seeds", *(column.heading for column in experiment.columns)]
     if _compares(experiment):
         heads += ["times as many" if experiment.ratio else "difference", "clear?"]
     heads += ["minutes", "commit"]
     lines = [_line(heads), _line(["---"] * len(heads))]
-    lines += [_line(_row(experiment, run, done)) for run in runs]
-    text = f"\n{_claim(experiment)} `{command(experiment)}`; one row with `--only=NAME`.\n\n"
-    return text + "\n".join(lines) + "\n\n" + _picture(experiment, done)
+    lines += [_line(_row(experiment, run, results)) for run in runs]
+    text = (
+        f"\n{_claim(experiment)} `{reproduce_command(experiment)}`; one row with `--only=NAME`.\n\n"
+    )
+    return text + "\n".join(lines) + "\n\n" + _picture(experiment, results)
 
 
-def headline(experiment: Experiment, done: Done) -> str:
-    """What was found so far, in a few words."""
-    said = []
+def headline(experiment: Experiment, results: Results) -> str:
+    """The results so far, in a few words."""
+    parts = []
     for run in experiment.runs:
-        difference, _ = _compared(experiment, run, done)
+        difference, _ = _compared(experiment, run, results)
         if difference:
-            said.append(f"{run.label}: {difference}")
-    if not said:
+            parts.append(f"{run.label}: {difference}")
+    if not parts:
         for run in experiment.runs:
-            value = _mean(experiment.columns[0], run, done)
+            value = _mean(experiment.columns[0], run, results)
             if value and not run.group:
-                said.append(f"{run.label}: {experiment.columns[0].heading} {value}")
-    return "; ".join(said)
+                parts.append(f"{run.label}: {experiment.columns[0].heading} {value}")
+    return "; ".join(parts)
 
 
-def listing(experiments: Sequence[Experiment], seeds: int, done: Done) -> str:
-    """All claims: section, experiment, runs done and needed, minutes, command, and what came."""
+def listing(experiments: Sequence[Experiment], seeds: int, results: Results) -> str:
+    """All claims: section, experiment, runs done and needed, minutes, command, and results."""
     rows = [("experiment", "paper", "runs", "minutes left", "command")]
     for experiment in experiments:
-        finished, needed, minutes = plan.counts(experiment, seeds, done)
+        finished, needed, minutes = plan.run_counts(experiment, seeds, results)
         rows.append((experiment.name, experiment.section, f"{finished} of {needed}",
-                     f"{minutes:,}", command(experiment)))  # fmt: skip
+                     f"{minutes:,}", reproduce_command(experiment)))  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
-    for row, experiment in zip(rows, [None, *experiments], strict=True):
+    for index, row in enumerate(rows):
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         lines.append("  ".join(cells).rstrip())
-        if experiment:
+        if index:
+            experiment = experiments[index - 1]
             lines.append(f"    claim: {experiment.claim}")
-            found = headline(experiment, done)
-            lines += [f"    found: {found}"] if found else []
+            result = headline(experiment, results)
+            lines += [f"    result: {result}"] if result else []
     return "\n".join(lines)
 
 
@@ -91,41 +93,41 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _results(run: Run, done: Done) -> list[dict]:
-    """Of each seed that is done, in order."""
-    found = sorted((seed, result) for (name, seed), result in done.items() if name == run.name)
-    return [result for _, result in found]
+def _of_run(run: Run, results: Results) -> list[Result]:
+    """The results of a run, by seed."""
+    seeds = sorted(seed for name, seed in results if name == run.name)
+    return [results[run.name, seed] for seed in seeds]
 
 
-def _row(experiment: Experiment, run: Run, done: Done) -> list[str]:
-    results = _results(run, done)
+def _row(experiment: Experiment, run: Run, results: Results) -> list[str]:
+    of_run = _of_run(run, results)
     note = ""
-    if run.group and plan.chosen(experiment, run.group, done) is run:
+    if run.group and plan.best_candidate(experiment, run.group, results) is run:
         edge = ", at the edge of its candidates" * plan.at_the_edge(experiment, run)
         note = f", **chosen**{edge}"
     means = [
-        _mean(column, run, done) or _without_number(column, run, done)
+        _mean(column, run, results) or _without_number(column, run, results)
         for column in experiment.columns
     ]
-    minutes = statistics.mean(result["seconds"] for result in results) / 60
-    commits = dict.fromkeys(_short(result["git_commit"]) for result in results)
-    compared = _compared(experiment, run, done) if _compares(experiment) else ()
+    minutes = statistics.mean(result["seconds"] for result in of_run) / 60
+    commits = dict.fromkeys(_short(result["git_commit"]) for result in of_run)
+    compared = _compared(experiment, run, results) if _compares(experiment) else ()
     return [
-        f"{run.label}{note} (`{run.name}`)", str(len(results)), *means, *compared,
+        f"{run.label}{note} (`{run.name}`)", str(len(of_run)), *means, *compared,
         f"{minutes:.1f}", ", ".join(commits),
     ]  # fmt: skip
 
 
 def _compares(experiment: Experiment) -> bool:
-    return any(run.against for run in experiment.runs)
+    return any(run.baseline for run in experiment.runs)
 
 
 def _short(commit: str) -> str:
     return commit[:7] + "+" * commit.endswith("+")
 
 
-def _values(column: Column, run: Run, done: Done) -> list[float]:
-    values = (column.measure(result) for result in _results(run, done))
+def _values(column: Column, run: Run, results: Results) -> list[float]:
+    values = (column.metric(result) for result in _of_run(run, results))
     return [100 * value if column.percent else value for value in values if value is not None]
 
 
@@ -134,15 +136,15 @@ def _error(values: Sequence[float]) -> float:
     return statistics.stdev(values) / math.sqrt(len(values))
 
 
-def _mean(column: Column, run: Run, done: Done) -> str:
+def _mean(column: Column, run: Run, results: Results) -> str:
     """Mean and standard error over seeds, and the best seed's; empty without any number.
 
     Seeds without a number, since they diverged or never came so far, are counted.
     """
-    values = _values(column, run, done)
+    values = _values(column, run, results)
     if not values:
         return ""
-    without = len(_results(run, done)) - len(values)
+    without = len(_of_run(run, results)) - len(values)
     digits, sign = (2, "%") if column.percent else (1, "")
     text = f"{statistics.mean(values):.{digits}f}"
     if len(values) > 1:
@@ -153,30 +155,30 @@ def _mean(column: Column, run: Run, done: Done) -> str:
     return text + f", {without} without" * bool(without)
 
 
-def _bounds(column: Column, run: Run, done: Done) -> list[float]:
-    values = (column.bound(result) for result in _results(run, done))
+def _bounds(column: Column, run: Run, results: Results) -> list[float]:
+    values = (column.bound(result) for result in _of_run(run, results))
     return [value for value in values if value is not None]
 
 
-def _without_number(column: Column, run: Run, done: Done) -> str:
+def _without_number(column: Column, run: Run, results: Results) -> str:
     """What stands where no seed has one."""
-    least = _bounds(column, run, done)
+    least = _bounds(column, run, results)
     return f"more than {min(least):.1f}" if least else "none"
 
 
-def _compared(experiment: Experiment, run: Run, done: Done) -> tuple[str, str]:
-    """The difference from the run it is compared with, or the ratio, and whether it is clear.
+def _compared(experiment: Experiment, run: Run, results: Results) -> tuple[str, str]:
+    """(difference from the baseline, or ratio to it; whether it is clear); empty without either.
 
     Errors of both runs are taken for independent; those of a ratio are carried over to first order.
     Where ours has a bound alone so has the ratio, without an error.
     """
-    other = plan.chosen(experiment, run.against, done)
-    is_it = not run.group or plan.chosen(experiment, run.group, done) is run
-    if other is None or not is_it:
+    other = plan.best_candidate(experiment, run.baseline, results)
+    compared = not run.group or plan.best_candidate(experiment, run.group, results) is run
+    if other is None or not compared:
         return "", ""
     column = experiment.columns[0]
-    ours, theirs = _values(column, run, done), _values(column, other, done)
-    least = _bounds(column, run, done)
+    ours, theirs = _values(column, run, results), _values(column, other, results)
+    least = _bounds(column, run, results)
     if experiment.ratio and theirs and not ours and least:
         value = min(least) / statistics.mean(theirs)
         clear = "more" if value > 1 else "no"
@@ -198,8 +200,10 @@ def _compared(experiment: Experiment, run: Run, done: Done) -> tuple[str, str]:
     return text, "more" if value > neutral else "less"
 
 
-def _picture(experiment: Experiment, done: Done) -> str:
+def _picture(experiment: Experiment, results: Results) -> str:
     groups = {run.group for run in experiment.runs} - {""}
-    if experiment.ratio and all(plan.chosen(experiment, group, done) for group in groups):
+    if experiment.ratio and all(
+        plan.best_candidate(experiment, group, results) for group in groups
+    ):
         return f"![{experiment.name}]({experiment.name}.png)\n\n"
     return ""

@@ -1,4 +1,4 @@
-"""python -m alexnet_jax.reproduce: what is run, in which order, and what is made of the results."""
+"""alexnet-jax reproduce: what is run, in which order, and what is made of the results."""
 
 import dataclasses
 import json
@@ -11,19 +11,20 @@ import time
 import numpy as np
 import pytest
 
-from alexnet_jax.reproduce import execute, experiments, measures, pictures, plan, sitting, tables
+from alexnet_jax.reproduce import execute, experiments, figures, plan, run_metrics, runner, tables
 from alexnet_jax.reproduce.experiment import Column, Experiment, Run
 from alexnet_jax.reproduce.experiments import EXPERIMENTS, FIGURE1
 from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.runtime.run_records import read_records, write_record
 from tests.support import commands
 from tests.training.test_plan import load, plan_of
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-ERROR = Column("test error", measures.test_error)
+ERROR = Column("test error", run_metrics.test_error)
 
 
-def candidate(name, group, against=""):
-    return Run(name, name, "configs/lenet5.py", 5, group=group, against=against)
+def candidate(name, group):
+    return Run(name, name, "configs/lenet5.py", 5, group=group)
 
 
 # Two candidates of one group, a run compared with the group, and one that is long.
@@ -32,7 +33,7 @@ SMALL = Experiment(
     "0",
     "a claim",
     (candidate("slow", "rate"), candidate("quick", "rate"),
-     Run("other", "other", "configs/lenet5.py", 7, against="rate"),
+     Run("other", "other", "configs/lenet5.py", 7, baseline="rate"),
      Run("long", "long", "configs/lenet5.py", 9, most_seeds=1)),
     (ERROR,),
 )  # fmt: skip
@@ -49,24 +50,24 @@ def names(pairs):
 
 def test_candidates_run_with_one_seed_and_the_best_with_all():
     first = [("slow", 0), ("quick", 0), ("other", 0), ("long", 0)]
-    assert names(plan.missing(SMALL, 2, {})) == [*first, ("other", 1)]
-    assert plan.counts(SMALL, 2, {}) == (0, 6, 5 + 5 + 7 + 9 + 7 + 5)
+    assert names(plan.missing_runs(SMALL, 2, {})) == [*first, ("other", 1)]
+    assert plan.run_counts(SMALL, 2, {}) == (0, 6, 5 + 5 + 7 + 9 + 7 + 5)
     done = {pair: result(0.3) for pair in first}
     done["quick", 0] = result(0.2)
-    assert names(plan.missing(SMALL, 2, done)) == [("quick", 1), ("other", 1)]
-    assert plan.counts(SMALL, 2, done) == (4, 6, 12)
-    assert plan.chosen(SMALL, "rate", done).name == "quick"
+    assert names(plan.missing_runs(SMALL, 2, done)) == [("quick", 1), ("other", 1)]
+    assert plan.run_counts(SMALL, 2, done) == (4, 6, 12)
+    assert plan.best_candidate(SMALL, "rate", done).name == "quick"
     done["quick", 0] = {"curve": {"training": []}}  # diverged
-    assert plan.chosen(SMALL, "rate", done).name == "slow"
-    assert names(plan.missing(SMALL, 1, done)) == []
+    assert plan.best_candidate(SMALL, "rate", done).name == "slow"
+    assert names(plan.missing_runs(SMALL, 1, done)) == []
 
 
 def test_what_is_named_comes_with_what_it_is_compared_with():
-    assert names(plan.missing(SMALL, 1, {}, ["other"])) == [
+    assert names(plan.missing_runs(SMALL, 1, {}, ["other"])) == [
         ("slow", 0), ("quick", 0), ("other", 0)]  # fmt: skip
-    assert names(plan.missing(SMALL, 1, {}, ["rate"])) == [("slow", 0), ("quick", 0)]
+    assert names(plan.missing_runs(SMALL, 1, {}, ["rate"])) == [("slow", 0), ("quick", 0)]
     with pytest.raises(UserError, match="small has no run 'others': expected one of rate, other"):
-        plan.missing(SMALL, 1, {}, ["others"])
+        plan.missing_runs(SMALL, 1, {}, ["others"])
 
 
 def test_a_table_has_means_and_standard_errors():
@@ -103,7 +104,7 @@ def test_the_ratio_of_epochs_is_that_of_the_chosen_rates(tmp_path):
                             "figure1-relu-0.008": [25.0], "figure1-tanh-0.0005": [60.0],
                             "figure1-tanh-0.001": [30.0, 30.0],
                             "figure1-tanh-0.002": [50.0]})  # fmt: skip
-    assert not pictures.draw_figure1(FIGURE1, done, tmp_path / "f.png")
+    assert not figures.draw_figure1(FIGURE1, done, tmp_path / "f.png")
     done |= figure1_results({"figure1-tanh-0.004": [70.0], "figure1-tanh-0.008": [80.0],
                              "figure1-tanh-0.016": [90.0],
                              "figure1-tanh-0.032": [95.0]})  # fmt: skip
@@ -113,7 +114,7 @@ def test_the_ratio_of_epochs_is_that_of_the_chosen_rates(tmp_path):
     assert "| 30.0 ± 0.0 (best 30.0) | 0.00 ± 0.00% (best 0.00%) | 6.0 ± 1.2 | more |" in row
     assert text.count("**chosen**") == 2
     assert "edge" not in text
-    assert pictures.draw_figure1(FIGURE1, done, tmp_path / "f.png")
+    assert figures.draw_figure1(FIGURE1, done, tmp_path / "f.png")
     assert (tmp_path / "f.png").stat().st_size > 10_000
 
 
@@ -135,16 +136,16 @@ def test_a_rate_that_never_gets_there_is_a_bound():
     short = result(0.3, curve=[(2.0, 0.28)])
     done["figure1-tanh-0.002", 1] = short
     assert "| more than 0.4 | no |" in tables.section(FIGURE1, done)
-    assert measures.epochs_trained(short) == 2.0
-    assert measures.epochs_trained(short | {"diverged": True}) is None
+    assert run_metrics.epochs_trained(short) == 2.0
+    assert run_metrics.epochs_trained(short | {"diverged": True}) is None
 
 
 def test_gaps_and_views_are_differences():
     errors = {"train center": {"top1_error": 0.1}, "val ten": {"top1_error": 0.22}}
     done = result(0.25) | {"evaluations": errors}
-    assert measures.gap(done) == pytest.approx(0.15)
-    assert measures.gain_of_ten_views(done) == pytest.approx(0.03)
-    assert measures.gap(result(0.25)) is measures.best_error(result(0.25)) is None
+    assert run_metrics.gap(done) == pytest.approx(0.15)
+    assert run_metrics.gain_of_ten_views(done) == pytest.approx(0.03)
+    assert run_metrics.gap(result(0.25)) is run_metrics.best_error(result(0.25)) is None
 
 
 def test_every_run_is_sound_and_has_a_name_of_its_own():
@@ -152,58 +153,59 @@ def test_every_run_is_sound_and_has_a_name_of_its_own():
     for experiment in EXPERIMENTS:
         for run in experiment.runs:
             assert known.setdefault(run.name, run) == run  # shared, or its own
-            assert not run.against or plan.candidates(experiment, run.against)
+            assert not run.baseline or plan.candidates(experiment, run.baseline)
             file, _, argument = run.config.partition(":")
             config = load(pathlib.Path(file).stem, argument)
             config.update_from_flattened_dict(dict(run.changes))
             plan_of(config, records=50_000, classes=10)
-    assert len({tuple(execute.arguments(run, 0, "")) for run in known.values()}) == len(known)
+    assert len({execute.training_command(run, 0) for run in known.values()}) == len(known)
 
 
 def test_the_list_has_every_claim():
     lines = tables.listing((SMALL,), 3, {("other", 0): result(0.3)}).splitlines()
     assert lines[1].split()[:5] == ["small", "0", "1", "of", "8"]
     assert lines[2] == "    claim: a claim"
-    assert lines[3] == "    found: other: test error 30.00%"
+    assert lines[3] == "    result: other: test error 30.00%"
 
 
 def test_the_tables_in_the_documentation_are_those_of_the_runs():
     text = (ROOT / "docs/results.md").read_text()
     runs = [run for experiment in EXPERIMENTS for run in experiment.runs]
-    done = execute.results(sitting.folder_of(ROOT / "docs"), runs)
-    assert tables.page(text, EXPERIMENTS, done) == text
+    done = execute.read_results(runner.records_file(ROOT / "docs"), runs)
+    assert tables.fill_document(text, EXPERIMENTS, done) == text
     with pytest.raises(UserError, match="differ in history"):
-        tables.page(text, EXPERIMENTS[:-1], done)
+        tables.fill_document(text, EXPERIMENTS[:-1], done)
 
 
 def test_one_process_with_one_command_works_on_a_run(tmp_path):
     with (
-        execute.alone(tmp_path / "run", "this"),
+        execute.locked(tmp_path / "run", "this"),
         pytest.raises(UserError, match="Another process works on"),
-        execute.alone(tmp_path / "run", "this"),
+        execute.locked(tmp_path / "run", "this"),
     ):
         pass
     (tmp_path / "run").mkdir()
-    with execute.alone(tmp_path / "run", "this"):
+    with execute.locked(tmp_path / "run", "this"):
         pass
     with (
         pytest.raises(UserError, match="begun by another"),
-        execute.alone(tmp_path / "run", "that"),
+        execute.locked(tmp_path / "run", "that"),
     ):
         pass
 
 
 def test_a_result_of_another_command_is_refused(tmp_path):
     run = SMALL.runs[0]
-    file = execute.result_file(tmp_path, run, 4)
-    execute.write(file, {"command": execute.command(run, 4), "curve": {"training": [[1, np.nan]]}})
-    assert execute.results(tmp_path, SMALL.runs)["slow", 4]["curve"]["training"] == [[1, None]]
-    execute.write(file, {"command": execute.command(run, 5)})
-    with pytest.raises(UserError, match="another command than today's: take it away"):
-        execute.results(tmp_path, SMALL.runs)
+    file, name = tmp_path / "reproduce.jsonl", execute.record_name(run, 4)
+    curve = {"training": [[1, np.nan]]}
+    write_record(file, name, {"command": execute.training_command(run, 4), "curve": curve})
+    assert execute.read_results(file, SMALL.runs)["slow", 4]["curve"]["training"] == [[1, None]]
+    write_record(file, name, {"command": execute.training_command(run, 5)})
+    with pytest.raises(UserError, match="slow-seed4 comes from another command than today's: take"):
+        execute.read_results(file, SMALL.runs)
     file.write_text("{")
     with pytest.raises(UserError, match="is not the JSON of a run"):
-        execute.results(tmp_path, SMALL.runs)
+        execute.read_results(file, SMALL.runs)
 
 
 @pytest.mark.parametrize(
@@ -243,60 +245,60 @@ def test_a_run_ends_early_once_it_was_evaluated(tmp_path):
     file.write_text("\n".join(map(json.dumps, lines)))
     assert execute.ending_step(run, tmp_path) == 15
     assert execute.ending_step(SMALL.runs[0], tmp_path) is None
-    curve = execute.content(run, 0, tmp_path, {})["curve"]
+    curve = execute.collect_result(run, 0, tmp_path, {})["curve"]
     assert curve == {"training": [[0.5, 0.6], [1.0, None], [1.5, 0.25]], "validation": []}
 
 
 TINY = {"log.every_steps": 5, "evaluate.every_steps": 20, "checkpoint.every_steps": 10}
-LEARNS = Run("learns", "learns", "configs/lenet5.py:relu", 1, TINY | {"steps": 100},
+LEARNS = Run("learns", "learns", "configs/lenet5.py:relu", 1, TINY | {"num_steps": 100},
              evaluations=(("val", "ten"),))  # fmt: skip
-STOPS = dataclasses.replace(LEARNS, name="stops", changes=TINY | {"steps": 4000}, until=0.5)
+STOPS = dataclasses.replace(LEARNS, name="stops", changes=TINY | {"num_steps": 4000}, until=0.5)
 TRIAL = Experiment("trial", "0", "a claim", (LEARNS, STOPS), (ERROR,))
-SIT = """
+RUN_TRIAL = """
 import pathlib, sys
-from alexnet_jax.errors import Stopped
-from alexnet_jax.reproduce.sitting import Sitting
-from tests.test_reproduce import TRIAL
+from alexnet_jax.reproduce.runner import ExperimentRunner
+from alexnet_jax.runtime.errors import Stopped
+from tests.reproduce.test_reproduce import TRIAL
 where = pathlib.Path(sys.argv[1])
 try:
-    Sitting((TRIAL,), "", where / "runs", where / "docs").run(TRIAL, 1, [])
+    ExperimentRunner((TRIAL,), "", where / "runs", where / "docs").run(TRIAL, 1, [])
 except Stopped as stop:
     sys.exit(stop.code)
 """
 
 
-def sit(where):
+def start_trial(where):
     (where / "docs").mkdir(exist_ok=True)
     (where / "docs/results.md").write_text("# R\n<!-- reproduce: trial -->\n<!-- end -->\n")
-    words = [sys.executable, "-c", SIT, str(where)]
+    words = [sys.executable, "-c", RUN_TRIAL, str(where)]
     return subprocess.Popen(words, cwd=ROOT, env=commands.ENVIRONMENT)
 
 
-def kept(where, name):
-    return json.loads((where / f"docs/runs/reproduce/{name}-seed0.json").read_text())
+def recorded(where, name):
+    return read_records(where / "docs/runs/reproduce.jsonl")[f"{name}-seed0"]
 
 
 @pytest.mark.slow
 def test_an_experiment_is_stopped_goes_on_and_is_not_run_again(tmp_path):
-    process = sit(tmp_path)
+    process = start_trial(tmp_path)
     while not list((tmp_path / "runs/learns-seed0/checkpoints").glob("[1-9]*")):
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 75
     assert not (tmp_path / "docs/runs").exists()
-    assert sit(tmp_path).wait() == 0
-    learned = kept(tmp_path, "learns")
+    assert start_trial(tmp_path).wait() == 0
+    learned = recorded(tmp_path, "learns")
     epochs = [epoch for epoch, _ in learned["curve"]["training"]]
     np.testing.assert_allclose(epochs, np.arange(5, 101, 5) * 64 / 1438, atol=6e-4)
     assert learned["evaluations"]["val ten"]["images"] == 359
     assert learned["config"]["data"]["path"] == "SET"
-    stopped = kept(tmp_path, "stops")
+    stopped = recorded(tmp_path, "stops")
     assert stopped["steps"] < 4000
     errors = [error for _, error in stopped["curve"]["training"]]
     assert errors[-1] <= 0.5 < min(errors[:-1], default=1.0)
-    file = tmp_path / "docs/runs/reproduce/learns-seed0.json"
+    file = tmp_path / "docs/runs/reproduce.jsonl"
     before = file.stat().st_mtime_ns
     assert "| learns (`learns`) | 1 |" in (tmp_path / "docs/results.md").read_text()
-    assert sit(tmp_path).wait() == 0
+    assert start_trial(tmp_path).wait() == 0
     assert file.stat().st_mtime_ns == before
