@@ -43,7 +43,7 @@ def assert_one_sentence(done, sentence):
     [
         (["--config=configs/imagnet.py"], "There is no config file 'configs/imagnet.py'"),
         (["--config=configs/imagenet.py:smok"], "unknown option 'smok'"),
-        (["--config.bach=3"], 'Did you mean "batch"'),
+        (["--config.bach_size=3"], 'Did you mean "batch_size"'),
         (["--config.data.pth=3"], 'Did you mean "path"'),
         (["--config.batch_size=many"], "--config.batch_size=many"),
         (["--confg=x"], "Did you mean: config"),
@@ -73,7 +73,7 @@ def test_a_mistake_gets_one_sentence(tmp_path, words, sentence):
 
 def test_a_batch_that_devices_cannot_share_gets_one_sentence(tmp_path):
     done = run("--config.batch_size=63", f"--workdir={tmp_path / 'run'}", JAX_NUM_CPU_DEVICES="2")
-    assert_one_sentence(done, "batch=63 is not divisible by the 2 groups of devices")
+    assert_one_sentence(done, "batch_size=63 is not divisible by the 2 groups of devices")
     assert not (tmp_path / "run").exists()
 
 
@@ -221,7 +221,7 @@ def test_a_run_writes_its_records_and_the_same_command_goes_on(tmp_path):
     other = run(*common, f"--workdir={parts}", "--config.optimizer.momentum=0.8")
     assert_one_sentence(other, "optimizer.momentum is 0.9 there and 0.8 here")
     facts = json.loads((parts / "checkpoints/6/facts/facts.json").read_text())
-    assert facts["config"]["batch"] == 8
+    assert facts["config"]["batch_size"] == 8
     assert {"versions", "git_commit", "data", "identity", "progress"} <= set(facts)
     assert facts["data"]["training"]["images"] == 1438
     assert len(facts["data"]["training"]["fingerprint"]) == 16

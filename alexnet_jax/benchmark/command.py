@@ -1,4 +1,4 @@
-"""Measure speeds and predict them: python -m alexnet_jax.benchmark PAGE; PAGE --help for flags.
+"""Measure speeds and predict them: python -m alexnet_jax benchmark PAGE; PAGE --help for flags.
 
 input --path=DIR[,DIR...]: images a second from the files of prepared sets to batches on the host,
 against bare libjpeg-turbo and a copy in memory in as many threads, and against PyTorch's DataLoader
@@ -36,7 +36,7 @@ from alexnet_jax.runtime.errors import EXIT_USER_ERROR, UserError
 def main() -> None:
     """Parse flags, then measure."""
     parser = argparse.ArgumentParser(
-        prog="python -m alexnet_jax.benchmark", description=__doc__,
+        prog="python -m alexnet_jax benchmark", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     pages = parser.add_subparsers(dest="page", required=True)

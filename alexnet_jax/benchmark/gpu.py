@@ -105,7 +105,7 @@ def run(folder: pathlib.Path, minutes: float, tiny: bool) -> None:
 def _measure(folder: pathlib.Path, case: Case, seconds: float) -> str:
     """Run a case; a sentence if it failed."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} {case.xla_flags}".strip()
-    words = [sys.executable, "-m", "alexnet_jax.benchmark", "step", *case.words]
+    words = [sys.executable, "-m", "alexnet_jax", "benchmark", "step", *case.words]
     words.append(f"--json={folder / case.name}.json")
     environment = os.environ | ({"XLA_FLAGS": flags} if flags else {})
     try:

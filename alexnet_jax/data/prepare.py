@@ -1,18 +1,8 @@
-"""Prepare a data set once, as in 2012: python -m alexnet_jax.data.prepare --source=KIND:WHERE.
+"""Prepares a data set once, as in 2012: decoded, resized and shuffled into shards.
 
-Writes every image at its stored size (paper section 2: shorter side to 256, the central square) in
-shuffled order, as a data set of tensorflow-datasets with random access, and beside it the mean
-image and the colours of the training set, and a report. Stopped at any moment, the same command
-goes on with the shards that are missing.
-
-KIND:WHERE is one of
-  folder:DIR         DIR/train/CLASS/* and DIR/val/CLASS/*, or Kaggle's ILSVRC folder
-  imagenet_tars:DIR  ILSVRC2012_img_train.tar, _img_val.tar and _devkit_t12.tar.gz as distributed
-  tfds:NAME          an image classification set of tensorflow-datasets, such as imagenet2012
-  parquet:DIR        the files of a set on Hugging Face
+A preparation that was stopped goes on with the shards that are missing.
 """
 
-import argparse
 import contextlib
 import fcntl
 import json
@@ -21,39 +11,19 @@ import os
 import pathlib
 import shutil
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent import futures
 from multiprocessing import connection
 
 from alexnet_jax.data import prepared, shards
-from alexnet_jax.data.origins import open_origin
 from alexnet_jax.data.origins.origin import Origin
 from alexnet_jax.data.shards import Settings, Shard
-from alexnet_jax.runtime.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.runtime.terminal import ProgressLine, Terminal
 
 POLL_SECONDS = 0.2
 NAMED = 20  # images left out are named at the terminal up to this number, and all in the report
-
-
-def main() -> None:
-    """Parse flags, then prepare."""
-    given = _parser().parse_args()
-    name = given.name
-    folder = pathlib.Path(given.output) if given.output else prepared.default_folder(name)
-    settings = Settings(name, given.size, given.channels, given.resize, given.format, given.seed)
-    try:
-        with Terminal() as terminal:
-            origin = open_origin(given.source, given.validation)
-            prepare(origin, settings, folder, given.workers, terminal)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        print("Stopped; the same command goes on from here.", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
 
 
 def prepare(
@@ -94,46 +64,6 @@ def told(report: dict) -> str:
                 lines.append(f"  {len(names):>7,} {word}: {shown}{more}")
     lines.append(f"All names stand in {prepared.REPORT}.")
     return "\n".join(lines)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m alexnet_jax.data.prepare", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add = parser.add_argument
-    add("--source", required=True, metavar="KIND:WHERE", help="see above")
-    add("--output", metavar="DIR", help="by default where tensorflow-datasets keeps its data")
-    add("--name", type=_name, default="imagenet", help="of the set (%(default)s)")
-    add("--validation", metavar="NAME", help="the split to validate on, if it is not the usual one")
-    add("--size", type=_positive, default=256, help="side of the stored images (%(default)s)")
-    add("--channels", type=int, choices=(3, 1), default=3, help="colour, or 1 for grey")
-    crop_or_warp = "shorter side to the size and the centre cut out, or both sides as for Caffe"
-    add("--resize", choices=("crop", "warp"), default="crop", help=crop_or_warp)
-    jpeg_or_raw = "JPEG of quality 95, or PNG and raw pixels: nothing lost, ten times the space"
-    add("--format", choices=("jpeg", "raw"), default="jpeg", help=jpeg_or_raw)
-    add("--seed", type=_natural, default=0, help="of the order (%(default)s)")
-    workers = os.cpu_count() or 1
-    add("--workers", type=_positive, default=workers, help="processes; by default one a core")
-    return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number above 0")
-    return int(text)
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 0")
-    return int(text)
-
-
-def _name(text: str) -> str:
-    if not prepared.NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is no name like imagenet or cifar_10")
-    return text
 
 
 def _plan(origin: Origin, settings: Settings) -> dict:
@@ -307,7 +237,3 @@ def _end_with_parent() -> None:
     """A killed parent can't end its processes: they would wait for work for ever."""
     connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

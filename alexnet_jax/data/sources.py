@@ -265,7 +265,7 @@ def _prepared_folder(name: str) -> pathlib.Path:
         raise UserError(
             f"No data was given, and no prepared set lies in {folder}: add --config.data.path=DIR, "
             "where DIR is a prepared set or holds train/CLASS/*.jpg and val/CLASS/*.jpg, or "
-            "prepare one: python -m alexnet_jax.data.prepare --help."
+            "prepare one: python -m alexnet_jax prepare --help."
         )
     return folder
 

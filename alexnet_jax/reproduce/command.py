@@ -18,7 +18,7 @@ from alexnet_jax.runtime.errors import EXIT_USER_ERROR, Stopped, UserError
 def main() -> None:
     """Parse flags first: --help answers before jax is imported."""
     parser = argparse.ArgumentParser(
-        prog="python -m alexnet_jax.reproduce", description=__doc__,
+        prog="python -m alexnet_jax reproduce", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument

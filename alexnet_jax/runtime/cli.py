@@ -3,10 +3,14 @@
 Importing this imports neither jax nor NumPy, so that --help answers at once.
 """
 
+import difflib
 import os
+import signal
 import sys
+import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 from absl import flags
 
@@ -18,6 +22,8 @@ from alexnet_jax.runtime.errors import (
     Stopped,
     UserError,
 )
+
+HELP_FLAGS = ("--help", "-help", "-h")
 
 
 def answer(action: Callable[[], None]) -> None:
@@ -51,16 +57,46 @@ def parse(
     `arguments`. UserError for any mistake, with `hint` after it.
     """
     try:
+        before = set(flags.FLAGS)
         define()
-        if {"--help", "-help", "-h"} & set(argv[1:]):
-            print(usage + flags.FLAGS.main_module_help())
-            sys.exit(0)
+        if set(HELP_FLAGS) & set(argv[1:]):
+            print_help(f"{usage}\n{_flag_help(sorted(set(flags.FLAGS) - before))}")
         rest = flags.FLAGS(argv)[1:]
     except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
         raise UserError(f"{_sentence(error)}{hint}") from error
     if rest and not arguments:
         raise UserError(f"'{rest[0]}' was not understood: flags look like --name=value.")
     return rest
+
+
+def print_help(text: str) -> NoReturn:
+    """Print and exit with 0; a pipe that is closed early, as by head, ends it in silence."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    print(text, flush=True)
+    sys.exit(0)
+
+
+def _flag_help(names: Iterable[str]) -> str:
+    """Each flag with its choices, help and default."""
+    lines = []
+    for name in names:
+        flag = flags.FLAGS[name]
+        kind = getattr(flag.parser, "enum_values", None) or [flag.flag_type().upper()]
+        no = "[no]" if flag.boolean else ""
+        lines.append(f"  --{no}{name}" + ("" if flag.boolean else f"={'|'.join(kind)}"))
+        default = "" if flag.default in (None, [], "") else f" (default: {flag.default_as_str})"
+        lines += textwrap.wrap(f"{flag.help}{default}", 94, initial_indent=" " * 6,
+                               subsequent_indent=" " * 6)  # fmt: skip
+    return "\n".join(lines)
+
+
+def check_word(what: str, word: str, known: Iterable[str], program: str) -> None:
+    """UserError with the nearest of the known words unless `word` is one of them."""
+    known = list(known)
+    if word not in known:
+        near = difflib.get_close_matches(word, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"There is no {what} '{word}': {hint}{program} has {', '.join(known)}.")
 
 
 def check_output(flag: str, file: str | None) -> None:

@@ -31,12 +31,19 @@ def start_again() -> None:
     """Start this command anew with `TUNABLES`, unless they or the user's own are set.
 
     Returns where there is nothing to do: on another system than Linux, and in a program that is not
-    `python -m alexnet_jax...`, such as a notebook. The process keeps its number.
+    ours, such as a notebook. The process keeps its number.
     """
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    ours = spec is not None and spec.name.partition(".")[0] == "alexnet_jax"
-    if sys.platform != "linux" or VARIABLE in os.environ or not ours:
+    if sys.platform != "linux" or VARIABLE in os.environ or not _is_our_program():
         return
     command = [sys.executable, *sys.orig_argv[1:]]
     sys.stdout.flush()
     os.execve(sys.executable, command, os.environ | {VARIABLE: TUNABLES})
+
+
+def _is_our_program() -> bool:
+    """Whether this is `python -m alexnet_jax...` or the script `alexnet-jax`."""
+    program = sys.modules["__main__"]
+    spec = getattr(program, "__spec__", None)
+    if spec is not None:
+        return spec.name.partition(".")[0] == "alexnet_jax"
+    return os.path.basename(getattr(program, "__file__", None) or "") == "alexnet-jax"

@@ -47,7 +47,7 @@ class UserHints:
         choices = f"may be any of {', '.join(guesses)}" if guesses else "is none that is known here"
         raise UserError(
             f"The network in {name} {choices}: name the one that it was made for with "
-            "--network=NAME (python -m alexnet_jax.model lists them)."
+            "--network=NAME (python -m alexnet_jax model lists them)."
         )
 
 

@@ -56,7 +56,7 @@ def test_the_command_measures_data_loaders_too(sets, tmp_path):
     words = ["input", f"--path={sets[0]},{sets[1]}", "--batch=4", "--seconds=0.1", "--turns=1"]
     file = tmp_path / "found.json"
     done = subprocess.run(
-        [sys.executable, "-m", "alexnet_jax.benchmark", *words, f"--json={file}"],
+        [sys.executable, "-m", "alexnet_jax", "benchmark", *words, f"--json={file}"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -269,7 +269,7 @@ def test_the_real_step_is_timed(dtype):
 def test_the_command_measures_by_default():
     words = ["scaling", "--network=quickstart", "--batch=8", "--steps=2", "--devices=1,2,4"]
     done = subprocess.run(
-        [sys.executable, "-m", "alexnet_jax.benchmark", *words],
+        [sys.executable, "-m", "alexnet_jax", "benchmark", *words],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

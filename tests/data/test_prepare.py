@@ -109,7 +109,7 @@ def test_tensorflow_datasets_opens_it(made):
 
 def run(*arguments, **environment):
     return subprocess.Popen(
-        [sys.executable, "-m", "alexnet_jax.data.prepare", *arguments],
+        [sys.executable, "-m", "alexnet_jax", "prepare", *arguments],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | environment, start_new_session=True,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""alexnet-jax reproduce: what is run, in which order, and what is made of the results."""
+"""The command reproduce: what is run, in which order, and what is made of the results."""
 
 import dataclasses
 import json

@@ -9,15 +9,15 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 ENVIRONMENT = os.environ | {"JAX_PLATFORMS": "cpu"}
 
 
-def words(room, *arguments):
-    """The command line of python -m alexnet_jax.ROOM."""
-    return [sys.executable, "-m", f"alexnet_jax.{room}", *map(str, arguments)]
+def words(command, *arguments):
+    """The command line of python -m alexnet_jax COMMAND."""
+    return [sys.executable, "-m", "alexnet_jax", command, *map(str, arguments)]
 
 
-def run(room, *arguments, code=0):
+def run(command, *arguments, code=0):
     """(standard output, standard error) of a command that ends with `code` and no traceback."""
     done = subprocess.run(
-        words(room, *arguments), cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT
+        words(command, *arguments), cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT
     )
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr

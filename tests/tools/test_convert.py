@@ -1,4 +1,4 @@
-"""python -m alexnet_jax.convert: what it prints, writes and refuses; folders like a run's."""
+"""python -m alexnet_jax convert: what it prints, writes and refuses; folders like a run's."""
 
 import functools
 import pathlib

@@ -1,4 +1,4 @@
-"""python -m alexnet_jax.evaluate: what it writes, what it follows and what it refuses."""
+"""python -m alexnet_jax evaluate: what it writes, what it follows and what it refuses."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def run(*words):
     """The command as a user starts it, with XLA's own defaults."""
     clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
     return subprocess.run(
-        [sys.executable, "-m", "alexnet_jax.evaluate", *words],
+        [sys.executable, "-m", "alexnet_jax", "evaluate", *words],
         cwd=ROOT, env=clean, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -93,7 +93,7 @@ def test_two_processes_find_what_one_finds(trained_runs, tmp_path):
     one, two = tmp_path / "one.json", tmp_path / "two.json"
     assert run(f"--workdir={names}", f"--json={one}").returncode == 0
     clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
-    command = [str(ROOT / "launch/local.sh"), "2", sys.executable, "-m", "alexnet_jax.evaluate",
+    command = [str(ROOT / "launch/local.sh"), "2", sys.executable, "-m", "alexnet_jax", "evaluate",
                f"--workdir={names}", f"--json={two}", "--batch=14"]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -262,7 +262,7 @@ def test_some_classes_of_an_imported_network_are_evaluated(tmp_path):
                f"--json={tmp_path / 'one.json'}")  # fmt: skip
     assert done.returncode == 0, done.stderr
     predicted = subprocess.run(
-        [sys.executable, "-m", "alexnet_jax.predict", f"--workdir={tmp_path / 'run'}",
+        [sys.executable, "-m", "alexnet_jax", "predict", f"--workdir={tmp_path / 'run'}",
          "--views=ten", f"--json={tmp_path / 'other.json'}", str(tmp_path / "set/val")],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip

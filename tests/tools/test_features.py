@@ -1,4 +1,4 @@
-"""python -m alexnet_jax.features: against NumPy and PyTorch, killed, damaged, in little memory."""
+"""python -m alexnet_jax features: against NumPy and PyTorch, killed, damaged, in little memory."""
 
 import functools
 import json
@@ -195,7 +195,7 @@ def test_files_hold_what_was_written(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", files.SUFFIXES)
 def test_damaged_and_foreign_files_are_told_in_a_sentence(tmp_path, suffix):
     path = tmp_path / f"x{suffix}"
-    sentence = r"can't be read \(.*python -m alexnet_jax.features wrote; write it anew\.$"
+    sentence = r"can't be read \(.*python -m alexnet_jax features wrote; write it anew\.$"
     with pytest.raises(UserError, match="There is no file"):
         files.read(path)
     written(path)
@@ -320,7 +320,7 @@ def test_sets_are_read_without_tensorflow(prepared_sets, tmp_path):
         code = (
             "import sys, runpy; sys.modules['tensorflow'] = sys.modules['clu'] = None; "
             f"sys.argv = ['x', *{arguments!r}]; "
-            "runpy.run_module('alexnet_jax.features', run_name='__main__')"
+            "runpy.run_module('alexnet_jax', run_name='__main__')"
         )
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, env=ENVIRONMENT)
         found.append(files.read(tmp_path / f"{form}.parquet"))

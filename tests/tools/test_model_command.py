@@ -1,4 +1,4 @@
-"""python -m alexnet_jax.model: tables of networks for people."""
+"""python -m alexnet_jax model: tables of networks for people."""
 
 import pathlib
 import subprocess
@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 
 def show(*words):
     return subprocess.run(
-        [sys.executable, "-m", "alexnet_jax.model", *words],
+        [sys.executable, "-m", "alexnet_jax", "model", *words],
         cwd=ROOT,
         capture_output=True,
         text=True,

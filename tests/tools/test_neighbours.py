@@ -1,4 +1,4 @@
-"""python -m alexnet_jax.neighbours: against scikit-learn and by hand."""
+"""python -m alexnet_jax neighbours: against scikit-learn and by hand."""
 
 import dataclasses
 import json

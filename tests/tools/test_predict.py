@@ -1,4 +1,4 @@
-"""python -m alexnet_jax.predict: what images show, against PyTorch and by hand."""
+"""python -m alexnet_jax predict: what images show, against PyTorch and by hand."""
 
 import functools
 import json

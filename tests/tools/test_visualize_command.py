@@ -1,8 +1,7 @@
-"""python -m alexnet_jax.visualize: every page from a run to a picture, and what is said instead."""
+"""python -m alexnet_jax visualize: every page from a run to a picture, and what is said instead."""
 
 import functools
 import subprocess
-import sys
 
 import pytest
 from PIL import Image
@@ -110,10 +109,8 @@ def test_every_page_draws_a_run(words, width, trained_runs, tmp_path):
 @pytest.mark.slow
 def test_confusions_of_an_evaluation_are_drawn(trained_runs, tmp_path):
     file = tmp_path / "found.json"
-    subprocess.run(
-        [sys.executable, "-m", "alexnet_jax.evaluate", f"--workdir={trained_runs / 'quickstart'}",
-         f"--json={file}"], check=True, capture_output=True,
-    )  # fmt: skip
+    words = f"--workdir={trained_runs / 'quickstart'}", f"--json={file}"
+    subprocess.run(commands.words("evaluate", *words), check=True, capture_output=True)
     visualize("confusion", f"--json={file}", f"--output={tmp_path / 'found.png'}")
     assert (tmp_path / "found.png").stat().st_size > 10_000
 

@@ -63,6 +63,6 @@ def named(name: str) -> Architecture:
     near = near or difflib.get_close_matches(name, NETWORKS, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise UserError(
-        f"There is no network '{name}': {hint}The paper's is net145; python -m alexnet_jax.model "
+        f"There is no network '{name}': {hint}The paper's is net145; python -m alexnet_jax model "
         "lists them all."
     )

@@ -1,4 +1,4 @@
-"""Convert weights: python -m alexnet_jax.convert FILE|--workdir=DIR --to=OUT [--network=NAME].
+"""Convert weights: python -m alexnet_jax convert FILE|--workdir=DIR --to=OUT [--network=NAME].
 
 FILE is Caffe's .caffemodel, PyTorch's state dict, safetensors, ONNX, or a checkpoint of
 cuda-convnet, the program of 2012; its content tells which. The ending of OUT says what it becomes:

@@ -1,4 +1,4 @@
-"""Evaluate checkpoints: python -m alexnet_jax.evaluate --workdir=DIR[,DIR...] [--views=ten].
+"""Evaluate checkpoints: python -m alexnet_jax evaluate --workdir=DIR[,DIR...] [--views=ten].
 
 Each image of a split counts exactly once. Several runs are one ensemble: the mean of their
 probabilities. Network, data and statistics are those of each run.

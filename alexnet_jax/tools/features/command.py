@@ -1,4 +1,4 @@
-"""Write down what a layer says of images: python -m alexnet_jax.features --layer=fc7
+"""Write down what a layer says of images: python -m alexnet_jax features --layer=fc7
 --workdir=DIR | --weights=FILE --output=FILE.npz|FILE.parquet IMAGE...
 
 IMAGE is a file, a folder (with all images below it) or a pattern such as 'cats/*.jpg'. Instead of

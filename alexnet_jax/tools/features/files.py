@@ -24,7 +24,7 @@ from alexnet_jax.weights import atomic_write
 
 SUFFIXES = (".npz", ".parquet")
 ABOUT = "about"
-ANEW = "expected one that python -m alexnet_jax.features wrote; write it anew"
+ANEW = "expected one that python -m alexnet_jax features wrote; write it anew"
 NAMES_AT_ONCE = 10_000
 Blocks = Callable[[int], Iterator[np.ndarray]]
 

@@ -1,4 +1,4 @@
-"""Show the networks: python -m alexnet_jax.model [NAME] [--compare NAME] [--plot FILE].
+"""Show the networks: python -m alexnet_jax model [NAME] [--compare NAME] [--plot FILE].
 
 Without a name all networks are listed with the error that their authors report; with one its layers
 are shown as a table; `--compare` sets another network beside it; `--plot` draws it in the manner of
@@ -15,7 +15,7 @@ from alexnet_jax.runtime.errors import EXIT_USER_ERROR, UserError
 def main() -> None:
     """Parse flags first: --help answers before jax is imported."""
     parser = argparse.ArgumentParser(
-        prog="python -m alexnet_jax.model", description=__doc__,
+        prog="python -m alexnet_jax model", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("name", nargs="?", help="a network's name")
@@ -38,11 +38,11 @@ def show(given: argparse.Namespace) -> None:
 
     if given.name is None:
         if given.compare or given.plot:
-            raise UserError("Name the network to show: python -m alexnet_jax.model NAME.")
+            raise UserError("Name the network to show: python -m alexnet_jax model NAME.")
         print(listing(NETWORKS.values()))
         return
     network = named(given.name)
-    classes = given.classes or network.classes
+    classes = given.classes or network.num_classes
     if given.compare:
         print(summary.comparison(network, named(given.compare)))
     if given.plot:
@@ -58,7 +58,7 @@ def listing(networks) -> str:
 
     rows = [("network", "parameters", "reported error", "source")]
     for network in networks:
-        count = summary.total(summary.summarize(network, network.classes)).parameters
+        count = summary.total(summary.summarize(network, network.num_classes)).parameters
         rows.append((network.name, f"{count:,}", network.reported, network.source))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

@@ -1,8 +1,8 @@
 """Find the images nearest to others in what a layer says of them, as in the paper's Figure 4:
-python -m alexnet_jax.neighbours --features=FILE --queries=FILE
-python -m alexnet_jax.neighbours --features=FILE --workdir=DIR | --weights=FILE IMAGE...
+python -m alexnet_jax neighbours --features=FILE --queries=FILE
+python -m alexnet_jax neighbours --features=FILE --workdir=DIR | --weights=FILE IMAGE...
 
-Files are those of python -m alexnet_jax.features. The distance is Euclidean and exact; of images at
+Files are those of python -m alexnet_jax features. The distance is Euclidean and exact; of images at
 the same one the first comes first. A query whose nearest images have its class tells that the layer
 knows the class.
 """
@@ -27,7 +27,7 @@ def _main() -> None:
     given = flags.FLAGS
     if not given.features:
         raise UserError(
-            "Among which images? Add --features=FILE, written by python -m alexnet_jax.features."
+            "Among which images? Add --features=FILE, written by python -m alexnet_jax features."
         )
     if bool(images) == bool(given.queries):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Pictures for people: python -m alexnet_jax.visualize PAGE [FLAGS] --output=FILE.png|.svg
+"""Pictures for people: python -m alexnet_jax visualize PAGE [FLAGS] --output=FILE.png|.svg
 
   filters        the first layer's kernels, tower 1 above tower 2 (the paper's Figure 3)
   curves         error and loss of runs against epochs; --form=figure1 is the paper's Figure 1
@@ -174,7 +174,7 @@ def _confusion(rest: list[str]):
     _no_image(rest)
     if not flags.FLAGS.json:
         raise UserError(
-            "Whose confusions? Add --json=FILE, which python -m alexnet_jax.evaluate --workdir=DIR "
+            "Whose confusions? Add --json=FILE, which python -m alexnet_jax evaluate --workdir=DIR "
             "--json=FILE writes."
         )
     return confusion.draw(confusion.read(pathlib.Path(flags.FLAGS.json)))

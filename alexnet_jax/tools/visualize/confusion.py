@@ -1,4 +1,4 @@
-"""Which classes are taken for which, from the JSON of python -m alexnet_jax.evaluate."""
+"""Which classes are taken for which, from the JSON of python -m alexnet_jax evaluate."""
 
 import dataclasses
 import json
@@ -41,12 +41,12 @@ def read(path: pathlib.Path) -> Confusion:
     except OSError as error:
         raise UserError(
             f"{path} can't be read ({error.strerror}): name the file that python -m "
-            "alexnet_jax.evaluate --json=FILE wrote."
+            "alexnet_jax evaluate --json=FILE wrote."
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} holds no confusion matrix: evaluate one run anew with python -m "
-            "alexnet_jax.evaluate --workdir=DIR --json=FILE."
+            "alexnet_jax evaluate --workdir=DIR --json=FILE."
         ) from error
     classes = len(confusion.classes)
     if confusion.counts.shape != (classes, classes) or confusion.others.shape != (classes,):

@@ -1,4 +1,4 @@
-"""The flags of each page of python -m alexnet_jax.visualize, and what --help says of it."""
+"""The flags of each page of python -m alexnet_jax visualize, and what --help says of it."""
 
 from absl import flags
 
@@ -76,7 +76,7 @@ def confusion() -> None:
     """visualize confusion --json=FILE --output=FILE.png
 
     How many images of each class were taken for which, from the JSON that python -m
-    alexnet_jax.evaluate --json=FILE writes. Where there are more than 100 classes it has those that
+    alexnet_jax evaluate --json=FILE writes. Where there are more than 100 classes it has those that
     are confused most.
     """
     _output()
