@@ -82,7 +82,7 @@ def check_config(text):
 def sources_of(command):
     """The files of alexnet_jax/ in which a command's flags and pages stand."""
     package = ROOT / "alexnet_jax"
-    place = {"train": "main.py", "prepare": "data/prepare.py"}.get(command, f"tools/{command}.py")
+    place = {"train": "main.py"}.get(command, f"tools/{command}.py")
     folders = [package / command, package / "tools" / command]
     sources = [source for folder in folders for source in folder.glob("*.py")]
     sources += [package / place] if (package / place).exists() else []
