@@ -8,6 +8,7 @@ from alexnet_jax.runtime.errors import UserError, check_choice
 from alexnet_jax.training import defaults
 from alexnet_jax.training.field_names import check_fields
 from alexnet_jax.training.layouts import LAYOUTS, layout_conflict, num_tower_devices
+from alexnet_jax.training.plan import operations_of
 
 VIEWS = ("center", "ten", "all")
 CHOICES = {
@@ -48,6 +49,7 @@ def check_config(config: ConfigDict, architecture: Architecture, num_devices: in
     check_fields(config.to_dict(), defaults.get_config().to_dict(), "The config")
     for name, choices in CHOICES.items():
         check_choice(name, _field(config, name), choices)
+    operations_of(config.kernels)
     _check_pixels(config.data, config.model.network, architecture.channels)
     _check_rule(config.optimizer, config.parallel.layout)
     has_float64 = jax.dtypes.canonicalize_dtype("float64") == "float64"

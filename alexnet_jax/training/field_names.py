@@ -42,6 +42,7 @@ SYNONYMS = {
     "num_classes": "model.num_classes",
     "classes": "model.num_classes",
     "dtype": "model.dtype",
+    "compute_dtype": "model.dtype",
     "precision": "model.dtype",
     "param_dtype": "model.param_dtype",
     "random_seed": "seed",
@@ -59,16 +60,17 @@ def check_fields(config: Mapping, schema: Mapping, where: str) -> None:
     """
     for name in _names(config):
         if name not in set(_names(schema)):
-            raise UserError(f"{where} has a field '{name}' that is not known{meant(name, schema)}.")
+            hint = meant(name, schema) or "."
+            raise UserError(f"{where} has a field '{name}' that is not known{hint}")
 
 
 def meant(name: str, schema: Mapping) -> str:
     """ ": did you mean ...?" with the field that is meant by `name`; empty if none is near."""
     known = set(_names(schema))
     last = name.rpartition(".")[2]
-    sections = [field for field in known if field.rpartition(".")[2] == last]
-    candidates = [SYNONYMS.get(name), SYNONYMS.get(last), *sections]
-    candidates += difflib.get_close_matches(name, sorted(known), n=1)
+    by_last = {field.rpartition(".")[2]: field for field in sorted(known)}
+    near = difflib.get_close_matches(last, by_last, n=1, cutoff=0.7)
+    candidates = [SYNONYMS.get(name), SYNONYMS.get(last), *(by_last[word] for word in near)]
     field = next((field for field in candidates if field in known), None)
     return f": did you mean {field}?" if field else ""
 

@@ -87,7 +87,7 @@ def set_up(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Run
     goes_on = stored_facts is not None
     if plan.init_run is not None and not goes_on:
         _check_warm_start(config, plan, plan.init_run, steps, terminal)
-    measured = _statistics_of(config, plan, training, workdir / STATISTICS, goes_on, terminal)
+    measured = run_statistics(config, plan, training, workdir / STATISTICS, goes_on, terminal)
     preprocessing = make_preprocessing(config, architecture, measured, mesh)
     train_step, evaluation_step = _compile_steps(
         steps,
@@ -209,7 +209,7 @@ def compile_evaluation(
     return lowered.compile()
 
 
-def _statistics_of(
+def run_statistics(
     config: ConfigDict,
     plan: Plan,
     training: sources.Source,

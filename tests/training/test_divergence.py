@@ -57,7 +57,7 @@ def images_of(step, batch=8, seed=0):
 
 def test_a_rate_that_is_much_too_high_stops_the_run(tmp_path):
     """Step 1 gives huge weights, step 2 no numbers; it is noticed at step 4, with the metrics."""
-    config = lenet(**rates((0, 1e10)), **{"steps": 8, "log.every_steps": 4})
+    config = lenet(**rates((0, 1e10)), **{"num_steps": 8, "log.every_steps": 4})
     with pytest.raises(Diverged, match=r"In step 2 the loss, .*on_divergence=rollback") as fault:
         train_and_evaluate(config, tmp_path)
     assert f"its images are {', '.join(images_of(2)[:5])} and 3 more." in str(fault.value)
@@ -72,7 +72,7 @@ def test_a_rate_that_is_much_too_high_stops_the_run(tmp_path):
 def test_bad_parameters_are_never_saved(tmp_path, rate, saved, bad):
     """The second rate is infinite: the weights after step 1 are bad, its loss and gradient not."""
     config = lenet(**rates((0, rate)), **{"checkpoint.every_steps": 1, "log.every_steps": 50,
-                                          "evaluate.every_steps": 50, "steps": 3})  # fmt: skip
+                                          "evaluate.every_steps": 50, "num_steps": 3})  # fmt: skip
     with pytest.raises(Diverged, match=f"In step {bad} the loss"):
         train_and_evaluate(config, tmp_path)
     assert checkpoint.steps_in(tmp_path / "checkpoints") == saved
@@ -84,7 +84,7 @@ def test_bad_parameters_are_never_saved(tmp_path, rate, saved, bad):
 
 def going_back(*pairs, **changes):
     """A config that goes back when it diverges, and saves every four steps."""
-    config = lenet(**rates(*pairs), **{"guards.on_divergence": "rollback", "steps": 10,
+    config = lenet(**rates(*pairs), **{"guards.on_divergence": "rollback", "num_steps": 10,
                                        "checkpoint.every_steps": 4})  # fmt: skip
     config.update_from_flattened_dict({"evaluate.every_steps": 50} | changes)
     return config
@@ -176,7 +176,7 @@ def start_with_an_unlikely_class(workdir, config):
 
 @pytest.mark.slow
 def test_bad_records_are_skipped_counted_and_named(tmp_path, monkeypatch, capsys):
-    config = lenet(**{"guards.on_divergence": "skip", "steps": 20, "log.every_steps": 10,
+    config = lenet(**{"guards.on_divergence": "skip", "num_steps": 20, "log.every_steps": 10,
                       "init.from_run": str(tmp_path / "start"), "checkpoint.every_steps": 1,
                       "evaluate.every_steps": 50})  # fmt: skip
     start_with_an_unlikely_class(tmp_path / "start", config)
@@ -212,7 +212,7 @@ def test_bad_records_are_skipped_counted_and_named(tmp_path, monkeypatch, capsys
 
 
 def test_a_loss_that_stays_that_of_guessing_is_warned_of_once(tmp_path, capsys):
-    config = lenet(**rates((0, 1e-12)), **{"guards.stalled_steps": 3, "steps": 7,
+    config = lenet(**rates((0, 1e-12)), **{"guards.stalled_steps": 3, "num_steps": 7,
                                            "model.width": 0.1})  # fmt: skip
     train_and_evaluate(config, tmp_path)
     losses = [line["loss"] for line in records(tmp_path)]

@@ -46,14 +46,14 @@ def test_every_config_takes_a_step(tmp_path, name, argument):
 # Each choice once, several in a run, since most of its time is compilation.
 CHOICES = [
     {"parallel.layout": "towers", "optimizer.rule": "lars", "optimizer.label_smoothing": 0.1,
-     "optimizer.ema_decay": 0.9, "accumulate": 2},
+     "optimizer.ema_decay": 0.9, "grad_accum_steps": 2},
     {"parallel.layout": "hybrid", "model.dtype": "bfloat16", "data.mean": "channel"},
     {"model.towers": 1, "data.units": "min_max", "data.mean": "none", "data.scale": 1.0,
      "evaluate.every_epochs": None, "checkpoint.every_epochs": None},
     {"model.activation": "tanh", "model.dropout_scales": "training", "data.mean_at": "crop",
-     "data.colour_noise_steps": 1, "steps": 2},
-    {"data.units": "standardise", "data.mean": "channel", "data.scale": 1.0, "data.augmentation_group_size": 32,
-     "evaluate.views": "ten"},
+     "data.colour_noise_steps": 1, "num_steps": 2},
+    {"data.units": "standardise", "data.mean": "channel", "data.scale": 1.0,
+     "data.augmentation_group_size": 32, "evaluate.views": "ten"},
 ]  # fmt: skip
 
 

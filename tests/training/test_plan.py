@@ -8,7 +8,16 @@ import pytest
 
 from alexnet_jax.model.networks import named
 from alexnet_jax.runtime.errors import UserError
-from alexnet_jax.training import defaults, warm_start
+from alexnet_jax.training import (
+    config_check,
+    defaults,
+    field_names,
+    identity,
+    layouts,
+    run_folder,
+    schedules,
+    warm_start,
+)
 from alexnet_jax.training import plan as configuration
 from alexnet_jax.training.optimizer import Group
 from configs import imagenet
@@ -29,7 +38,7 @@ def load(name, argument=""):
 def plan_of(config, records=IMAGENET_IMAGES, classes=1000):
     architecture = configuration.architecture_of(config)
     config_check.check_config(config, architecture, num_devices=1)
-    return configuration.make_plan(config, architecture, records, classes)
+    return configuration.make_plan(config, architecture, num_images=records, data_classes=classes)
 
 
 def step_after(epochs):
@@ -68,7 +77,11 @@ def test_biases_are_decayed_on_request_alone():
 def test_the_papers_text_has_equal_rates_and_at_most_three_divisions():
     plan = plan_of(load("imagenet", "paper"))
     assert set(plan.groups) == {"weights", "biases"}
-    assert plan.groups["weights"].rates == plan.groups["biases"].rates == ((0, 0.01),)
+    assert (
+        plan.groups["weights"].learning_rates
+        == plan.groups["biases"].learning_rates
+        == ((0, 0.01),)
+    )
     assert (plan.plateau.factor, plan.plateau.times) == (10, 3)
     assert not plan.augmentation.noise_divides
     assert load("imagenet", "paper").data.colour_noise_by == "eigenvalues"
@@ -79,21 +92,26 @@ def test_the_2013_schedule_has_four_and_two_rates_of_equal_length():
     """Net 170's numbers, 0.01 to 0.01 / 250 in four steps: cuda-convnet2's lr.cu by hand."""
     groups = plan_of(load("imagenet", "2013")).groups
     steps = step_after(95)
-    starts, values = zip(*groups["weights"].rates, strict=True)
+    starts, values = zip(*groups["weights"].learning_rates, strict=True)
     assert starts == tuple(-(-steps * i // 4) for i in range(4))
     assert values == pytest.approx([0.01, 0.01 / 250 ** (1 / 3), 0.01 / 250 ** (2 / 3), 4e-5])
-    assert groups["biases"].rates == ((0, 0.02), (-(-steps // 2), pytest.approx(0.002)))
+    assert groups["biases"].learning_rates == ((0, 0.02), (-(-steps // 2), pytest.approx(0.002)))
     # 95 * 3 / 4 = 71.25: conv1 has its fourth rate for less than an epoch, then it is frozen.
-    assert groups["conv1.weights"].rates == (*groups["weights"].rates, (step_after(72), 0.0))
+    assert groups["conv1.weights"].learning_rates == (
+        *groups["weights"].learning_rates,
+        (step_after(72), 0.0),
+    )
 
 
 def test_cifar10_has_the_rates_and_decays_of_18pct():
     plan = plan_of(load("cifar10"), records=50_000, classes=10)
     assert plan.num_steps == 54_688  # 140 epochs
     epochs_120, epochs_130 = 46_875, 50_782
-    weights = plan.groups["weights"].rates
+    weights = plan.groups["weights"].learning_rates
     assert weights == ((0, 1e-3), (epochs_120, 1e-4), (epochs_130, 1e-5))
-    assert plan.groups["biases"].rates == tuple((start, 2 * rate) for start, rate in weights)
+    assert plan.groups["biases"].learning_rates == tuple(
+        (start, 2 * rate) for start, rate in weights
+    )
     assert plan.groups["fc10.weights"] == Group(weights, 1.0)
     assert (plan.groups["weights"].weight_decay, plan.groups["biases"].weight_decay) == (0.004, 0)
 
@@ -110,7 +128,11 @@ def test_large_batches_have_net_145s_schedule_with_rates_in_proportion():
     assert plan.schedule.warmup == -(-5 * IMAGENET_IMAGES // 1024)
     assert plan.num_steps == -(-91 * IMAGENET_IMAGES // 1024)
     lars = load("imagenet_fast", "4096,lars,average")
-    assert (lars.batch, lars.optimizer.rule, lars.optimizer.ema_decay) == (4096, "lars", 0.9984)
+    assert (lars.batch_size, lars.optimizer.rule, lars.optimizer.ema_decay) == (
+        4096,
+        "lars",
+        0.9984,
+    )
     assert set(plan_of(lars).groups) == {"weights", "biases"}
 
 
@@ -131,7 +153,7 @@ def identity_of(config, fingerprint="abc"):
     ("field", "value"),
     [
         ("seed", 1),
-        ("batch", 64),
+        ("batch_size", 64),
         ("model.network", "quickstart"),
         ("model.width", 0.5),
         ("model.dtype", "bfloat16"),
@@ -179,10 +201,10 @@ def test_other_data_is_refused():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("epochs", 120.0),
-        ("accumulate", 4),
+        ("num_epochs", 120.0),
+        ("grad_accum_steps", 4),
         ("parallel.layout", "hybrid"),
-        ("formulation.strided", "space_to_depth"),
+        ("kernels", "tuned,space_to_depth"),
         ("data.path", "/elsewhere"),
         ("data.num_workers", 8),
         ("log.every_steps", 7),
@@ -242,14 +264,14 @@ def test_rates_in_steps():
     config = defaults.get_config()
     config.optimizer.unit = "steps"
     config.optimizer.learning_rate = ((0, 0.1), (33, 0.01))
-    assert plan_of(config).groups["weights"].rates == ((0, 0.1), (33, 0.01))
+    assert plan_of(config).groups["weights"].learning_rates == ((0, 0.1), (33, 0.01))
 
 
 def test_classes_follow_the_data_unless_set():
     config = defaults.get_config()
-    assert plan_of(config, classes=64).classes == 64
+    assert plan_of(config, classes=64).num_classes == 64
     config.model.num_classes = 100
-    assert plan_of(config, classes=64).classes == 100
+    assert plan_of(config, classes=64).num_classes == 100
 
 
 def set_field(config, dotted, value):
@@ -268,7 +290,7 @@ def set_field(config, dotted, value):
         ("model.num_classes", 10, "the data has 1000 classes"),
         ("model.dtype", "float16", "expected float32 or bfloat16"),
         ("data.mean", "pixel", "expected image or scalar or channel or none"),
-        ("data.mean_at", "corner", "expected centre or crop"),
+        ("data.mean_at", "corner", "expected center or crop"),
         ("init.first_weights", 0.0, "init.first_weights=0 must be above 0"),
         ("data.units", "bits", "expected grey_levels or min_max or standardise"),
         ("data.units", "min_max", "goes with data.mean=none and data.scale=1, but they are image"),
@@ -279,15 +301,22 @@ def set_field(config, dotted, value):
         ("data.image_size", 200, "smaller than the 224 pixels"),
         ("evaluate.views", "five", "expected center or ten or all"),
         ("parallel.layout", "model", "expected data or towers or hybrid"),
-        ("formulation.strided", "depth", "expected by_device or windows or space_to_depth"),
-        ("formulation.norm_sums", "bands", "expected padded or shifts or banded"),
-        ("formulation.towers", "merged", "expected joined or separate or batched"),
+        (
+            "kernels",
+            "fast",
+            "no kernel 'fast': expected tuned, reference or some of space_to_depth",
+        ),
+        ("kernels", "tuned,-winogard", "no kernel 'winogard'"),
         ("optimizer.velocity_dtype", "float16", "expected bfloat16"),
         ("parallel.layout", "towers", "can't be shared by 2 towers: use 'data'"),
-        ("batch", 0, "must be at least 1"),
-        ("steps", 0, "steps=0"),
-        ("accumulate", 0, "must be at least 1"),
-        ("accumulate", 3, "batch=128 is not divisible by the 1 groups .* times accumulate=3 parts"),
+        ("batch_size", 0, "must be at least 1"),
+        ("num_steps", 0, "num_steps=0"),
+        ("grad_accum_steps", 0, "must be at least 1"),
+        (
+            "grad_accum_steps",
+            3,
+            "batch_size=128 is not divisible .* times grad_accum_steps=3 parts",
+        ),
         ("optimizer.rule", "adam", "expected momentum or lars"),
         ("optimizer.trust_coefficient", 0.0, "must be above 0"),
         ("optimizer.label_smoothing", 1.0, "must be at least 0 and below 1"),
@@ -296,7 +325,7 @@ def set_field(config, dotted, value):
         ("optimizer.learning_rate", ((5, 0.1),), "the first from 0"),
         ("optimizer.learning_rate", ((0, 0.1), (9, 0.01), (3, 0.1)), "ascending order"),
         ("optimizer.bias_learning_rate", (0.1,), "expected pairs"),
-        ("optimizer.layers.conv9", {"weights": ((0, 0.1),)}, "no such layer"),
+        ("optimizer.layers.conv9", {"learning_rate": ((0, 0.1),)}, "no such layer"),
         ("optimizer.layers.conv1", {"weight": ((0, 0.1),)}, "field 'weight'"),
         ("optimizer.layers.conv1", {"factor": 0}, "layer conv1 is 0: expected a number above 0"),
         ("optimizer.layers.conv1", {"factor": "ten"}, "layer conv1 is 'ten': expected a number"),
@@ -369,6 +398,54 @@ def test_first_weights_are_refused_where_two_layers_see_pixels():
         plan_of(config)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("lr", 0.1, "optimizer.learning_rate"),
+        ("wd", 0.1, "optimizer.weight_decay"),
+        ("batch", 64, "batch_size"),
+        ("epochs", 3, "num_epochs"),
+        ("num_workers", 4, "data.num_workers"),
+        ("model.compute_dtype", "bfloat16", "model.dtype"),
+        ("optimizer.lr", 0.1, "optimizer.learning_rate"),
+        ("evaluate.view", "ten", "evaluate.views"),
+    ],
+)
+def test_a_field_of_another_name_is_answered_with_the_one_that_is_meant(name, value, meant):
+    """A config file may set any name; flags are refused by ml_collections."""
+    config = defaults.get_config()
+    with config.unlocked():
+        set_field(config, name, value)
+    with pytest.raises(UserError, match=f"'{name}' that is not known: did you mean {meant}"):
+        plan_of(config)
+
+
+def test_each_synonym_means_a_field_that_exists():
+    config = defaults.get_config()
+    for field in set(field_names.SYNONYMS.values()):
+        section, _, name = field.rpartition(".")
+        assert name in (config[section] if section else config), field
+
+
+def test_a_checkpoint_with_a_field_that_is_not_known_is_refused_by_its_name():
+    stored = defaults.get_config().to_dict()
+    stored["optimizer"]["weights"] = stored["optimizer"].pop("learning_rate")
+    with pytest.raises(UserError, match="checkpoint's config has a field 'optimizer.weights'"):
+        run_folder.config_of({"config": stored})
+
+
+def test_pairs_of_rates_behind_the_end_are_named():
+    config = imagenet.get_config()
+    unit = IMAGENET_IMAGES / 128
+    assert schedules.late_pairs(config.optimizer, unit, step_after(91)) == []
+    late = schedules.late_pairs(config.optimizer, unit, step_after(72))
+    assert late == [
+        "optimizer.learning_rate from 79 epochs",
+        "optimizer.layers.conv1.learning_rate from 72 epochs",
+        "optimizer.layers.conv1.bias_learning_rate from 72 epochs",
+    ]
+
+
 def test_lars_is_refused_where_weight_matrices_are_split():
     config = defaults.get_config()
     config.optimizer.rule, config.parallel.layout = "lars", "hybrid"
@@ -379,7 +456,7 @@ def test_lars_is_refused_where_weight_matrices_are_split():
 def test_a_batch_that_devices_cannot_share_is_refused():
     config = defaults.get_config()
     config.batch_size = 12
-    with pytest.raises(UserError, match="batch=12 is not divisible by the 8 groups"):
+    with pytest.raises(UserError, match="batch_size=12 is not divisible by the 8 groups"):
         config_check.check_config(config, configuration.architecture_of(config), num_devices=8)
 
 
@@ -403,14 +480,14 @@ def test_the_networks_of_2012_have_their_own_schedules(name):
     assert plan.num_steps == step_after(end)
     assert plan.augmentation.noise_end == step_after(quiet)
     weights = {step_after(when): rate for when, rate in zip(drops, (1e-3, 1e-4, 1e-5), strict=True)}
-    assert dict(plan.groups["weights"].rates) == {0: 0.01} | weights
+    assert dict(plan.groups["weights"].learning_rates) == {0: 0.01} | weights
     for layer in early:
-        pairs = dict(plan.groups[f"{layer}.weights"].rates)
+        pairs = dict(plan.groups[f"{layer}.weights"].learning_rates)
         assert pairs.pop(step_after(frozen)) == 0.0
         if slowed:
             assert pairs.pop(step_after(slowed)) == 1e-5
         assert pairs == {0: 0.01} | {s: r for s, r in weights.items() if s < step_after(frozen)}
-        assert plan.groups[f"{layer}.biases"].rates[-1] == (step_after(frozen), 0.0)
+        assert plan.groups[f"{layer}.biases"].learning_rates[-1] == (step_after(frozen), 0.0)
     assert "conv3.weights" not in plan.groups
 
 
@@ -428,19 +505,19 @@ def test_net146_is_fine_tuned_as_in_2012():
     names = [load("net146", link).name for link in ("2009", "2011")]
     assert [f"runs/{name}" for name in names] == ["runs/net146-2009", config.init.from_run]
     assert load("imagenet").name == "imagenet"
-    fc8 = plan.groups["fc8.weights"].rates
+    fc8 = plan.groups["fc8.weights"].learning_rates
     assert fc8[:3] == ((0, 1e-3), (2400, 1e-2), (step_after(9), 1e-3))  # 300 files of 1,024
-    assert plan.groups["conv1.weights"].rates[-1] == (step_after(7), 0.0)
-    assert plan.groups["conv6.biases"].rates == ((0, 0.002),)
+    assert plan.groups["conv1.weights"].learning_rates[-1] == (step_after(7), 0.0)
+    assert plan.groups["conv6.biases"].learning_rates == ((0, 0.002),)
     pretraining = load("net146", "2011")
-    assert plan_of(pretraining, classes=21_841).classes == 21_843
+    assert plan_of(pretraining, classes=21_841).num_classes == 21_843
 
 
 def test_caffe_runs_450_000_steps():
     config = load("caffe", "caffenet")
     plan = plan_of(config)
     assert (config.model.network, config.batch_size, plan.num_steps) == ("caffenet", 256, 450_000)
-    weights, biases = plan.groups["weights"].rates, plan.groups["biases"].rates
+    weights, biases = plan.groups["weights"].learning_rates, plan.groups["biases"].learning_rates
     assert [start for start, _ in weights] == [0, 100_000, 200_000, 300_000, 400_000]
     assert weights[-1][1] == pytest.approx(1e-6)
     assert [b / w for (_, b), (_, w) in zip(biases, weights, strict=True)] == pytest.approx([2] * 5)

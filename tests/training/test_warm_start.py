@@ -10,9 +10,9 @@ import jax
 import numpy as np
 import pytest
 
+from alexnet_jax import kernels
 from alexnet_jax.data import sources
 from alexnet_jax.data.statistics import Statistics
-from alexnet_jax.kernels.config import Formulation
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.runtime.terminal import Terminal
@@ -24,7 +24,7 @@ from alexnet_jax.training import (
     warm_start,
 )
 from alexnet_jax.training import plan as configuration
-from alexnet_jax.training.loop import begin, train_and_evaluate
+from alexnet_jax.training.loop import restore_or_initialize, train_and_evaluate
 from tests.data.test_sources import make_folder
 from tests.support import miniature
 from tests.support.evaluated import RUNS
@@ -115,9 +115,9 @@ def test_the_others_go_the_same_way_as_if_all_gradients_were_computed(data, mode
 def test_no_backward_pass_reaches_below_the_lowest_layer_that_learns():
     """A convolution's gradient is two convolutions; conv1 needs no second one of its input."""
     steps = miniature.make_steps("quickstart", 1, 1)
-    # The miniature's few maps would be products.
-    as_such = Formulation(towers="separate", few_maps="windows")
-    steps = dataclasses.replace(steps, formulation=as_such)
+    # The miniature's few channels would be products.
+    plain = kernels.select("tuned,-joined_towers,-narrow_conv", jax.default_backend())
+    steps = dataclasses.replace(steps, operations=plain)
 
     def convolutions(frozen):
         made = dataclasses.replace(steps, frozen=frozenset(frozen))
@@ -212,13 +212,18 @@ def test_towers_and_activation_come_with_the_network_alone(trained_runs):
 
 
 def statistics_used(config, workdir, training):
-    """As run.prepare gets them, of a network of three channels."""
+    """As setup.set_up gets them, of a network of three channels."""
     config = warm_start.complete_config(config, None)
     plan = configuration.make_plan(
-        config, configuration.architecture_of(config), len(training), len(training.classes)
+        config,
+        configuration.architecture_of(config),
+        num_images=len(training),
+        data_classes=len(training.classes),
     )
     with Terminal(speaks=False) as terminal:
-        found = setup.statistics_of(config, plan, training, workdir, False, terminal)
+        found = setup.run_statistics(
+            config, plan, training, workdir / "statistics.npz", False, terminal
+        )
     np.testing.assert_array_equal(
         Statistics.load(workdir / "statistics.npz").mean_image, found.mean_image
     )
@@ -284,7 +289,7 @@ def test_a_folder_is_learned_by_the_command_and_goes_on_without_the_first_run(tm
     assert done.returncode == 0, done.stderr
     assert "Starting with conv1, conv2, conv3, fc6, fc7 from " in done.stdout
     assert "24 training and 6 validation images" in done.stdout
-    assert "warning" not in done.stdout
+    assert "may lose their meaning" not in done.stdout
     before, after = parameters_of(first), parameters_of(second)
     assert_equal(before["conv1"], after["conv1"])
     assert not np.array_equal(before["conv2"]["kernel"], after["conv2"]["kernel"])
@@ -314,7 +319,7 @@ def test_the_chain_that_pretrained_net_146_runs_from_end_to_end(tmp_path):
         config, workdir = load(name, argument), tmp_path / str(number)
         config.update_from_flattened_dict(
             {"model.width": 1 / 32, "model.num_classes": classes, "data.records": 16, "seed": number,
-             "steps": 1, "init.from_run": before}
+             "num_steps": 1, "init.from_run": before}
         )  # fmt: skip
         if before is not None:
             start = start_of(config, workdir)
@@ -335,12 +340,15 @@ def start_of(config, workdir):
     """Parameters before the first step, without compiling the steps."""
     architecture = configuration.architecture_of(config)
     plan = configuration.make_plan(
-        config, architecture, config.data.records, config.model.num_classes
+        config,
+        architecture,
+        num_images=config.data.records,
+        data_classes=config.model.num_classes,
     )
     steps = setup.make_steps(config, plan, architecture, miniature.make_mesh(1, 1))
-    parts = types.SimpleNamespace(config=config, plan=plan, steps=steps)
+    parts = types.SimpleNamespace(plan=plan, steps=steps)
     with (
         Terminal(speaks=False) as terminal,
         checkpoint.Checkpoints(workdir / "none", keep=1) as none,
     ):
-        return begin(parts, none, terminal)[0].parameters
+        return restore_or_initialize(parts, none, terminal)[0].parameters
