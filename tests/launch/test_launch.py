@@ -114,7 +114,7 @@ def test_signals_reach_the_processes(number):
 
 SEEN = """
 import sys
-from alexnet_jax.parallel import platform; platform.configure()
+from alexnet_jax.runtime import xla_flags; xla_flags.configure_xla()
 import json, os, numpy as np
 from alexnet_jax.parallel import cluster, mesh, processes
 member = cluster.membership("none", os.environ["COORDINATOR_ADDRESS"],
