@@ -175,8 +175,8 @@ def test_two_processes_end_with_the_result_of_one(tmp_path, devices, layout):
             "--config.model.dtype=float64", f"--config.parallel.layout={layout}",
             "--config.evaluate.every_steps=2", "--config.optimizer.schedule=plateau",
             "--config.optimizer.plateau.patience=1", "--config.optimizer.learning_rate=((0,0.01),)",
-            "--config.optimizer.bias_learning_rate=((0,0.02),)", "--config.log.pictures_every_steps=4",
-            "--config.log.histograms_every_steps=4",
+            "--config.optimizer.bias_learning_rate=((0,0.02),)",
+            "--config.log.pictures_every_steps=4", "--config.log.histograms_every_steps=4",
             JAX_ENABLE_X64="1", JAX_PLATFORMS="cpu", JAX_NUM_CPU_DEVICES=devices,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ import pytest
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.reproduce import experiments, plan
 from alexnet_jax.runtime.errors import UserError
-from alexnet_jax.training import defaults
+from alexnet_jax.training import config_check, defaults
 from alexnet_jax.training import plan as configuration
 from tests.training.test_plan import load
 
