@@ -8,6 +8,7 @@ import shlex
 
 import pytest
 
+from alexnet_jax.__main__ import COMMANDS
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.reproduce import experiments, plan
 from alexnet_jax.runtime.errors import UserError
@@ -80,14 +81,10 @@ def check_config(text):
 
 
 def sources_of(command):
-    """The files of alexnet_jax/ in which a command's flags and pages stand."""
-    package = ROOT / "alexnet_jax"
-    place = {"train": "main.py"}.get(command, f"tools/{command}.py")
-    folders = [package / command, package / "tools" / command]
-    sources = [source for folder in folders for source in folder.glob("*.py")]
-    sources += [package / place] if (package / place).exists() else []
-    assert sources, f"there is no command {command}"
-    return sources
+    """The files in which a command's flags and pages stand."""
+    assert command in COMMANDS, f"there is no command {command}"
+    file = ROOT / (COMMANDS[command].module.replace(".", "/") + ".py")
+    return file.parent.glob("*.py") if file.name == "command.py" else [file]
 
 
 def check_command(words):
