@@ -1,1 +1,4 @@
-"""From images on disk to the network's input: sources, stream, statistics, augmentation."""
+"""Labelled images from their origins to augmented batches: prepare, sources, stream, augment.
+
+May import runtime.
+"""

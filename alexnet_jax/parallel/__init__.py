@@ -1,1 +1,4 @@
-"""Processes (hosts), the mesh of devices, and the settings of XLA."""
+"""Processes (hosts) and devices: joining a run, the mesh, signals, and lost processes.
+
+May import runtime.
+"""

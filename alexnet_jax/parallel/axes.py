@@ -1,3 +1,3 @@
-"""Names of the mesh axes: examples of a batch lie over "data", towers over "model"."""
+"""The names of the mesh axes: a batch is split over "data", towers over "model"."""
 
 DATA_AXIS, MODEL_AXIS = "data", "model"

@@ -20,7 +20,7 @@ def in_processes(action: Callable[[], None], saves: bool = False) -> None:
     If it `saves` its state when it is asked to end (preemption.PreemptionGuard), SIGTERM and Ctrl-C are no
     failures before that either.
     """
-    with preemption.leaving_at_once() if saves else contextlib.nullcontext():
+    with preemption.raise_on_signal() if saves else contextlib.nullcontext():
         from alexnet_jax.runtime import xla_flags
 
         xla_flags.configure_xla()
@@ -28,15 +28,19 @@ def in_processes(action: Callable[[], None], saves: bool = False) -> None:
         from alexnet_jax.parallel import cluster, processes
 
         given = flags.FLAGS
-        member = cluster.membership(
-            given.cluster, given.coordinator, given.processes, given.process, os.environ
+        member = cluster.resolve_membership(
+            given.cluster,
+            coordinator=given.coordinator,
+            num_processes=given.processes,
+            process_id=given.process,
+            environment=os.environ,
         )
-        with processes.together(member, given.join_seconds, saves):
+        with processes.distributed_run(member, given.join_seconds, saves):
             action()
 
 
 def define_process_flags() -> None:
-    """The flags that say which processes there are; cluster.membership reads them."""
+    """The flags that say which processes there are; cluster.resolve_membership reads them."""
     variables = os.environ.get
     flags.DEFINE_string(
         "coordinator", variables("COORDINATOR_ADDRESS"), "HOST:PORT of process 0, for several."

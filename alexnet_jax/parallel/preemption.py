@@ -1,4 +1,4 @@
-"""SIGTERM, which schedulers send before they take a machine, and Ctrl-C: how a run is asked to end.
+"""Stopping a run on SIGTERM, which schedulers send before they take a machine, and on Ctrl-C.
 
 Importing this does not import jax, since signals may come while jax is imported.
 """
@@ -8,68 +8,71 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from alexnet_jax.runtime.errors import EXIT_PREEMPTED, Stopped
 
-AGAIN_SECONDS = 1.0
-ASKING = {signal.SIGTERM: ("SIGTERM", EXIT_PREEMPTED), signal.SIGINT: ("Ctrl-C", 0)}
+RESEND_SECONDS = 1.0
+# The name and the exit code of each signal that stops a run.
+STOP_SIGNALS = {signal.SIGTERM: ("SIGTERM", EXIT_PREEMPTED), signal.SIGINT: ("Ctrl-C", 0)}
 
 
 @contextlib.contextmanager
-def leaving_at_once() -> Iterator[None]:
-    """Before there is anything to save: a signal raises Stopped in the main thread.
+def raise_on_signal() -> Iterator[None]:
+    """Until there is something to save: a signal raises Stopped in the main thread.
 
-    Python drops an exception that comes in a callback (imports, jax's at garbage collection) and
-    prints it. So the signal is sent again until it has ended this context, or a Notice has it,
-    and what was dropped on the way is not printed.
+    Python drops and prints an exception that is raised in a callback (of imports, or jax's at
+    garbage collection). So the signal is sent again until it has ended this context or a
+    PreemptionGuard has caught it, and the dropped exceptions are not printed.
     """
-    left = threading.Event()
-    printed = sys.unraisablehook
+    ended = threading.Event()
+    print_unraisable = sys.unraisablehook
 
     def send_again(number):
-        if not left.wait(AGAIN_SECONDS):
+        if not ended.wait(RESEND_SECONDS):
             os.kill(os.getpid(), number)
 
-    def leave(number, _):
+    def stop(number, _):
         threading.Thread(target=send_again, args=(number,), daemon=True).start()
-        name, code = ASKING[number]
+        name, code = STOP_SIGNALS[signal.Signals(number)]
         sentence = f"Stopped by {name} before a step was taken: the same command goes on."
         raise Stopped(sentence, code, agreed=False)
 
-    def dropped(what):
-        if what.exc_type is not Stopped:
-            printed(what)
+    def print_others(unraisable):
+        if unraisable.exc_type is not Stopped:
+            print_unraisable(unraisable)
 
-    sys.unraisablehook = dropped
+    sys.unraisablehook = print_others
     try:
-        with _handling(leave, *ASKING):
+        with _handlers(stop, STOP_SIGNALS):
             yield
     finally:
-        left.set()
-        sys.unraisablehook = printed
+        ended.set()
+        sys.unraisablehook = print_unraisable
 
 
 class PreemptionGuard:
-    """Whether SIGTERM or Ctrl-C has come, agreed on by all processes; use as a context manager.
+    """Notes SIGTERM and Ctrl-C, and makes all processes stop at the same place.
 
-    The second signal of a kind ends a process at once. But with several processes jax's runtime
-    catches SIGTERM and spreads it, if its preemption service is on; else nothing is noticed.
+    Use as a context manager. The second signal of a kind ends a process at once. With several
+    processes jax's runtime catches SIGTERM and spreads it, if its preemption service is on; else
+    no signal is noted.
     """
 
-    def __init__(self):
-        self._came: set[signal.Signals] = set()
-        self._asked = 0
+    def __init__(self) -> None:
+        self._received: set[int] = set()
+        self._sync_points = 0
 
     def __enter__(self) -> "PreemptionGuard":
         import jax
 
-        self._several = jax.process_count() > 1
-        self._spreads = jax.config.jax_enable_preemption_service
-        kinds = ASKING
-        if self._several:
-            kinds = (signal.SIGINT,) if self._spreads else ()
-        self._handlers = _handling(self._note, *kinds)
+        self._distributed = jax.process_count() > 1
+        # jax defines its options while it is imported.
+        self._preemption_service = jax.config.jax_enable_preemption_service  # type: ignore[attr-defined]
+        signals = tuple(STOP_SIGNALS)
+        if self._distributed:
+            signals = (signal.SIGINT,) if self._preemption_service else ()
+        self._handlers = _handlers(self._note, signals)
         self._handlers.__enter__()
         return self
 
@@ -77,45 +80,45 @@ class PreemptionGuard:
         self._handlers.__exit__(*error)
 
     def reached(self) -> bool:
-        """Whether to stop here; all processes ask equally often, at the same places."""
-        if not self._several:
-            return bool(self._came)
-        if not self._spreads:
+        """Whether to stop here; all processes call it equally often, at the same places."""
+        if not self._distributed:
+            return bool(self._received)
+        if not self._preemption_service:
             return False
         from jax.experimental import multihost_utils
 
-        self._asked += 1
-        return multihost_utils.reached_preemption_sync_point(self._asked)
+        self._sync_points += 1
+        return multihost_utils.reached_preemption_sync_point(self._sync_points)
 
     def stopped(self, where: str) -> Stopped:
-        """What to raise once all is saved; all processes call it."""
+        """The exception to raise once everything is saved; all processes call it."""
         import numpy as np
 
         from alexnet_jax.parallel import processes
 
-        interrupted = np.int64(signal.SIGINT in self._came)
-        interrupted = processes.sum_over_processes(interrupted) > 0
-        name, code = ASKING[signal.SIGINT if interrupted else signal.SIGTERM]
+        interrupted = np.asarray(signal.SIGINT in self._received, np.int64)
+        by_ctrl_c = processes.sum_over_processes(interrupted) > 0
+        name, code = STOP_SIGNALS[signal.SIGINT if by_ctrl_c else signal.SIGTERM]
         return Stopped(f"Stopped by {name} {where}: the same command goes on.", code, agreed=True)
 
-    def _note(self, number, _) -> None:
-        self._came.add(number)
+    def _note(self, number: int, _) -> None:
+        self._received.add(number)
         signal.signal(number, signal.SIG_DFL)
         if number == signal.SIGINT:
             # Not by print, which may be what was interrupted.
             os.write(2, b"\nSaving after the step in flight; once more leaves at once.\n")
-            if self._several:
+            if self._distributed:
                 os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def _handling(handler, *numbers: int) -> Iterator[None]:
-    """Signals are handled so in this context; only the main thread may have it so."""
-    before = {}
+def _handlers(handler: Callable, signals: Iterable[int]) -> Iterator[None]:
+    """Install a handler of signals in this context; Python allows it in the main thread only."""
+    former = {}
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, handler) for number in numbers}
+        former = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
     finally:
-        for number, former in before.items():
-            signal.signal(number, former)
+        for number, former_handler in former.items():
+            signal.signal(number, former_handler)

@@ -1,4 +1,4 @@
-"""Starting, counting and ending the processes of one run (JAX's own distributed runtime)."""
+"""Starting and ending the processes of one run (JAX's distributed runtime), and sums over them."""
 
 import contextlib
 import hashlib
@@ -8,13 +8,16 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from typing import NoReturn
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from alexnet_jax.parallel.cluster import Membership
-from alexnet_jax.parallel.peers import PeerLost, Peers, listening
+from alexnet_jax.parallel.messages import listen
+from alexnet_jax.parallel.peers import Peers
+from alexnet_jax.parallel.rendezvous import PeerLost
 from alexnet_jax.runtime.errors import (
     EXIT_INTERRUPTED,
     EXIT_PEER_LOST,
@@ -24,79 +27,96 @@ from alexnet_jax.runtime.errors import (
     UserError,
 )
 
-# jax's runtime waits longer for a silent process than the peers do, since it can't name it.
+# jax's runtime waits longer for a silent process than Peers does, since it can't name the process.
 RUNTIME_SECONDS = 100
-# How long a failing process waits whether it fails because another one was lost.
+# How long a failing process waits for the news that another one was lost, which may be the cause.
 LOSS_SECONDS = 2.0
 TPU_PORT = 8483  # the one after that of jax's coordinator on Cloud TPU
 
 
 @contextlib.contextmanager
-def together(member: Membership | None, join_seconds: float, saves: bool = False) -> Iterator[None]:
-    """Join the other processes and run the body, so that its end is the end of all of them.
+def distributed_run(
+    member: Membership | None, join_seconds: float, handles_sigterm: bool = False
+) -> Iterator[None]:
+    """Join the other processes and run the body; all processes end together.
 
-    A process that fails tells the others and leaves at once: waiting for it, they would hang until
-    jax's barrier times out, and then blame the wrong one. With one process nothing is done. If the
-    body `saves` its state on SIGTERM, jax's runtime catches the signal (preemption.Notice).
+    A process that fails tells the others and exits at once: waiting for it, they would hang until
+    jax's barrier times out, and then blame the wrong one. A run of one process (None) only runs the
+    body. If the body `handles_sigterm`, jax's runtime catches the signal and spreads it
+    (preemption.PreemptionGuard).
     """
     if member is None:
         yield
         return
-    jax.config.update("jax_enable_preemption_service", saves)
-    peers, ended = None, None
+    jax.config.update("jax_enable_preemption_service", handles_sigterm)
+    peers, collective_error = None, None
     try:
         if member.coordinator is not None:
-            peers = _met(member, join_seconds)
+            peers = _connect_peers(member, member.coordinator, join_seconds)
         _initialize(member, join_seconds)
         if peers is None:
-            peers = _met_after_start(join_seconds)
+            peers = _connect_peers_after_start(join_seconds)
         yield
     except BaseException as error:
+        # All processes raise these at the same step, and end as if the body had returned.
         if not (isinstance(error, Diverged) or isinstance(error, Stopped) and error.agreed):
-            _leave(error, peers)
-        ended = error  # of all processes alike
+            _exit_with_error(error, peers)
+        collective_error = error
     jax.distributed.shutdown()
-    peers.close()
-    if ended is not None:
-        raise ended
+    if peers is not None:
+        peers.close()
+    if collective_error is not None:
+        raise collective_error
 
 
-def _met(member: Membership, join_seconds: float) -> Peers:
+def _connect_peers(member: Membership, coordinator: str, join_seconds: float) -> Peers:
     """Connections to the peers, on the port after the coordinator's."""
-    host, _, port = member.coordinator.rpartition(":")
-    if member.process == 0:  # jax ends with a segmentation fault if its port is taken
-        listening(int(port)).close()
-    host = host.strip("[]")
-    return Peers(host, int(port) + 1, member.process, member.processes, join_seconds)
+    assert member.process_id is not None
+    assert member.num_processes is not None
+    host, _, port = coordinator.rpartition(":")
+    if member.process_id == 0:  # jax ends with a segmentation fault if its port is taken
+        listen(int(port)).close()
+    return Peers(
+        host.strip("[]"),
+        int(port) + 1,
+        rank=member.process_id,
+        num_processes=member.num_processes,
+        join_seconds=join_seconds,
+    )
 
 
 def _initialize(member: Membership, join_seconds: float) -> None:
-    known = member.coordinator is not None
     jax.distributed.initialize(
         member.coordinator,
-        member.processes,
-        member.process,
-        local_device_ids=member.devices,
-        cluster_detection_method="deactivate" if known else None,
+        member.num_processes,
+        member.process_id,
+        local_device_ids=member.local_device_ids,
+        cluster_detection_method=None if member.coordinator is None else "deactivate",
         initialization_timeout=int(join_seconds),
         heartbeat_timeout_seconds=RUNTIME_SECONDS,
         shutdown_timeout_seconds=RUNTIME_SECONDS,
     )
 
 
-def _met_after_start(join_seconds: float) -> Peers:
-    """Connections to the peers where only jax knew the processes, as on Cloud TPU."""
+def _connect_peers_after_start(join_seconds: float) -> Peers:
+    """Connections to the peers where jax finds the processes itself, as on Cloud TPU."""
     address = np.zeros(4, np.uint8)
     if is_lead():
         text = socket.gethostbyname(socket.gethostname())
         address = np.frombuffer(socket.inet_aton(text), np.uint8)
     address = np.asarray(multihost_utils.broadcast_one_to_all(address))
     host = socket.inet_ntoa(address.tobytes())
-    return Peers(host, TPU_PORT, jax.process_index(), jax.process_count(), join_seconds)
+    return Peers(
+        host,
+        TPU_PORT,
+        rank=jax.process_index(),
+        num_processes=jax.process_count(),
+        join_seconds=join_seconds,
+    )
 
 
-def _leave(error: BaseException, peers: Peers | None) -> None:
-    """Say why, tell the others and end this process."""
+def _exit_with_error(error: BaseException, peers: Peers | None) -> NoReturn:
+    """Tell the others, print the error and end this process."""
     sentence, code = str(error), EXIT_USER_ERROR
     if isinstance(error, Stopped):
         code = error.code
@@ -112,13 +132,16 @@ def _leave(error: BaseException, peers: Peers | None) -> None:
     if peers is not None:
         peers.failed(sentence)
     sys.stdout.flush()
-    says = sentence if isinstance(error, Stopped) else f"error: {sentence}"
-    print(says, file=sys.stderr, flush=True)
+    line = sentence if isinstance(error, Stopped) else f"error: {sentence}"
+    print(line, file=sys.stderr, flush=True)
     os._exit(code)
 
 
 def host_numbers() -> np.ndarray:
-    """For each process the number of the host it is on, counted as they appear; all call it."""
+    """The number of each process's host, int64 [processes], hosts numbered in order of processes.
+
+    All processes of the run must call it.
+    """
     digest = hashlib.sha256(socket.gethostname().encode()).digest()[:8]
     names = np.asarray(multihost_utils.process_allgather(np.frombuffer(digest, np.uint32)))
     _, first, number = np.unique(
@@ -128,20 +151,20 @@ def host_numbers() -> np.ndarray:
 
 
 def is_lead() -> bool:
-    """Whether this process prints and writes for all."""
+    """Whether this is process 0, which prints and writes files for all."""
     return jax.process_index() == 0
 
 
 def wait_for_all() -> None:
-    """Return when all processes of the run have come here."""
+    """A barrier: return when all processes of the run have called it."""
     sum_over_processes(np.zeros((), np.int64))
 
 
 def sum_over_processes(values: np.ndarray) -> np.ndarray:
     """Exact sum of an int64 array over processes; all of them must call it."""
+    values = np.asarray(values, np.int64)
     if jax.process_count() == 1:
         return values
-    values = np.asarray(values, np.int64)
     halves = np.atleast_1d(values).view(np.uint32)  # jax would cut int64 to int32
     gathered = np.asarray(multihost_utils.process_allgather(halves))
     return gathered.view(np.int64).sum(axis=0).reshape(values.shape)

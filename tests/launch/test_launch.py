@@ -117,9 +117,10 @@ import sys
 from alexnet_jax.runtime import xla_flags; xla_flags.configure_xla()
 import json, os, numpy as np
 from alexnet_jax.parallel import cluster, mesh, processes
-member = cluster.membership("none", os.environ["COORDINATOR_ADDRESS"],
-    int(os.environ["NUM_PROCESSES"]), int(os.environ["PROCESS_ID"]), os.environ)
-with processes.together(member, 60):
+member = cluster.resolve_membership("none", coordinator=os.environ["COORDINATOR_ADDRESS"],
+    num_processes=int(os.environ["NUM_PROCESSES"]), process_id=int(os.environ["PROCESS_ID"]),
+    environment=os.environ)
+with processes.distributed_run(member, 60):
     from alexnet_jax.data import sources, stream
     source, grid = sources.Digits("train", 32, 3), mesh.make_mesh(int(sys.argv[1]))
     rows = mesh.local_batch_indices(grid, 16)

@@ -110,7 +110,8 @@ def test_a_checkpoint_of_eight_devices_goes_on_elsewhere(tmp_path):
     def go_on(folder, processes, devices, layout, steps):
         launch(
             processes, devices, "-m", "alexnet_jax.main", "--config=configs/quickstart.py:smoke",
-            f"--workdir={folder}", f"--config.num_steps={steps}", f"--config.parallel.layout={layout}",
+            f"--workdir={folder}", f"--config.num_steps={steps}",
+            f"--config.parallel.layout={layout}",
             "--config.model.param_dtype=float64", "--config.model.dtype=float64",
             JAX_ENABLE_X64="1",
         )  # fmt: skip

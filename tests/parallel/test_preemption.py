@@ -13,7 +13,7 @@ import time
 import pytest
 
 from alexnet_jax.data import stream
-from alexnet_jax.parallel.preemption import PreemptionGuard, leaving_at_once
+from alexnet_jax.parallel.preemption import PreemptionGuard, raise_on_signal
 from alexnet_jax.runtime.errors import EXIT_PREEMPTED, Stopped
 from alexnet_jax.training.loop import train_and_evaluate
 from tests.training.test_loop import load, records
@@ -46,7 +46,7 @@ def test_a_signal_is_noted_and_a_second_one_ends_at_once(number, name, code, cap
 def test_before_the_first_step_a_signal_ends_at_once(number, name, code):
     before = signal.getsignal(number)
     said = f"Stopped by {name} before a step was taken"
-    with pytest.raises(Stopped, match=said) as caught, leaving_at_once():
+    with pytest.raises(Stopped, match=said) as caught, raise_on_signal():
         os.kill(os.getpid(), number)
     assert caught.value.code == code
     assert signal.getsignal(number) == before
@@ -59,7 +59,7 @@ def test_a_signal_that_a_callback_swallows_comes_again(number, name, code):
             os.kill(os.getpid(), number)
         time.sleep(60)
 
-    with pytest.raises(Stopped, match=f"Stopped by {name} before") as caught, leaving_at_once():
+    with pytest.raises(Stopped, match=f"Stopped by {name} before") as caught, raise_on_signal():
         work()
     assert caught.value.code == code
 
@@ -79,7 +79,7 @@ def test_what_a_callback_of_python_drops_is_not_printed(number, name, code, monk
     printed = []
     monkeypatch.setattr(sys, "unraisablehook", printed.append)
     gc.callbacks.append(callback)
-    with pytest.raises(Stopped, match=f"Stopped by {name} before") as caught, leaving_at_once():
+    with pytest.raises(Stopped, match=f"Stopped by {name} before") as caught, raise_on_signal():
         work()
     assert caught.value.code == code
     assert not printed
@@ -147,8 +147,8 @@ def test_an_evaluation_is_broken_off_and_made_up_for(
 
 def start(workdir, *options):
     command = [
-        sys.executable, "-m", "alexnet_jax.main", f"--workdir={workdir}", "--config.num_epochs=60.0",
-        "--config.log.every_steps=10", *options,
+        sys.executable, "-m", "alexnet_jax.main", f"--workdir={workdir}",
+        "--config.num_epochs=60.0", "--config.log.every_steps=10", *options,
     ]  # fmt: skip
     return subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -214,8 +214,8 @@ def test_ctrl_c_to_one_of_two_processes_ends_both_well(tmp_path):
 def test_sigterm_to_one_of_two_processes_breaks_off_the_evaluation_of_both(tmp_path):
     from tests.parallel.test_lost_processes import Processes
 
-    options = ["--config.num_epochs=60.0", "--config.evaluate.every_steps=30", "--config.batch_size=4",
-               "--config.evaluate.views=all"]  # fmt: skip
+    options = ["--config.num_epochs=60.0", "--config.evaluate.every_steps=30",
+               "--config.batch_size=4", "--config.evaluate.views=all"]  # fmt: skip
     with Processes(tmp_path, 2, options, programs={1: SIGNALLING}) as processes:
         assert [processes.end(rank) for rank in (0, 1)] == [EXIT_PREEMPTED] * 2
         for rank in (0, 1):

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from alexnet_jax.parallel import mesh as meshes
-from alexnet_jax.parallel.peers import PeerLost, Peers
+from alexnet_jax.parallel.messages import close_all, send_to_all
+from alexnet_jax.parallel.peers import Peers
+from alexnet_jax.parallel.rendezvous import PeerLost
 from alexnet_jax.runtime.errors import UserError
 from tests.support.launchers import free_ports
 
 
 class Meeting:
-    """Some ranks of a run as threads of this process; `lost` holds (rank, what it was told)."""
+    """Some ranks of a run as threads of this process; `lost` holds (rank, sentence)."""
 
     def __init__(self, count, join_seconds=5.0, silence_seconds=3.0):
         self.port, self.count = free_ports(), count
@@ -26,9 +28,14 @@ class Meeting:
 
     def join(self, rank, count=None):
         return Peers(
-            "127.0.0.1", self.port, rank, count or self.count, self.join_seconds,
-            lambda sentence: self.lost.put((rank, sentence)), self.silence_seconds,
-        )  # fmt: skip
+            "127.0.0.1",
+            self.port,
+            rank=rank,
+            num_processes=count or self.count,
+            join_seconds=self.join_seconds,
+            on_loss=lambda sentence: self.lost.put((rank, sentence)),
+            silence_seconds=self.silence_seconds,
+        )
 
     def all(self):
         with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -38,9 +45,9 @@ class Meeting:
         """End as a killed process does: at once, without a word and with all its threads."""
         peer._closing.set()
         peer._thread.join()
-        peer._close()
+        close_all(peer._peers)
 
-    def told(self, number):
+    def sentences(self, number):
         return dict(self.lost.get(timeout=20) for _ in range(number))
 
 
@@ -58,8 +65,8 @@ def test_a_farewell_arrives_though_words_of_the_other_were_not_read(first):
     peers = meeting.all()
     peers[first]._closing.set()
     peers[first]._thread.join()
-    peers[1 - first]._tell({})
-    peers[first]._tell({})  # the next words wait until this is acknowledged
+    send_to_all(peers[1 - first]._peers, {})
+    send_to_all(peers[first]._peers, {})  # the next message waits until this is acknowledged
     peers[first].close()
     peers[1 - first].close()
     assert meeting.lost.empty()
@@ -69,25 +76,29 @@ def test_all_others_are_told_which_process_ended():
     meeting = Meeting(4)
     peers = meeting.all()
     meeting.vanish(peers[2])
-    told = meeting.told(3)
-    assert set(told) == {0, 1, 3}
-    assert len(set(told.values())) == 1
-    assert told[0].startswith("Process 2 of 4 (")
-    assert f"process id {os.getpid()}) was lost: it ended" in told[0]
+    sentences = meeting.sentences(3)
+    assert set(sentences) == {0, 1, 3}
+    assert len(set(sentences.values())) == 1
+    assert sentences[0].startswith("Process 2 of 4 (")
+    assert f"process id {os.getpid()}) was lost: it ended" in sentences[0]
 
 
 def test_all_others_are_told_why_a_process_fails():
     meeting = Meeting(3)
     meeting.all()[1].failed("The disk of node 7 is full.")
-    assert all("Process 1" in s and "it failed: The disk of" in s for s in meeting.told(2).values())
+    assert all(
+        "Process 1" in s and "it failed: The disk of" in s for s in meeting.sentences(2).values()
+    )
 
 
 def test_the_end_of_process_0_is_seen_by_all():
     meeting = Meeting(3)
     meeting.vanish(meeting.all()[0])
-    told = meeting.told(2)
-    assert set(told) == {1, 2}
-    assert all(text.startswith("Process 0 of 3 (127.0.0.1) was lost") for text in told.values())
+    sentences = meeting.sentences(2)
+    assert set(sentences) == {1, 2}
+    assert all(
+        text.startswith("Process 0 of 3 (127.0.0.1) was lost") for text in sentences.values()
+    )
 
 
 @pytest.mark.parametrize("silent", [0, 1])
@@ -96,7 +107,7 @@ def test_a_silent_process_is_lost(silent):
     meeting = Meeting(2)
     peers = meeting.all()
     peers[silent]._closing.set()  # its thread ends, its connection stays open
-    assert "has been silent for 3 s" in meeting.told(1)[1 - silent]
+    assert "has been silent for 3 s" in meeting.sentences(1)[1 - silent]
 
 
 def test_who_does_not_come_is_named():

@@ -38,10 +38,14 @@ def main(folder):
     from alexnet_jax.training.loop import train_and_evaluate
     from alexnet_jax.training.plan import architecture_of
 
-    numbers = [int(os.environ[name]) for name in ("NUM_PROCESSES", "PROCESS_ID")]
-    address = os.environ["COORDINATOR_ADDRESS"]
-    member = cluster.membership("none", address, *numbers, os.environ)
-    with processes.together(member, 100):
+    member = cluster.resolve_membership(
+        "none",
+        coordinator=os.environ["COORDINATOR_ADDRESS"],
+        num_processes=int(os.environ["NUM_PROCESSES"]),
+        process_id=int(os.environ["PROCESS_ID"]),
+        environment=os.environ,
+    )
+    with processes.distributed_run(member, 100):
         for layout in LAYOUTS:
             for dtype in STEPS:
                 config = quickstart(layout, dtype)
