@@ -1,1 +1,4 @@
-"""Files of weights: ours, Caffe's, PyTorch's, ONNX, those of 2012."""
+"""Files of weights: this project's own, and those of Caffe, PyTorch, ONNX and cuda-convnet.
+
+A module here may import `model`, `data` and `runtime`.
+"""

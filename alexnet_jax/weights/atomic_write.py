@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear complete or not at all."""
 
 import contextlib
 import os
@@ -10,9 +10,10 @@ from alexnet_jax.runtime.errors import UserError
 
 @contextlib.contextmanager
 def atomic_path(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A name to write to, which becomes `path` if all goes well; UserError if it can't be written.
+    """Yield PATH.partial, to be written, and rename it to `path` when the block succeeds.
 
-    What was written by then is taken away otherwise.
+    An exception in the block removes the partial file and leaves `path` as it was. Raises UserError
+    where the file can't be written.
     """
     partial = path.with_name(path.name + ".partial")
     try:

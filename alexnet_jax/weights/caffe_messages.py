@@ -1,7 +1,8 @@
-"""The few fields of Caffe's messages that weights need, for the protobuf library.
+"""The fields of Caffe's protobuf messages that hold weights, described at run time.
 
-Numbers and types are those of caffe.proto, whose other fields are skipped. `data` is a packed list
-of floats there, which on the wire is a string of bytes: read so it becomes an array at once.
+Field numbers and types are those of caffe.proto; its other fields are skipped. `data` is a packed
+list of floats there, which the wire format stores like a string of bytes: declared as bytes it
+becomes an array without a loop over its elements.
 """
 
 import functools
@@ -43,43 +44,45 @@ MESSAGES = {
 
 
 def parse_message(name: str, data: bytes) -> message.Message | None:
-    """A message of MESSAGES from its bytes; None where they are none."""
+    """The message of the type `name` in MESSAGES; None where the bytes are not one."""
     try:
-        return _classes()[name].FromString(data)
+        return _message_classes()[name].FromString(data)
     except message.DecodeError:
         return None
 
 
-def blob_array(blob: message.Message) -> np.ndarray:
-    """The numbers of a BlobProto, float32, in the shape that it says, old or new.
+def blob_array(blob) -> np.ndarray:
+    """The array of a BlobProto, float32, in its shape: `shape`, or `num` to `width` in old files.
 
-    UserError where there are more or fewer than its shape has.
+    Raises UserError where the number of elements is not that of the shape.
     """
-    new = blob.HasField("shape")
-    old = (blob.num, blob.channels, blob.height, blob.width)
-    shape = tuple(blob.shape.dim) if new else tuple(length or 1 for length in old)
-    if blob.double_data:
-        numbers = np.frombuffer(blob.double_data, "<f8").astype(np.float32)
+    if blob.HasField("shape"):
+        shape = tuple(blob.shape.dim)
     else:
-        numbers = np.frombuffer(blob.data[: len(blob.data) // 4 * 4], "<f4")
-    if numbers.size != np.prod(shape, dtype=object) or min(shape, default=1) < 1:
+        lengths = (blob.num, blob.channels, blob.height, blob.width)
+        shape = tuple(length or 1 for length in lengths)
+    if blob.double_data:
+        array = np.frombuffer(blob.double_data, "<f8").astype(np.float32)
+    else:
+        array = np.frombuffer(blob.data[: len(blob.data) // 4 * 4], "<f4")
+    if array.size != np.prod(shape, dtype=object) or min(shape, default=1) < 1:
         raise UserError(
-            f"An array of the Caffe file has {numbers.size:,} numbers, but says that its shape is "
+            f"An array of the Caffe file has {array.size:,} numbers, but says that its shape is "
             f"{list(shape)}: the file is damaged; fetch it again."
         )
-    return numbers.reshape(shape)
+    return array.reshape(shape)
 
 
 @functools.cache
-def _classes() -> dict[str, type]:
-    """The classes of MESSAGES, made when they are first needed."""
+def _message_classes() -> dict[str, type[message.Message]]:
+    """The classes of MESSAGES, made at the first call."""
     field_type = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="alexnet_jax/caffe.proto", package=PACKAGE)
     for name, fields in MESSAGES.items():
-        described = file.message_type.add(name=name)
+        descriptor = file.message_type.add(name=name)
         for field, (number, kind, repeated) in fields.items():
             label = field_type.LABEL_REPEATED if repeated else field_type.LABEL_OPTIONAL
-            added = described.field.add(name=field, number=number, label=label)
+            added = descriptor.field.add(name=field, number=number, label=label)
             if isinstance(kind, str):
                 added.type, added.type_name = field_type.TYPE_MESSAGE, f".{PACKAGE}.{kind}"
             else:

@@ -1,28 +1,42 @@
-"""The layers of a cuda-convnet checkpoint as a graph, and whether it is one of our lists.
+"""The layers of a cuda-convnet checkpoint as a graph, and its comparison with a network of ours.
 
-Layers with weights are grouped by how many of them lie between the image and them: a group is one
-layer of a list, its members, sorted by name, the towers. What lies between two of them is compared
-kind by kind and number by number, as far as the checkpoint tells (layer.py of the 2012 release).
+Layers with weights are grouped by the number of layers with weights between the image and them: a
+group is one layer of a network, its nodes, sorted by name, are the towers. The layers without
+weights between two groups are compared kind by kind and number by number, as far as the checkpoint
+holds these (layer.py of the 2012 release).
 """
 
 import dataclasses
 import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from alexnet_jax.model import layers as kinds
 from alexnet_jax.model.architecture import Architecture
-from alexnet_jax.model.layers import Convolution, Dense, LocallyConnected, Output
+from alexnet_jax.model.layers import (
+    Convolution,
+    Dense,
+    Layer,
+    LocallyConnected,
+    Output,
+    Shape,
+    Weighted,
+)
+from alexnet_jax.model.low_resolution import LowResolution
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import python2
 
-WEIGHTED = {"conv": Convolution, "local": LocallyConnected, "fc": Dense | Output}
-Step = tuple[str, tuple]  # a kind of layer without weights, and its numbers
+LAYER_TYPES = {"conv": Convolution, "local": LocallyConnected, "fc": Dense | Output}
+IMAGE = -1  # in place of a tower
+ConvnetLayer = dict[str, Any]  # a layer of a checkpoint: its fields by name
+Step = tuple[str, tuple]  # a layer without weights: its kind and its numbers
 
 
 @dataclasses.dataclass(frozen=True)
 class Edge:
-    """From tower `source` of the group before (-1: the image) through `steps`, with its matrix."""
+    """From tower `source` of the group before, or IMAGE, through `steps`, with its matrix."""
 
     source: int
     steps: tuple[Step, ...]
@@ -33,8 +47,8 @@ class Edge:
 class Node:
     """A layer with weights in one tower, its edges sorted by tower.
 
-    `low` is the matrix on the low-resolution copy of the image. `numbers` are size of the filters,
-    stride and padding of a convolution.
+    `low` is the matrix on the low-resolution copy of the image. `numbers` are filter size, stride
+    and padding of a convolution.
     """
 
     name: str
@@ -52,102 +66,121 @@ class ConvnetGraph:
     groups: list[tuple[Node, ...]]
 
     @classmethod
-    def of(cls, layers, name: str) -> "ConvnetGraph":
-        """From a checkpoint's layers, a dict or a list; UserError where they are none.
+    def from_layers(cls, layers, file: str) -> "ConvnetGraph":
+        """The graph of a checkpoint's layers, a dict or a list.
 
-        `name` is the file's.
+        `file` names the file in messages. Raises UserError where the layers are not those of
+        cuda-convnet.
         """
         try:
-            return cls(_groups(_by_name(layers)))
+            return cls(_group_nodes(_by_name(layers)))
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
             raise UserError(
-                f"{name} is a checkpoint whose layers are not those of cuda-convnet: expected each "
+                f"{file} is a checkpoint whose layers are not those of cuda-convnet: expected each "
                 "to have a name, a type and inputs, and those that learn weights and biases."
             ) from None
 
 
+class _Expected(NamedTuple):
+    """A layer with weights of a network: its input's shape, the steps before it, and its sources.
+
+    `sources` is "image", "own" for its own tower or "all" for all towers.
+    """
+
+    layer: Weighted | Output
+    shape: Shape
+    steps: list[Step]
+    sources: str
+
+
 def mismatch(graph: ConvnetGraph, architecture: Architecture) -> str:
-    """In which layer the two differ first, and in what; empty if they are one network."""
-    wanted = list(_wanted(architecture))
-    if len(graph.groups) != len(wanted):
-        return f"it has {len(graph.groups)} layers with weights instead of {len(wanted)}"
-    for group, (layer, shape, steps, sees) in zip(graph.groups, wanted, strict=True):
+    """The first layer in which the two differ, and how; empty if they are the same network."""
+    expected = list(_expected_layers(architecture))
+    if len(graph.groups) != len(expected):
+        return f"it has {len(graph.groups)} layers with weights instead of {len(expected)}"
+    for group, here in zip(graph.groups, expected, strict=True):
         # Net 146 of 2011 has half of the classes on each GPU, from the units of both.
-        towers = {architecture.towers, 1 if isinstance(layer, Output) else architecture.towers}
+        towers = {architecture.towers, 1 if isinstance(here.layer, Output) else architecture.towers}
         if len(group) not in towers:
-            return f"{layer.name} has {len(group)} tower(s) instead of {architecture.towers}"
+            return f"{here.layer.name} has {len(group)} tower(s) instead of {architecture.towers}"
         for tower, node in enumerate(group):
-            sources = {"image": [-1], "own": [tower]}.get(sees, list(range(architecture.towers)))
-            reason = _difference(node, layer, shape, architecture.towers, steps, sources)
+            reason = _difference(node, here, tower=tower, num_towers=architecture.towers)
             if reason:
-                return f"{node.name}, our {layer.name}, {reason}"
+                return f"{node.name}, our {here.layer.name}, {reason}"
     return ""
 
 
-def _wanted(architecture: Architecture):
-    """Each layer with weights: its input's shape, the steps before it, and which towers it sees."""
-    steps, sees = [], "image"
+def _expected_layers(architecture: Architecture) -> Iterator[_Expected]:
+    """The layers with weights of a network."""
+    steps: list[Step] = []
+    sources = "image"
     for layer, shape in architecture.shapes():
         match layer:
             case Convolution() | LocallyConnected() | Dense() | Output():
-                if isinstance(layer, Output) and sees != "image":
-                    sees = "all"
-                yield layer, shape, steps, sees
-                steps, sees = [], "own"
+                if isinstance(layer, Output) and sources != "image":
+                    sources = "all"
+                yield _Expected(layer, shape, steps, sources)
+                steps, sources = [], "own"
             case kinds.Exchange():
-                sees = "all"
+                sources = "all"
             case _:
-                steps.append(_described(layer))
+                steps.append(_our_step(layer))
 
 
-def _difference(node: Node, layer, shape, towers: int, steps: list[Step], sources: list) -> str:
-    """What a node has other than `layer`, with inputs of this shape, has it; empty if nothing."""
-    if not isinstance(layer, WEIGHTED[node.kind]):
+def _difference(node: Node, expected: _Expected, *, tower: int, num_towers: int) -> str:
+    """In what a node of this tower differs from the layer; empty if in nothing."""
+    layer, steps = expected.layer, expected.steps
+    sources = {"image": [IMAGE], "own": [tower]}.get(expected.sources, list(range(num_towers)))
+    if not isinstance(layer, LAYER_TYPES[node.kind]):
         return f"is of the type {node.kind}"
     if [edge.source for edge in node.edges] != sources:
         return "sees other towers"
     for edge in node.edges:
-        if len(edge.steps) != len(steps) or not all(map(_same, edge.steps, steps)):
-            there = ", ".join(kind for kind, _ in edge.steps) or "nothing"
-            here = ", ".join(kind for kind, _ in steps) or "nothing"
-            return f"comes after {_with_numbers(edge.steps, there, here)} instead of " + (
-                _with_numbers(steps, here, there)
-            )
-    rows, units, biases, numbers = math.prod(shape) // len(sources), None, None, node.numbers
+        if len(edge.steps) != len(steps) or not all(map(_same_step, edge.steps, steps)):
+            theirs = ", ".join(kind for kind, _ in edge.steps) or "nothing"
+            ours = ", ".join(kind for kind, _ in steps) or "nothing"
+            if theirs == ours:
+                theirs, ours = _with_numbers(edge.steps), _with_numbers(steps)
+            return f"comes after {theirs} instead of {ours}"
+    numbers = node.numbers
     match layer:
         case Convolution() | LocallyConnected():
-            units = layer.filters // towers
+            units = layer.filters // num_towers
             stride = layer.stride if isinstance(layer, Convolution) else 1
             numbers = (layer.size, stride, layer.padding)
-            rows = shape[2] * layer.size**2 // len(sources)
-            positions = math.prod(layer.output(shape, towers)[:2])
-            local = isinstance(layer, LocallyConnected)
-            rows, biases = (rows * positions, units * positions) if local else (rows, units)
+            inputs, num_biases = expected.shape[2] * layer.size**2 // len(sources), units
+            if isinstance(layer, LocallyConnected):
+                positions = math.prod(layer.output(expected.shape, num_towers)[:2])
+                inputs, num_biases = inputs * positions, units * positions
         case Dense():
-            units = biases = layer.units // towers
+            inputs = math.prod(expected.shape) // len(sources)
+            units = num_biases = layer.units // num_towers
         case Output():
-            rows, units = math.prod(shape), node.edges[0].matrix.shape[1]
-            biases = units
-    if not _same(("", node.numbers), ("", numbers)):
+            inputs = math.prod(expected.shape)
+            units = num_biases = node.edges[0].matrix.shape[1]
+    if not _same_step(("", node.numbers), ("", numbers)):
         return f"has size, stride and padding {node.numbers} instead of {numbers}"
     for edge in node.edges:
-        if edge.matrix.shape != (rows, units):
-            return f"has weights {list(edge.matrix.shape)} instead of {[rows, units]}"
-    if node.biases.size != biases:
-        return f"has {node.biases.size:,} biases instead of {biases:,}"
-    return _low_difference(node, getattr(layer, "low_resolution", None), units)
+        if edge.matrix.shape != (inputs, units):
+            return f"has weights {list(edge.matrix.shape)} instead of {[inputs, units]}"
+    if node.biases.size != num_biases:
+        return f"has {node.biases.size:,} biases instead of {num_biases:,}"
+    return _low_difference(node.low, getattr(layer, "low_resolution", None), units)
 
 
-def _low_difference(node: Node, low, units: int) -> str:
-    if (node.low is None) != (low is None):
-        return f"{'has no' if node.low is None else 'has a'} low-resolution input"
-    if low is not None and node.low.shape != (low.channels * low.size**2, units):
-        return f"has weights {list(node.low.shape)} on its low-resolution input"
+def _low_difference(matrix: np.ndarray | None, low: LowResolution | None, units: int) -> str:
+    """As `_difference`, of the weights on the low-resolution copy of the image."""
+    if matrix is None or low is None:
+        if matrix is None and low is None:
+            return ""
+        return f"{'has no' if matrix is None else 'has a'} low-resolution input"
+    if matrix.shape != (low.channels * low.size**2, units):
+        return f"has weights {list(matrix.shape)} on its low-resolution input"
     return ""
 
 
-def _described(layer) -> Step:
-    """One of our layers without weights, in cuda-convnet's words."""
+def _our_step(layer: Layer) -> Step:
+    """The step of one of our layers without weights, in cuda-convnet's names."""
     match layer:
         case kinds.ResponseNorm(across_towers=False):
             return "cmrnorm", (layer.n, layer.alpha, layer.beta, layer.k)
@@ -170,8 +203,8 @@ def _described(layer) -> Step:
     return f"{type(layer).__name__} of another program", ()
 
 
-def _step(layer: dict) -> Step:
-    """One of theirs; numbers that the checkpoint does not tell are None."""
+def _their_step(layer: ConvnetLayer) -> Step:
+    """The step of a checkpoint's layer; numbers that the checkpoint does not hold are None."""
     kind = layer["type"]
     match kind:
         case "cmrnorm" | "rnorm" | "cnorm":
@@ -189,22 +222,20 @@ def _step(layer: dict) -> Step:
     return kind, ()
 
 
-def _same(theirs: Step, ours: Step) -> bool:
+def _same_step(theirs: Step, ours: Step) -> bool:
+    """Whether kinds and numbers agree; a number that the checkpoint does not hold agrees."""
     return theirs[0] == ours[0] and all(
         a is None or math.isclose(a, b, rel_tol=1e-6)
         for a, b in zip(theirs[1], ours[1], strict=False)
     )
 
 
-def _with_numbers(steps, own: str, other: str) -> str:
-    """The kinds of steps, with their numbers where the kinds alone do not differ."""
-    if own != other:
-        return own
+def _with_numbers(steps: Sequence[Step]) -> str:
     return ", ".join(f"{kind} {tuple(numbers)}" if numbers else kind for kind, numbers in steps)
 
 
-def _by_name(layers) -> dict[str, dict]:
-    """Layers by name, their inputs as names; cuda-convnet 1 has a list and numbers in it."""
+def _by_name(layers) -> dict[str, ConvnetLayer]:
+    """Layers by name, their inputs as names; cuda-convnet 1 has a list and indices into it."""
     if isinstance(layers, dict):
         return layers
     names = [layer["name"] for layer in layers]
@@ -214,15 +245,16 @@ def _by_name(layers) -> dict[str, dict]:
     }
 
 
-def _groups(layers: dict[str, dict]) -> list[tuple[Node, ...]]:
+def _group_nodes(layers: dict[str, ConvnetLayer]) -> list[tuple[Node, ...]]:
+    """The layers with weights, grouped by depth; ValueError where there are none."""
     softmax = [layer for layer in layers.values() if layer["type"] == "softmax"]
     depths: dict[str, int] = {}
     for layer in softmax:
         for name in layer["inputs"]:
-            _measure(name, layers, depths)
+            _measure_depth(name, layers, depths)
     grouped: dict[int, list[str]] = {}
     for name, depth in sorted(depths.items()):
-        if layers[name]["type"] in WEIGHTED:
+        if layers[name]["type"] in LAYER_TYPES:
             grouped.setdefault(depth, []).append(name)
     ordered = [grouped[depth] for depth in sorted(grouped)]
     if not ordered:
@@ -231,30 +263,31 @@ def _groups(layers: dict[str, dict]) -> list[tuple[Node, ...]]:
     return [tuple(_node(name, layers, towers) for name in group) for group in ordered]
 
 
-def _measure(name: str, layers: dict, depths: dict[str, int]) -> int:
-    """How many layers with weights lie between the image and this one, itself included."""
+def _measure_depth(name: str, layers: dict[str, ConvnetLayer], depths: dict[str, int]) -> int:
+    """Number of layers with weights from the image to this one, itself included; into `depths`."""
     if name not in depths:
         layer = layers[name]
-        below = [_measure(source, layers, depths) for source in layer.get("inputs", [])]
-        depths[name] = max(below, default=0) + (layer["type"] in WEIGHTED)
+        below = [_measure_depth(source, layers, depths) for source in layer.get("inputs", [])]
+        depths[name] = max(below, default=0) + (layer["type"] in LAYER_TYPES)
     return depths[name]
 
 
-def _node(name: str, layers: dict, towers: dict[str, int]) -> Node:
+def _node(name: str, layers: dict[str, ConvnetLayer], towers: dict[str, int]) -> Node:
+    """The node of a layer; `towers` has the tower of each layer with weights."""
     layer = layers[name]
-    given = layer["weights"]
-    matrices = [given] if isinstance(given, python2.Array) else given
+    weights = layer["weights"]
+    matrices = [weights] if isinstance(weights, python2.Array) else weights
     edges, low, main = [], None, 0
     for index, (source, matrix) in enumerate(zip(layer["inputs"], matrices, strict=True)):
-        steps = []
-        while layers[source]["type"] not in (*WEIGHTED, "data"):
-            steps.insert(0, _step(layers[source]))
+        steps: list[Step] = []
+        while layers[source]["type"] not in (*LAYER_TYPES, "data"):
+            steps.insert(0, _their_step(layers[source]))
             (source,) = layers[source]["inputs"]
         from_image = layers[source]["type"] == "data"
         if from_image and [kind for kind, _ in steps] == ["blur", "nailbed"]:
             low = matrix.value
         else:
-            tower = -1 if from_image else towers[source]
+            tower = IMAGE if from_image else towers[source]
             edges.append(Edge(tower, tuple(steps), matrix.value))
             main = index
     numbers = tuple(

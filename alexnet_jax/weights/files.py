@@ -1,9 +1,10 @@
-"""Reads a file of weights of whatever kind, which its content tells."""
+"""Reads a file of weights of any kind; the kind is detected from its content."""
 
 import enum
 import pathlib
 import zipfile
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import caffe, cuda_convnet, onnx_reader, state_dict
@@ -11,11 +12,11 @@ from alexnet_jax.weights import safetensors as native
 from alexnet_jax.weights.trained import Trained
 from alexnet_jax.weights.user_hints import UserHints
 
-HEAD = 512
-MOST_HEADER = 10**8  # bytes of the header of safetensors, by its own rule
+HEAD_BYTES = 512  # read to detect the kind
+MAX_HEADER_BYTES = 10**8  # of the header of safetensors, by the limit of its library
 TORCH_BEFORE_ZIP = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")  # torch.save before 1.6
-# What is often taken for weights: (first bytes, what it is and the remedy).
-NO_WEIGHTS = (
+# Files that are often taken for weights: (first bytes, what the file is and the remedy).
+OTHER_FILES = (
     (b"version https://git-lfs", "is a pointer of Git LFS, not the file itself: git lfs pull"),
     (b"\xff\xd8\xff", "is a picture: name a file of weights"),
     (b"\x89PNG", "is a picture: name a file of weights"),
@@ -28,7 +29,7 @@ NO_WEIGHTS = (
 
 
 class FileKind(enum.Enum):
-    """A kind of file, and what it is called for people."""
+    """A kind of file, with its name for people."""
 
     NATIVE = "safetensors of this program"
     SAFETENSORS = "safetensors of another program"
@@ -39,10 +40,11 @@ class FileKind(enum.Enum):
 
 
 def read_weights(path: pathlib.Path, hints: UserHints | None = None) -> Trained:
-    """The network with its weights; UserError where the file is missing or holds none.
+    """The network with its weights.
 
-    `hints` says what the file does not tell; for our own safetensors it is not asked. The folder
-    of a cuda-convnet run stands for the newest checkpoint in it.
+    `hints` says what the file does not hold; this program's own safetensors need none. The folder
+    of a cuda-convnet run stands for the newest checkpoint in it. Raises UserError where the file is
+    missing or holds no weights of a known network.
     """
     hints = hints or UserHints()
     path = resolve_checkpoint(path)
@@ -62,17 +64,17 @@ def read_weights(path: pathlib.Path, hints: UserHints | None = None) -> Trained:
 
 
 def detect_kind(path: pathlib.Path) -> FileKind:
-    """The kind of a file by its content; UserError with what it is where it holds no weights."""
+    """The kind of a file by its content; UserError that names its kind if it holds no weights."""
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD)
+            head = file.read(HEAD_BYTES)
     except FileNotFoundError:
         raise UserError(f"There is no file {path}: expected one of weights.") from None
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}).") from error
     if not head:
         raise UserError(f"{path} is empty: fetch it again.")
-    for start, what in NO_WEIGHTS:
+    for start, what in OTHER_FILES:
         if head.startswith(start):
             raise UserError(f"{path} {what}.")
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -85,8 +87,8 @@ def detect_kind(path: pathlib.Path) -> FileKind:
         raise UserError(f"{path} is a tar archive: unpack it and name the file of weights in it.")
     if head.startswith(b"PK"):
         return _kind_of_zip(path)
-    header = int.from_bytes(head[:8], "little")
-    if head[8:9] == b"{" and header < MOST_HEADER:
+    header_bytes = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and header_bytes < MAX_HEADER_BYTES:
         return FileKind.NATIVE if native.is_native(path) else FileKind.SAFETENSORS
     if head.startswith(TORCH_BEFORE_ZIP):
         return FileKind.TORCH
@@ -96,7 +98,7 @@ def detect_kind(path: pathlib.Path) -> FileKind:
 
 
 def _kind_of_zip(path: pathlib.Path) -> FileKind:
-    """torch.save's, or cuda-convnet's with the pickle in `data` (--zip-save)."""
+    """PyTorch's archive, or cuda-convnet's with the pickle in `data` (--zip-save)."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -112,16 +114,14 @@ def _kind_of_zip(path: pathlib.Path) -> FileKind:
 
 
 def _kind_of_protobuf(path: pathlib.Path) -> FileKind:
-    """ONNX has its graph in field 7, Caffe its layers in 2 or 100; both are protobuf."""
+    """ONNX with its graph in field 7, or Caffe with its layers in 2 or 100; both are protobuf."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        fields, whole = [], True
-        for field in _fields(file, size):
-            whole = field is not None
-            fields.append(field)
-    messages = {number for number, kind in filter(None, fields) if kind == 2}
+        fields = list(_protobuf_fields(file, size))
+    complete = None not in fields
+    messages = {number for number, wire_type in filter(None, fields) if wire_type == 2}
     kind = FileKind.ONNX if 7 in messages else FileKind.CAFFE if messages & {2, 100} else None
-    if kind and whole:
+    if kind and complete:
         return kind
     if kind and len(fields) > 2:
         raise UserError(f"{path} begins as {kind.value}, but is cut short or damaged.")
@@ -131,32 +131,32 @@ def _kind_of_protobuf(path: pathlib.Path) -> FileKind:
     )
 
 
-def _fields(file, size: int) -> Iterator[tuple[int, int] | None]:
-    """(number, wire type) of the fields of a message; None, last, where it breaks off."""
+def _protobuf_fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int] | None]:
+    """(number, wire type) of the fields of a message; None, last, where the file is cut short."""
     position = 0
     while position < size:
         file.seek(position)
-        tag, used = _varint(file.read(10))
-        kind = tag & 7
-        position += used
-        if kind == 0:
+        tag, tag_bytes = _varint(file.read(10))
+        number, wire_type = tag >> 3, tag & 7
+        position += tag_bytes
+        if wire_type == 0:
             file.seek(position)
             position += _varint(file.read(10))[1] or size
-        elif kind == 2:
+        elif wire_type == 2:
             file.seek(position)
-            length, more = _varint(file.read(10))
-            position += more + length if more else size
+            length, length_bytes = _varint(file.read(10))
+            position += length_bytes + length if length_bytes else size
         else:
-            position += {1: 8, 5: 4}.get(kind, size + 1)
-        if used and tag >> 3:
-            yield tag >> 3, kind
-        if not used or not tag >> 3 or position > size:
+            position += {1: 8, 5: 4}.get(wire_type, size + 1)
+        if tag_bytes and number:
+            yield number, wire_type
+        if not tag_bytes or not number or position > size:
             yield None
             return
 
 
 def _varint(data: bytes) -> tuple[int, int]:
-    """A number in base 128 and how many bytes it took; 0 bytes where it does not end."""
+    """A number in base 128 and its length in bytes; length 0 where it does not end."""
     number = 0
     for index, byte in enumerate(data):
         number |= (byte & 127) << 7 * index
@@ -166,25 +166,26 @@ def _varint(data: bytes) -> tuple[int, int]:
 
 
 def _pickle(path: pathlib.Path) -> bytes:
+    """The pickle of a cuda-convnet checkpoint, which may lie in a zip archive."""
     if not zipfile.is_zipfile(path):
         return path.read_bytes()
     with zipfile.ZipFile(path) as archive:
         return archive.read("data")
 
 
-def resolve_checkpoint(folder: pathlib.Path) -> pathlib.Path:
-    """Of a cuda-convnet run the checkpoint EPOCH.BATCH with the highest numbers, else the same.
+def resolve_checkpoint(path: pathlib.Path) -> pathlib.Path:
+    """The newest checkpoint EPOCH.BATCH in the folder of a cuda-convnet run; a file is returned.
 
-    UserError for any other folder.
+    Raises UserError for any other folder.
     """
-    if not folder.is_dir():
-        return folder
-    found = [
-        path for path in folder.iterdir() if path.name.count(".") == 1
-        and all(part.isdigit() for part in path.name.split("."))
+    if not path.is_dir():
+        return path
+    checkpoints = [
+        file for file in path.iterdir() if file.name.count(".") == 1
+        and all(part.isdigit() for part in file.name.split("."))
     ]  # fmt: skip
-    if not found:
+    if not checkpoints:
         raise UserError(
-            f"{folder} is a folder: name a file of weights, or a training run with --workdir."
+            f"{path} is a folder: name a file of weights, or a training run with --workdir."
         )
-    return max(found, key=lambda path: [int(part) for part in path.name.split(".")])
+    return max(checkpoints, key=lambda file: [int(part) for part in file.name.split(".")])

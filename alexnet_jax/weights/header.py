@@ -1,151 +1,175 @@
-"""What stands beside the arrays in a file of weights: network, classes and pixels, as JSON."""
+"""The description beside the arrays in a file of weights: network, classes and pixels, as JSON."""
 
 import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from alexnet_jax.model.architecture import Architecture
+from alexnet_jax.model.layers import Shape
 from alexnet_jax.model.networks import Variant
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import atomic_write
-from alexnet_jax.weights.trained import Pixels, Trained
+from alexnet_jax.weights.trained import HostParameters, Pixels, Trained
 
 FORMAT = "alexnet_jax 1"
 FIELDS = ("network", "classes", "pixels")
-KINDS = {"size": int, "mean_at_crop": bool, "warp": bool}  # the numbers of Pixels
+PIXEL_TYPES = {"size": int, "mean_at_crop": bool, "warp": bool}  # the fields of Pixels in a header
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """The checked contents of a header; `pixels` has the fields of PIXEL_TYPES."""
+
+    variant: Variant
+    classes: tuple[str, ...]
+    pixels: dict
 
 
 def build_header(trained: Trained) -> dict[str, str]:
-    """The texts of a header; `about` is for people."""
+    """The fields of a header; `description` is for people."""
     pixels = trained.pixels
-    colours = "grey" if trained.architecture.channels == 1 else "RGB"
+    colors = "grey" if trained.architecture.channels == 1 else "RGB"
     return {
         "format": FORMAT,
-        "about": f"{trained.variant.network} for images of {pixels.size} pixels, {colours} in grey "
-        "levels of 0 to 255, minus pixels.mean, divided by pixels.divisor",
+        "description": f"{trained.variant.network} for images of {pixels.size} pixels, {colors} in "
+        "grey levels of 0 to 255, minus pixels.mean, divided by pixels.divisor",
         "network": json.dumps(dataclasses.asdict(trained.variant)),
         "classes": json.dumps(trained.classes, ensure_ascii=False),
-        "pixels": json.dumps({name: getattr(pixels, name) for name in KINDS}),
+        "pixels": json.dumps({name: getattr(pixels, name) for name in PIXEL_TYPES}),
     }
 
 
 @contextlib.contextmanager
 def write_with_description(path: pathlib.Path, trained: Trained) -> Iterator[pathlib.Path]:
-    """A name to write `path` to, as writing.whole, with a description in FILE.json beside it.
+    """As atomic_write.atomic_path, and write a description to FILE.json beside the file.
 
-    That has the fields of the header, and `mean` and `divisor` as lists. Both appear, or neither.
+    The description has the fields of the header, and `mean` and `divisor` as lists. Both files
+    appear, or neither.
     """
-    about = build_header(trained)
-    about = {name: json.loads(text) if name in FIELDS else text for name, text in about.items()}
-    about |= {name: getattr(trained.pixels, name).tolist() for name in ("mean", "divisor")}
+    fields = build_header(trained)
+    values = {name: json.loads(text) if name in FIELDS else text for name, text in fields.items()}
+    values |= {name: getattr(trained.pixels, name).tolist() for name in ("mean", "divisor")}
     lines = [
-        f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
-        for key, value in about.items()
+        f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}"
+        for name, value in values.items()
     ]
     with (
-        atomic_write.atomic_path(description_path(path)) as partial,
-        atomic_write.atomic_path(path) as own,
+        atomic_write.atomic_path(description_path(path)) as description,
+        atomic_write.atomic_path(path) as partial,
     ):
-        partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-        yield own
+        description.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        yield partial
 
 
 def description_path(path: pathlib.Path) -> pathlib.Path:
-    """Where the description of a file of weights stands that can't hold it itself."""
+    """The file with the description of a file of weights that can't hold it itself."""
     return path.with_name(path.name + ".json")
 
 
-def check_format(header: dict[str, str], name: str) -> None:
-    """UserError where a header is not one of this program."""
-    if header.get("format") != FORMAT:
+def check_format(fields: Mapping[str, str], file: str) -> None:
+    """Raise UserError where a header is not one of this program."""
+    if fields.get("format") != FORMAT:
         raise UserError(
-            f"{name} is not a file of weights of this program, or one of a newer version: expected "
-            f"the format {FORMAT} in its header, found {header.get('format', 'none')}."
+            f"{file} is not a file of weights of this program, or one of a newer version: expected "
+            f"the format {FORMAT} in its header, found {fields.get('format', 'none')}."
         )
 
 
-def read_header(header: dict[str, str], name: str) -> tuple[Variant, tuple[str, ...], dict]:
-    """Network, classes and the numbers of Pixels; UserError where they are not those of a file."""
+def read_header(fields: Mapping[str, str], file: str) -> Header:
+    """The contents of a header; raises UserError where a field is missing or damaged."""
     try:
-        fields = {field: json.loads(header[field]) for field in FIELDS}
-        variant = Variant(**fields["network"])
-        classes, numbers = fields["classes"], fields["pixels"]
+        values = {field: json.loads(fields[field]) for field in FIELDS}
+        variant = Variant(**values["network"])
+        classes, pixels = values["classes"], values["pixels"]
         architecture = variant.architecture()
     except KeyError as error:
-        raise _damaged(name, f"it has no {error}") from error
+        raise _damaged(file, f"it has no {error}") from error
     except (ValueError, TypeError, OverflowError, RecursionError, UserError) as error:
-        raise _damaged(name, str(error).rstrip(".")) from error
-    names = isinstance(classes, list) and all(isinstance(each, str) for each in classes)
-    if not names or not classes:
-        raise _damaged(name, "its classes are not a list of names")
-    kinds = isinstance(numbers, dict) and {key: type(numbers[key]) for key in numbers}
-    if kinds != KINDS or numbers["size"] < architecture.input_size:
-        raise _damaged(name, f"its pixels are {numbers}")
-    return variant, tuple(classes), numbers
+        raise _damaged(file, str(error).rstrip(".")) from error
+    if (
+        not isinstance(classes, list)
+        or not classes
+        or not all(isinstance(name, str) for name in classes)
+    ):
+        raise _damaged(file, "its classes are not a list of names")
+    types = isinstance(pixels, dict) and {key: type(pixels[key]) for key in pixels}
+    if types != PIXEL_TYPES or pixels["size"] < architecture.input_size:
+        raise _damaged(file, f"its pixels are {pixels}")
+    return Header(variant, tuple(classes), pixels)
 
 
 def trained_from(
-    name: str,
-    variant: Variant,
-    classes: tuple[str, ...],
-    parameters: dict[str, dict[str, np.ndarray]],
-    numbers: dict,
+    file: str,
+    header: Header,
+    *,
+    parameters: HostParameters,
     mean: np.ndarray,
     divisor: np.ndarray,
 ) -> Trained:
-    """A Trained of the parts of a file; UserError for an array of another shape or type."""
-    architecture = variant.architecture()
-    _check_parameters(name, variant.network, architecture.parameter_shapes(len(classes)),
-                      parameters)  # fmt: skip
-    _check_pixels(name, architecture, numbers, {"mean": mean, "divisor": divisor})
+    """A Trained of the contents of a file.
+
+    Raises UserError for an array that is missing, unknown, or of another shape or dtype.
+    """
+    architecture = header.variant.architecture()
+    shapes = architecture.parameter_shapes(len(header.classes))
+    _check_parameters(file, header.variant.network, shapes, parameters)
+    _check_pixels(file, architecture, header.pixels, {"mean": mean, "divisor": divisor})
     return Trained(
-        name=name,
-        variant=variant,
-        classes=classes,
+        name=file,
+        variant=header.variant,
+        classes=header.classes,
         parameters=parameters,
-        pixels=Pixels(mean=mean, divisor=divisor, **numbers),
+        pixels=Pixels(mean=mean, divisor=divisor, **header.pixels),
     )
 
 
-def _check_parameters(name: str, network: str, wanted: dict, parameters: dict) -> None:
-    """UserError for the first array that is missing, too many, or of another shape or type."""
-    shapes = {f"{layer}.{kind}": list(shape) for layer, kinds in wanted.items()
+def _check_parameters(
+    file: str,
+    network: str,
+    expected: Mapping[str, Mapping[str, Shape]],
+    parameters: HostParameters,
+) -> None:
+    """Raise UserError for the first array that is missing, unknown or of another shape or dtype."""
+    shapes = {f"{layer}.{kind}": list(shape) for layer, kinds in expected.items()
               for kind, shape in kinds.items()}  # fmt: skip
-    found = {f"{layer}.{kind}": array for layer, kinds in parameters.items()
-             for kind, array in kinds.items()}  # fmt: skip
-    for array in [*shapes, *found]:
-        if array not in found:
-            reason = f"it lacks {array}"
-        elif array not in shapes:
-            reason = f"it also holds {array}"
-        elif list(found[array].shape) != shapes[array]:
-            reason = f"{array} is {list(found[array].shape)}, expected {shapes[array]}"
-        elif found[array].dtype != np.float32:
-            reason = f"{array} is {found[array].dtype}, expected float32"
+    arrays = {f"{layer}.{kind}": array for layer, kinds in parameters.items()
+              for kind, array in kinds.items()}  # fmt: skip
+    for name in [*shapes, *arrays]:
+        if name not in arrays:
+            reason = f"it lacks {name}"
+        elif name not in shapes:
+            reason = f"it also holds {name}"
+        elif list(arrays[name].shape) != shapes[name]:
+            reason = f"{name} is {list(arrays[name].shape)}, expected {shapes[name]}"
+        elif arrays[name].dtype != np.float32:
+            reason = f"{name} is {arrays[name].dtype}, expected float32"
         else:
             continue
         raise UserError(
-            f"{name} does not hold the weights of {network} that its header speaks of ({reason}): "
+            f"{file} does not hold the weights of {network} that its header describes ({reason}): "
             "convert them anew."
         )
 
 
-def _check_pixels(name: str, architecture: Architecture, numbers: dict, arrays: dict) -> None:
+def _check_pixels(
+    file: str, architecture: Architecture, pixels: dict, arrays: dict[str, np.ndarray]
+) -> None:
+    """Raise UserError where the mean or the divisor has another shape or dtype."""
     crop, channels = architecture.input_size, architecture.channels
-    side = numbers["size"] if numbers["mean_at_crop"] else crop
+    side = pixels["size"] if pixels["mean_at_crop"] else crop
     shapes = {"mean": [(), (channels,), (side, side, channels)], "divisor": [(), (channels,)]}
     for kind, array in arrays.items():
         if array.shape not in shapes[kind] or array.dtype != np.float32:
             expected = " or ".join(str(list(shape)) for shape in shapes[kind])
             raise UserError(
-                f"{name} holds a pixels.{kind} of {array.dtype} {list(array.shape)}, expected "
+                f"{file} holds a pixels.{kind} of {array.dtype} {list(array.shape)}, expected "
                 f"float32 {expected}: convert the weights anew."
             )
 
 
-def _damaged(name: str, reason: str) -> UserError:
-    return UserError(f"{name} has a damaged header ({reason}): convert the weights anew.")
+def _damaged(file: str, reason: str) -> UserError:
+    return UserError(f"{file} has a damaged header ({reason}): convert the weights anew.")

@@ -12,12 +12,12 @@ from alexnet_jax.weights import caffe_messages, python2
 CHANNELS = (1, 3)
 
 
-def read_mean(path: pathlib.Path, bgr: bool) -> np.ndarray:
-    """Red, green, blue in grey levels, float32 [size, size, channels] or [channels].
+def read_mean(path: pathlib.Path, *, bgr: bool) -> np.ndarray:
+    """The mean in grey levels, RGB or grey, float32 [size, size, channels] or [channels].
 
-    A NumPy file may be [size, size, channels], or channels first or flat as cuda-convnet and Caffe
-    have it: then it is blue, green, red if `bgr`. A binaryproto always is; a batches.meta never.
-    UserError where there is no such file, or it holds none.
+    A NumPy file may be [size, size, channels], or channels first or flat as in cuda-convnet and
+    Caffe; then `bgr` says whether its channels are BGR. A binaryproto always is BGR, a batches.meta
+    never. Raises UserError where there is no such file, or it holds no mean.
     """
     try:
         data = path.read_bytes()
@@ -30,10 +30,10 @@ def read_mean(path: pathlib.Path, bgr: bool) -> np.ndarray:
             raise UserError(f"--mean={path} can't be read as NumPy's npy ({error}).") from error
     elif data[:1] in (b"\x80", b"("):
         meta = python2.load_pickle(data, str(path))
-        found = meta.get("data_mean") if isinstance(meta, dict) else None
-        if not isinstance(found, python2.Array):
+        data_mean = meta.get("data_mean") if isinstance(meta, dict) else None
+        if not isinstance(data_mean, python2.Array):
             raise UserError(f"--mean={path} holds no data_mean: expected cuda-convnet's meta file.")
-        mean, bgr = found.value, False
+        mean, bgr = data_mean.value, False
     else:
         blob = caffe_messages.parse_message("BlobProto", data)
         if blob is None or not len(blob.data) + len(blob.double_data):
@@ -42,23 +42,22 @@ def read_mean(path: pathlib.Path, bgr: bool) -> np.ndarray:
                 "cuda-convnet's batches.meta."
             )
         mean, bgr = caffe_messages.blob_array(blob), True
-    return _in_place(np.asarray(mean), bgr, path)
+    return _channels_last(np.asarray(mean), bgr, path)
 
 
-def _in_place(mean: np.ndarray, bgr: bool, path: pathlib.Path) -> np.ndarray:
-    """Channels last and in the order red, green, blue."""
+def _channels_last(mean: np.ndarray, bgr: bool, path: pathlib.Path) -> np.ndarray:
+    """[size, size, channels] or [channels], RGB, from any of the layouts of `read_mean`."""
     if mean.dtype.kind in "fiu" and np.isfinite(mean).all():
         shape = [length for length in mean.shape if length != 1] or [1]
         if len(shape) == 3 and shape[0] == shape[1] and shape[2] in CHANNELS:
             return np.ascontiguousarray(mean.reshape(shape), np.float32)
         channels = 3 if mean.size % 3 == 0 else 1
         side = math.isqrt(mean.size // channels)
-        flat = mean.astype(np.float32).reshape(-1)
         if side**2 * channels == mean.size and len(shape) in (1, 2, 3):
-            planes = flat.reshape(channels, side, side)
+            planes = mean.astype(np.float32).reshape(channels, side, side)
             planes = planes[::-1] if bgr else planes
-            found = np.ascontiguousarray(np.moveaxis(planes, 0, -1))
-            return found[0, 0] if side == 1 else found
+            image = np.ascontiguousarray(np.moveaxis(planes, 0, -1))
+            return image[0, 0] if side == 1 else image
     raise UserError(
         f"--mean={path} has the shape {list(mean.shape)}: expected finite numbers, one a channel "
         "or [size, size, channels] or [channels, size, size]."

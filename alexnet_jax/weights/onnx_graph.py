@@ -1,10 +1,12 @@
 """A network as an ONNX graph, from stored pixels to logits and probabilities.
 
-Weights are in the layout of weights/standard.py: two towers are groups of a convolution, and maps
-of both lie one after the other. What a layer gives has its name of model/activations.py. Only
-operations of the ONNX standard of 2020 (opset 13) are used, with every padding written out, so that
-no reader has to know a rule for windows that hang over an edge.
+Weights are in the layout of weights/standard.py: two towers are groups of a convolution, and the
+channels of both lie one after the other. The output of a layer has its name in
+model/intermediates.py. Only operations of the ONNX standard of 2020 (opset 13) are used, with
+explicit padding, so that no reader needs a rule for windows that reach over an edge.
 """
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from alexnet_jax.model.layers import (
     MaxPool,
     Output,
     ResponseNorm,
+    Shape,
     SpatialNorm,
 )
 from alexnet_jax.model.ops import conv_output_length
@@ -25,85 +28,93 @@ from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights.standard import StandardWeights
 from alexnet_jax.weights.trained import Pixels
 
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
 IMAGES, LOGITS, PROBABILITIES = "images", "logits", "probabilities"
 MEAN, DIVISOR = "pixels.mean", "pixels.divisor"
+KernelAndBias = tuple[np.ndarray, np.ndarray]
 
 
 class OnnxGraph:
-    """The nodes and stored arrays of a graph that is being built; values go by their names."""
+    """The nodes and stored arrays of a graph that is being built; values are known by name."""
 
-    def __init__(self):
-        self.nodes, self.arrays = [], {}
+    def __init__(self) -> None:
+        self.nodes: list[NodeProto] = []
+        self.arrays: dict[str, np.ndarray] = {}
 
-    def node(self, kind: str, *given: str, name: str | None = None, **attributes) -> str:
-        """Add an operation with one result; the result's name."""
-        return self.nodes_of(kind, *given, names=[name or self._free(kind)], **attributes)[0]
+    def node(self, op_type: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """Add an operation with one output; returns its name, which is made up if not given."""
+        name = name or f"{op_type.lower()}_{len(self.nodes)}"
+        return self.nodes_of(op_type, *inputs, names=[name], **attributes)[0]
 
-    def nodes_of(self, kind: str, *given: str, names: list[str], **attributes) -> list[str]:
-        """Add an operation with several results."""
+    def nodes_of(
+        self, op_type: str, *inputs: str, names: list[str], **attributes: Any
+    ) -> list[str]:
+        """Add an operation with several outputs; returns their names."""
         from onnx import helper
 
-        self.nodes.append(helper.make_node(kind, given, names, name=names[0], **attributes))
+        self.nodes.append(helper.make_node(op_type, inputs, names, name=names[0], **attributes))
         return names
 
     def array(self, name: str, value: np.ndarray) -> str:
-        """Store an array; its name."""
+        """Store an array; returns its name."""
         self.arrays[name] = value
         return name
 
-    def number(self, value: float) -> str:
-        """Store a number, once."""
-        return self.array(f"number_{value:.9g}", np.float32(value))
+    def scalar(self, value: float) -> str:
+        """Store a float32 number, once."""
+        return self.array(f"number_{value:.9g}", np.array(value, np.float32))
 
-    def whole_numbers(self, *values: int) -> str:
-        """Store a list of whole numbers, once."""
-        return self.array(f"list_{'_'.join(map(str, values))}", np.int64(values))
+    def int_list(self, *values: int) -> str:
+        """Store a list of int64 numbers, once."""
+        return self.array(f"list_{'_'.join(map(str, values))}", np.array(values, np.int64))
 
-    def times(self, x: str, factor: float, name: str | None = None) -> str:
+    def scale(self, x: str, factor: float, name: str = "") -> str:
         """`x` times a number; `x` itself for 1 where the result needs no name."""
-        return x if factor == 1 and name is None else self.node("Mul", x, self.number(factor),
-                                                                name=name)  # fmt: skip
-
-    def _free(self, kind: str) -> str:
-        return f"{kind.lower()}_{len(self.nodes)}"
+        if factor == 1 and not name:
+            return x
+        return self.node("Mul", x, self.scalar(factor), name=name)
 
 
 def build_graph(architecture: Architecture, weights: StandardWeights, pixels: Pixels) -> OnnxGraph:
-    """The whole graph: `images` uint8 [rows, size, size, channels] -> `logits`, `probabilities`.
+    """The graph from `images`, uint8 [batch, size, size, channels], to `logits`, `probabilities`.
 
-    UserError for a layer that ONNX has no operation for. The caller has checked the layout with
-    standard.check_standard.
+    The caller has checked the layout with standard.check_standard. Raises UserError for a layer for
+    which ONNX has no operation.
     """
     graph = OnnxGraph()
     x = _inputs(graph, architecture, pixels)
     names = {index: name for name, index in intermediates.activation_places(architecture).items()}
-    towers, joined = architecture.towers, True
+    num_towers, sees_all_towers = architecture.towers, True
     for index, (layer, shape) in enumerate(architecture.shapes()):
-        apart, name = 1 if joined else towers, names.get(index)
+        towers = 1 if sees_all_towers else num_towers
+        name = names.get(index, "")  # an Exchange has none
         match layer:
             case layers.Exchange():
-                joined = True
+                sees_all_towers = True
             case Convolution():
-                x = _convolution(graph, x, layer, shape, weights[layer.name], apart, name)
-                joined = towers == 1
+                arrays = weights[layer.name]
+                x = _convolution(graph, x, layer, shape, arrays, groups=towers, name=name)
+                sees_all_towers = num_towers == 1
             case Dense():
-                x = _dense(graph, x, layer.name, weights[layer.name], name)
-                joined = towers == 1
+                x = _dense(graph, x, weights[layer.name], layer=layer.name, name=name)
+                sees_all_towers = num_towers == 1
             case Output():
-                x = _dense(graph, x, layer.name, weights[layer.name], LOGITS)
+                x = _dense(graph, x, weights[layer.name], layer=layer.name, name=LOGITS)
             case ResponseNorm():
-                x = _across_map_norm(graph, x, layer, apart, name)
+                x = _response_norm(graph, x, layer, towers=towers, name=name)
             case ContrastNorm():
-                x = _contrast_norm(graph, x, layer, apart * shape[-1], name)
+                x = _contrast_norm(graph, x, layer, channels=towers * shape[-1], name=name)
             case SpatialNorm():
-                x = _divided(graph, x, layer, x, apart * shape[-1], name)
+                x = _divide_by_norm(graph, x, x, layer, channels=towers * shape[-1], name=name)
             case MaxPool() | AveragePool():
-                x = _pool(graph, x, layer, shape, name)
+                x = _pool(graph, x, layer, shape, name=name)
             case layers.Dropout():
-                x = x if layer.scale_in_training else graph.times(x, layer.keep, name)
+                x = x if layer.scale_in_training else graph.scale(x, layer.keep, name)
             case layers.Tanh():
-                x = graph.node("Tanh", graph.times(x, layer.inner))
-                x = graph.times(x, layer.outer, name)
+                x = graph.node("Tanh", graph.scale(x, layer.inner))
+                x = graph.scale(x, layer.outer, name)
             case layers.ReLU():
                 x = graph.node("Relu", x, name=name)
             case layers.Sigmoid():
@@ -115,12 +126,12 @@ def build_graph(architecture: Architecture, weights: StandardWeights, pixels: Pi
 
 
 def _inputs(graph: OnnxGraph, architecture: Architecture, pixels: Pixels) -> str:
-    """Centre crop, mean and divisor, then maps first; as inference.central_inputs."""
+    """Center crop, mean and divisor, then channels first; as inference.central_inputs."""
     crop = architecture.input_size
     start = (pixels.size - crop) // 2
-    bounds = (graph.whole_numbers(*pair) for pair in ((start,) * 2, (start + crop,) * 2, (1, 2)))
-    mean = graph.array(MEAN, np.float32(pixels.mean))
-    divisor = graph.array(DIVISOR, np.float32(pixels.divisor))
+    bounds = (graph.int_list(*pair) for pair in ((start,) * 2, (start + crop,) * 2, (1, 2)))
+    mean = graph.array(MEAN, np.asarray(pixels.mean, np.float32))
+    divisor = graph.array(DIVISOR, np.asarray(pixels.divisor, np.float32))
     if pixels.mean_at_crop:
         x = graph.node("Cast", IMAGES, to=1)  # to float32
         x = graph.node("Slice", graph.node("Sub", x, mean), *bounds)
@@ -131,12 +142,22 @@ def _inputs(graph: OnnxGraph, architecture: Architecture, pixels: Pixels) -> str
     return graph.node("Transpose", x, name="inputs", perm=[0, 3, 1, 2])
 
 
-def _stored(graph: OnnxGraph, layer: str, weights: tuple[np.ndarray, np.ndarray]) -> list[str]:
-    parts = zip(("weight", "bias"), weights, strict=True)
-    return [graph.array(f"{layer}.{kind}", np.float32(array)) for kind, array in parts]
+def _stored(graph: OnnxGraph, layer: str, arrays: KernelAndBias) -> list[str]:
+    """Store kernel and bias of a layer; returns their names."""
+    pairs = zip(("weight", "bias"), arrays, strict=True)
+    return [graph.array(f"{layer}.{kind}", np.asarray(array, np.float32)) for kind, array in pairs]
 
 
-def _convolution(graph: OnnxGraph, x, layer: Convolution, shape, weights, groups: int, name) -> str:
+def _convolution(
+    graph: OnnxGraph,
+    x: str,
+    layer: Convolution,
+    shape: Shape,
+    arrays: KernelAndBias,
+    *,
+    groups: int,
+    name: str,
+) -> str:
     ends = []
     for length in shape[:2]:
         count = conv_output_length(
@@ -148,7 +169,7 @@ def _convolution(graph: OnnxGraph, x, layer: Convolution, shape, weights, groups
     return graph.node(
         "Conv",
         x,
-        *_stored(graph, layer.name, weights),
+        *_stored(graph, layer.name, arrays),
         name=name,
         group=groups,
         kernel_shape=[layer.size] * 2,
@@ -157,72 +178,81 @@ def _convolution(graph: OnnxGraph, x, layer: Convolution, shape, weights, groups
     )
 
 
-def _dense(graph: OnnxGraph, x: str, layer: str, weights, name: str) -> str:
-    """On the flattened input, map by map; one that is flat already passes unchanged."""
+def _dense(graph: OnnxGraph, x: str, arrays: KernelAndBias, *, layer: str, name: str) -> str:
+    """On the input flattened with channels first; a flat input passes Flatten unchanged."""
     x = graph.node("Flatten", x, axis=1)
-    return graph.node("Gemm", x, *_stored(graph, layer, weights), name=name, transB=1)
+    return graph.node("Gemm", x, *_stored(graph, layer, arrays), name=name, transB=1)
 
 
-def _across_map_norm(graph: OnnxGraph, x: str, layer: ResponseNorm, towers: int, name: str) -> str:
+def _response_norm(graph: OnnxGraph, x: str, layer: ResponseNorm, *, towers: int, name: str) -> str:
     """One LRN, or one for each tower; ONNX divides its alpha by the size of the window."""
     if layer.n % 2 == 0:
         raise UserError(
-            f"ONNX has no norm over an even number of maps, {layer.n}, with the extra map on the "
-            "low side: keep the network as safetensors."
+            f"ONNX has no norm over an even number of channels, {layer.n}, with the extra channel "
+            "on the low side: keep the network as safetensors."
         )
-    numbers = {
+    attributes: dict[str, Any] = {
         "size": layer.n,
         "alpha": float(layer.alpha * layer.n),
         "beta": float(layer.beta),
         "bias": float(layer.k),
     }
     if towers == 1 or layer.across_towers:
-        return graph.node("LRN", x, name=name, **numbers)
+        return graph.node("LRN", x, name=name, **attributes)
     names = [f"{name}.tower{tower + 1}" for tower in range(towers)]
     parts = graph.nodes_of("Split", x, names=[f"{each}.inputs" for each in names], axis=1)
-    parts = [graph.node("LRN", part, name=each, **numbers)
+    parts = [graph.node("LRN", part, name=each, **attributes)
              for part, each in zip(parts, names, strict=True)]  # fmt: skip
     return graph.node("Concat", *parts, name=name, axis=1)
 
 
-def _divided(
-    graph: OnnxGraph, x: str, layer: SpatialNorm, summed: str, maps: int, name: str
+def _divide_by_norm(
+    graph: OnnxGraph, x: str, squared: str, layer: SpatialNorm, *, channels: int, name: str
 ) -> str:
-    """x / (k + alpha * sum of squares of `summed` over the window) ** beta.
+    """x / (k + alpha * sum of squares of `squared` over the window) ** beta.
 
-    The sum is a convolution of each map with alpha: not every reader of ONNX counts the zeros
-    beyond the edge in a mean.
+    The sum is a convolution of each channel with alpha: readers of ONNX differ in whether a mean
+    counts the zeros beyond the edge.
     """
-    window = np.full((maps, 1, layer.n, layer.n), layer.alpha, np.float32)
+    window = np.full((channels, 1, layer.n, layer.n), layer.alpha, np.float32)
     sums = graph.node(
         "Conv",
-        graph.node("Mul", summed, summed),
+        graph.node("Mul", squared, squared),
         graph.array(f"{name}.window", window),
-        group=maps,
-        **_around(layer.n),
+        group=channels,
+        **_centered_window(layer.n),
     )
-    denominator = graph.node("Add", sums, graph.number(layer.k))
-    power = graph.node("Pow", denominator, graph.number(layer.beta))
+    denominator = graph.node("Add", sums, graph.scalar(layer.k))
+    power = graph.node("Pow", denominator, graph.scalar(layer.beta))
     return graph.node("Div", x, power, name=name)
 
 
-def _contrast_norm(graph: OnnxGraph, x: str, layer: ContrastNorm, maps: int, name: str) -> str:
-    mean = graph.node("AveragePool", x, **_around(layer.n))  # of the pixels inside the image
-    return _divided(graph, x, layer, graph.node("Sub", x, mean), maps, name)
+def _contrast_norm(
+    graph: OnnxGraph, x: str, layer: ContrastNorm, *, channels: int, name: str
+) -> str:
+    mean = graph.node("AveragePool", x, **_centered_window(layer.n))  # of pixels inside the image
+    difference = graph.node("Sub", x, mean)
+    return _divide_by_norm(graph, x, difference, layer, channels=channels, name=name)
 
 
-def _around(n: int) -> dict[str, list[int]]:
-    """Attributes of a window of n x n pixels around each one."""
+def _centered_window(n: int) -> dict[str, Any]:
+    """Attributes of a window of n x n pixels around each pixel."""
     low, high = n // 2, n - 1 - n // 2
     return {"kernel_shape": [n, n], "strides": [1, 1], "pads": [low, low, high, high]}
 
 
-def _pool(graph: OnnxGraph, x: str, layer: MaxPool | AveragePool, shape, name: str) -> str:
-    """Windows that hang over the edge see padding there, which neither kind counts."""
+def _pool(
+    graph: OnnxGraph, x: str, layer: MaxPool | AveragePool, shape: Shape, *, name: str
+) -> str:
+    """Windows that reach over the edge see padding there, which neither kind counts."""
     sides = zip(layer.output(shape, 1)[:2], shape[:2], strict=True)
-    over = [max(0, (count - 1) * layer.stride + layer.size - length) for count, length in sides]
-    kind = "MaxPool" if isinstance(layer, MaxPool) else "AveragePool"
-    strides = [layer.stride] * 2
+    ends = [max(0, (count - 1) * layer.stride + layer.size - length) for count, length in sides]
+    op_type = "MaxPool" if isinstance(layer, MaxPool) else "AveragePool"
     return graph.node(
-        kind, x, name=name, kernel_shape=[layer.size] * 2, strides=strides, pads=[0, 0, *over]
+        op_type,
+        x,
+        name=name,
+        kernel_shape=[layer.size] * 2,
+        strides=[layer.stride] * 2,
+        pads=[0, 0, *ends],
     )

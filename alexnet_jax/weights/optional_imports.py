@@ -1,4 +1,4 @@
-"""Libraries that only some kinds of files need."""
+"""Packages that only some kinds of files need, and the messages of their exceptions."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,11 +7,19 @@ from alexnet_jax.runtime.errors import UserError
 
 
 @contextlib.contextmanager
-def require_package(name: str, what_for: str) -> Iterator[None]:
-    """Around the import of a library: UserError with its remedy where that is missing."""
+def require_package(package: str, purpose: str) -> Iterator[None]:
+    """Around an import: raises UserError with the command that installs a missing package.
+
+    `purpose` begins the sentence: "Reading FILE".
+    """
     try:
         yield
     except ImportError as error:
         raise UserError(
-            f"{what_for} needs the library {name}, which is not installed: pip install {name}."
+            f"{purpose} needs the library {package}, which is not installed: pip install {package}."
         ) from error
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an exception's message, at most 100 characters, or its type's name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]

@@ -1,8 +1,8 @@
-"""Reads Python-2 pickles of numbers, texts, lists, dicts and arrays, and runs nothing.
+"""Reads Python-2 pickles of numbers, texts, lists, dicts and arrays without running them.
 
-A pickle is a program: it names functions, which Python imports and calls. Here the only names that
-mean anything are those with which NumPy describes arrays, and they lead to the classes below, which
-keep what they are given. Objects of cuda-convnet's `options` (the flags of a run, in each of its
+A pickle is a program: it names functions, which Python imports and calls. Here the only names
+allowed are those with which NumPy describes arrays, and they are replaced by the classes below,
+which store their arguments. Objects of cuda-convnet's `options` (the flags of a run, in each of its
 checkpoints) become an Ignored, without fields or methods. Any other name is refused, and nothing is
 imported.
 """
@@ -10,6 +10,7 @@ imported.
 import io
 import math
 import pickle
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ OPTIONS = "options"  # options.py of cuda-convnet
 
 
 class _Refused(pickle.UnpicklingError):
-    """The pickle wants something that is not built here; the text says what."""
+    """The pickle names something that is not allowed; the message says what."""
 
 
 class Array:
@@ -28,12 +29,12 @@ class Array:
 
     value: np.ndarray = np.zeros(0)
 
-    def __init__(self, *_):  # NumPy gives a class, a shape and a type that say nothing yet
+    def __init__(self, *_):  # the class, shape and type that NumPy passes are placeholders
         pass
 
     def __setstate__(self, state) -> None:
-        _, shape, kind, fortran, numbers = state
-        data = numbers.encode("latin1") if isinstance(numbers, str) else numbers
+        _, shape, kind, fortran, content = state
+        data = content.encode("latin1") if isinstance(content, str) else content
         if not isinstance(kind, _Type) or not isinstance(data, bytes):
             raise _Refused("an array of objects")
         dtype = kind.dtype()
@@ -44,7 +45,7 @@ class Array:
 
 
 class _Type:
-    """The type of an array's numbers, such as "f4", and their byte order."""
+    """The dtype of an array, such as "f4", and its byte order."""
 
     def __init__(self, name="", *_):
         self._name, self._order = str(name), "="
@@ -60,11 +61,11 @@ class _Type:
 
 
 class _Ndarray:
-    """Stands for the class numpy.ndarray, which an array names when it is described."""
+    """In place of the class numpy.ndarray, which the description of an array names."""
 
 
 class Ignored:
-    """An object that is not needed, without what was in it."""
+    """An object that is not needed, without its fields."""
 
     def __init__(self, *_):
         pass
@@ -80,7 +81,7 @@ def _number(kind: _Type, data) -> float | int:
 
 
 def _bytes(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes in the old protocols."""
+    """The bytes that Python 3 writes as text in the old protocols."""
     return text.encode("latin1")
 
 
@@ -100,21 +101,21 @@ class _Reader(pickle.Unpickler):
         raise _Refused(f"{module}.{name}")
 
 
-def load_pickle(data: bytes, name: str):
-    """What a pickle holds, arrays as Array; `name` is the file's.
+def load_pickle(data: bytes, file: str) -> Any:
+    """The object in a pickle, its arrays as Array; `file` names the file in messages.
 
-    UserError where it is cut short, damaged, or wants to run or import anything.
+    Raises UserError where the pickle is cut short or damaged, or runs or imports anything.
     """
     try:
         return _Reader(io.BytesIO(data), encoding="latin1").load()
     except _Refused as refused:
         raise UserError(
-            f"{name} is a pickle that asks Python for {refused}: only arrays, numbers, texts, "
+            f"{file} is a pickle that asks Python for {refused}: only arrays, numbers, texts, "
             "lists and dicts are read, and nothing of it was run; don't open it with other "
             "programs unless you know where it comes from."
         ) from None
-    except Exception as error:  # of many kinds: a damaged pickle is any sequence of operations
+    except Exception as error:  # of many types: a damaged pickle is any sequence of operations
         raise UserError(
-            f"{name} can't be read as a pickle ({' '.join(str(error).split())[:100]}): it is cut "
+            f"{file} can't be read as a pickle ({' '.join(str(error).split())[:100]}): it is cut "
             "short or damaged; fetch it again."
         ) from error

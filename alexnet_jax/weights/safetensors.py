@@ -1,7 +1,7 @@
-"""Our own files of weights: safetensors, with the network and its pixels in the header.
+"""This project's own files of weights: safetensors, with network and pixels in the header.
 
 The tensors are the parameters as LAYER.KIND, float32, the tower axis first, and those of Pixels as
-pixels.mean and pixels.divisor; weights/header.py says what the header holds.
+pixels.mean and pixels.divisor; weights/header.py describes the header.
 """
 
 import pathlib
@@ -12,13 +12,13 @@ import safetensors.numpy
 
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import atomic_write, header
-from alexnet_jax.weights.trained import Trained
+from alexnet_jax.weights.trained import HostParameters, Trained
 
 PIXELS = ("pixels.mean", "pixels.divisor")
 
 
 def write_safetensors(path: pathlib.Path, trained: Trained) -> None:
-    """Write `trained` to a file, which appears whole or not at all."""
+    """Write `trained` to a file, which appears complete or not at all; UserError if it can't."""
     tensors = {
         f"{layer}.{kind}": np.ascontiguousarray(value, np.float32)
         for layer, kinds in trained.parameters.items()
@@ -27,39 +27,42 @@ def write_safetensors(path: pathlib.Path, trained: Trained) -> None:
     for name, value in zip(PIXELS, (trained.pixels.mean, trained.pixels.divisor), strict=True):
         tensors[name] = np.asarray(value, np.float32, order="C")
     data = safetensors.numpy.save(tensors, header.build_header(trained))
-    with atomic_write.atomic_path(
-        path
-    ) as partial:  # save_file has errors of its own for a full disk
+    # save_file has its own exceptions for a full disk.
+    with atomic_write.atomic_path(path) as partial:
         partial.write_bytes(data)
 
 
 def is_native(path: pathlib.Path) -> bool:
-    """Whether a safetensors file is one of `write`; UserError where it is none or is damaged."""
-    return _contents(path, with_tensors=False)[0].get("format") == header.FORMAT
+    """Whether `write_safetensors` wrote the file; UserError where it is damaged."""
+    return _read_file(path, with_tensors=False)[0].get("format") == header.FORMAT
 
 
 def read_safetensors(path: pathlib.Path) -> Trained:
-    """What `write` wrote, with the same bits; UserError for anything else."""
-    about, tensors = _contents(path)
-    header.check_format(about, str(path))
-    variant, classes, numbers = header.read_header(about, str(path))
+    """What `write_safetensors` wrote, with the same bits; UserError for anything else."""
+    fields, tensors = _read_file(path)
+    header.check_format(fields, str(path))
+    description = header.read_header(fields, str(path))
     for name in PIXELS:
         if name not in tensors:
             raise UserError(f"{path} holds no {name}: convert the weights anew.")
     mean, divisor = (tensors.pop(name) for name in PIXELS)
-    parameters: dict = {}
+    parameters: HostParameters = {}
     for name, value in tensors.items():
         layer, _, kind = name.rpartition(".")
         parameters.setdefault(layer, {})[kind] = value
-    return header.trained_from(str(path), variant, classes, parameters, numbers, mean, divisor)
+    return header.trained_from(
+        str(path), description, parameters=parameters, mean=mean, divisor=divisor
+    )
 
 
 def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """All arrays of a safetensors file, of whatever origin; UserError where it is damaged."""
-    return _contents(path)[1]
+    """All arrays of a safetensors file of any origin; UserError where it is damaged."""
+    return _read_file(path)[1]
 
 
-def _contents(path: pathlib.Path, with_tensors: bool = True) -> tuple[dict, dict]:
+def _read_file(
+    path: pathlib.Path, *, with_tensors: bool = True
+) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """The header and all arrays."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:

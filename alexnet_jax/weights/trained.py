@@ -1,4 +1,4 @@
-"""A network with its weights and with what an image has to become for it."""
+"""A network with its weights and with the preprocessing of its images."""
 
 import dataclasses
 
@@ -7,15 +7,20 @@ import numpy as np
 from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.model.networks import Variant
 
+HostParameters = dict[str, dict[str, np.ndarray]]  # {layer: {"kernel", "bias", ...}}
+
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-    """From an encoded image to the network's input; `mean` and `divisor` are in grey levels.
+    """The preprocessing from an encoded image to the network's input.
 
-    The image is scaled to a shorter side of `size` pixels and its centre cut out, or with `warp`
-    pressed into the square; RGB, or grey for one channel. `mean` float32, broadcast against a
-    [crop, crop, channels] view; with `mean_at_crop` it is [size, size, channels] and cropped and
-    flipped as the view is. `divisor` float32, [] or [channels], divides last.
+    The image is scaled to a shorter side of `size` pixels and cropped at its center or, with
+    `warp`, resized to a square without regard to its aspect ratio; RGB, or grey for one channel.
+    The input is (crop - mean) / divisor, in grey levels of 0 to 255.
+
+    `mean` is float32 and broadcast against a crop [crop, crop, channels]; with `mean_at_crop` it is
+    [size, size, channels] and is cropped and flipped as the image is. `divisor` is float32, [] or
+    [channels].
     """
 
     size: int
@@ -27,16 +32,16 @@ class Pixels:
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A network with weights, on the host.
+    """A network with its weights, on the host.
 
-    `name` is for people. `classes` are the names of the labels in order. `parameters` float32, as
-    {layer: {"kernel", "bias"}} with the tower axis first (model/network.py).
+    `name` is for people. `classes` are the names of the labels in order. `parameters` are float32
+    with the tower axis first (model/architecture.py, `parameter_shapes`).
     """
 
     name: str
     variant: Variant
     classes: tuple[str, ...]
-    parameters: dict[str, dict[str, np.ndarray]]
+    parameters: HostParameters
     pixels: Pixels
 
     @property

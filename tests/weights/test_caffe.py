@@ -112,7 +112,7 @@ def test_a_mean_image_counts_at_the_crops_place(tmp_path):
 )  # fmt: skip
 def test_the_shape_of_a_mean_tells_its_order(tmp_path, array, bgr, first):
     np.save(tmp_path / "mean.npy", array)
-    mean = read_mean(tmp_path / "mean.npy", bgr)
+    mean = read_mean(tmp_path / "mean.npy", bgr=bgr)
     np.testing.assert_array_equal(mean.reshape(-1, 3)[0], first)
 
 

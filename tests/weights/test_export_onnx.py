@@ -52,7 +52,7 @@ def test_onnx_runtime_agrees_and_the_file_reads_back(name, tmp_path):
     logits, probabilities = run_onnx(path, images)
     test_other_implementations.assert_close(logits_of(trained, images), logits, 1e-5)
     np.testing.assert_allclose(probabilities, softmax(logits), atol=1e-5)
-    one, _ = run_onnx(path, images[:1])  # another number of rows
+    one, _ = run_onnx(path, images[:1])  # another batch size
     test_other_implementations.assert_close(one, logits[:1], 1e-5)
     assert_same(onnx_model.read_native_onnx(path), trained)
 
@@ -121,7 +121,7 @@ def test_every_kind_of_layer_has_its_onnx_operations(towers, monkeypatch, tmp_pa
 
 def test_a_norm_that_onnx_does_not_have_is_refused():
     even = Architecture("even", 8, 3, 1, (ResponseNorm(4, 2, 1, 0.75), Output("fc")))
-    with pytest.raises(UserError, match="ONNX has no norm over an even number of maps, 4"):
+    with pytest.raises(UserError, match="ONNX has no norm over an even number of channels, 4"):
         onnx_graph.build_graph(even, {}, weighted.trained("quickstart").pixels)
 
 
@@ -146,7 +146,7 @@ def quickstart():
 
 def test_an_onnx_file_has_a_largest_size(quickstart, monkeypatch, tmp_path):
     pytest.importorskip("onnx")
-    monkeypatch.setattr(onnx_model, "LARGEST", 1000)
+    monkeypatch.setattr(onnx_model, "MAX_ARRAY_BYTES", 1000)
     with pytest.raises(UserError, match="an ONNX file holds 2 GB: keep the network as safetensors"):
         onnx_model.write_onnx(tmp_path / "file.onnx", quickstart)
     assert list(tmp_path.iterdir()) == []

@@ -85,7 +85,9 @@ def _run(files: list[str]) -> None:
     )
     print(f"Images     {run_folder.as_seen(trained.pixels)}{assumed}", flush=True)
     if kind and given.prove:
-        found = proof.differences(reading.resolve_checkpoint(pathlib.Path(files[0])), kind, trained)
+        found = proof.compare_logits(
+            reading.resolve_checkpoint(pathlib.Path(files[0])), kind, trained
+        )
         if found:
             program, difference, spread = found
             print(f"Proof      {program}'s logits differ by up to {difference:.1e}; they spread by "

@@ -1,6 +1,6 @@
-"""A converted network against the program that its file comes from, where that is installed.
+"""Compares a converted network with the program that its file comes from, if it is installed.
 
-That program reads the file by itself; both are shown one image of random pixels.
+That program reads the file by itself; both compute the logits of one image of random pixels.
 """
 
 import pathlib
@@ -14,19 +14,19 @@ from alexnet_jax.weights import conventions
 from alexnet_jax.weights.files import FileKind
 from alexnet_jax.weights.trained import Trained
 
-SPREAD = 60.0  # of the random pixels, grey levels
+PIXEL_DEVIATION = 60.0  # standard deviation of the random pixels, grey levels
 
 
-def differences(
+def compare_logits(
     path: pathlib.Path, kind: FileKind, trained: Trained
 ) -> tuple[str, float, float] | None:
     """(program, largest difference of the logits, their standard deviation).
 
-    None where the program is missing, or can't run such a file.
+    None where the program is not installed, or can't run such a file.
     """
     architecture = trained.architecture
     side, channels = architecture.input_size, architecture.channels
-    image = np.random.default_rng(0).normal(scale=SPREAD, size=(1, side, side, channels))
+    image = np.random.default_rng(0).normal(scale=PIXEL_DEVIATION, size=(1, side, side, channels))
     image = image.astype(np.float32)
     bgr = conventions.norm_before_pooling(architecture) is not None
     planes = np.ascontiguousarray((image[..., ::-1] if bgr else image).transpose(0, 3, 1, 2))
@@ -51,10 +51,10 @@ def differences(
 
 
 def _opencv(path: pathlib.Path, trained: Trained, planes: np.ndarray) -> np.ndarray | None:
-    """None for files of 2013, which OpenCV does not read."""
+    """OpenCV's logits [1, classes]; None for files of 2013, which it does not read."""
     import cv2
 
-    text = prototxt.deploy(trained.architecture, len(trained.classes)).encode()
+    text = prototxt.deploy_prototxt(trained.architecture, len(trained.classes)).encode()
     try:
         net = cv2.dnn.readNetFromCaffe(np.frombuffer(text, np.uint8), np.fromfile(path, np.uint8))
         net.setInput(planes)
@@ -64,32 +64,35 @@ def _opencv(path: pathlib.Path, trained: Trained, planes: np.ndarray) -> np.ndar
 
 
 def _onnx_runtime(path: pathlib.Path, planes: np.ndarray) -> np.ndarray | None:
-    """The input of the softmax, or the output; None where images of this size do not fit."""
+    """ONNX Runtime's logits [1, classes]; None where it can't run images of this size.
+
+    The logits are the input of the last softmax, or the output of the graph.
+    """
     import onnx
     import onnxruntime
 
     model = onnx.load(path)
-    given = model.graph.input[0]
-    if given.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-        return None  # ours: with the preprocessing inside
+    image = model.graph.input[0]
+    if image.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+        return None  # a file of this project, with the preprocessing in the graph
     softmax = [node for node in model.graph.node if node.op_type == "Softmax"]
     logits = softmax[-1].input[0] if softmax else model.graph.output[0].name
-    shaped = onnx.helper.make_tensor_value_info
+    describe = onnx.helper.make_tensor_value_info
     kind = onnx.TensorProto.FLOAT
     del model.graph.output[:], model.graph.value_info[:]
-    model.graph.output.append(shaped(logits, kind, None))
-    given.CopyFrom(shaped(given.name, kind, planes.shape))
+    model.graph.output.append(describe(logits, kind, None))
+    image.CopyFrom(describe(image.name, kind, planes.shape))
     try:
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), providers=["CPUExecutionProvider"]
         )
-        return session.run([logits], {given.name: planes})[0]
-    except Exception:  # of its own kinds, which it does not export
+        return session.run([logits], {image.name: planes})[0]
+    except Exception:  # of types that the package does not export
         return None
 
 
 def _torch(path: pathlib.Path, planes: np.ndarray) -> np.ndarray:
-    """torchvision.models.AlexNet in its own layers, which take the state dict as it is."""
+    """Logits [1, classes] of torchvision.models.AlexNet, built from PyTorch's own layers."""
     import torch
     from torch import nn
 
@@ -101,17 +104,15 @@ def _torch(path: pathlib.Path, planes: np.ndarray) -> np.ndarray:
     features, classifier = nn.Sequential(), nn.Sequential()
     for index in range(13):
         if index in conv:
-            filters, maps, size, _ = shapes[f"features.{index}.weight"]
-            layer = nn.Conv2d(maps, filters, size, *conv[index])
+            filters, channels, size, _ = shapes[f"features.{index}.weight"]
+            features.append(nn.Conv2d(channels, filters, size, *conv[index]))
         else:
-            layer = nn.MaxPool2d(3, 2) if index in (2, 5, 12) else nn.ReLU()
-        features.append(layer)
+            features.append(nn.MaxPool2d(3, 2) if index in (2, 5, 12) else nn.ReLU())
     for index in range(7):
         if index in (1, 4, 6):
-            layer = nn.Linear(*shapes[f"classifier.{index}.weight"][::-1])
+            classifier.append(nn.Linear(*shapes[f"classifier.{index}.weight"][::-1]))
         else:
-            layer = nn.Dropout() if index in (0, 3) else nn.ReLU()
-        classifier.append(layer)
+            classifier.append(nn.Dropout() if index in (0, 3) else nn.ReLU())
     model = nn.ModuleDict({"features": features, "classifier": classifier}).train(False)
     model.load_state_dict(state)
     with torch.no_grad():

@@ -1,9 +1,9 @@
-"""A whole program in StableHLO through jax.export: from stored pixels to probabilities.
+"""Writes a program in StableHLO with jax.export: from stored pixels to probabilities.
 
-Any jax runs it without this project, on CPU, NVIDIA GPU or TPU:
+jax runs it without this project, on CPU, NVIDIA GPU or TPU:
 
     program = jax.export.deserialize(pathlib.Path("FILE.stablehlo").read_bytes())
-    probabilities = program.call(images)   # uint8 [rows, size, size, channels], any rows
+    probabilities = program.call(images)   # uint8 [batch, size, size, channels], any batch size
 
 The weights are constants in it: 244 MB for net 145, as much as its weights alone.
 """
@@ -23,15 +23,15 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def write_stablehlo(path: pathlib.Path, trained: Trained) -> list[pathlib.Path]:
-    """Write the program, weights and preprocessing inside, and FILE.json; both paths.
+    """Write the program with weights and preprocessing, and FILE.json; returns both paths.
 
-    Any network can be written. Its view is the central one. FILE.json has network, classes and
-    pixels.
+    Any network can be written; the program crops images at their center. FILE.json has network,
+    classes and pixels. Raises UserError where a file can't be written.
     """
     graph = alexnet.graph_of(trained.architecture, len(trained.classes))
     size, channels = trained.pixels.size, trained.architecture.channels
-    (rows,) = export.symbolic_shape("rows")
-    images = jax.ShapeDtypeStruct((rows, size, size, channels), jnp.uint8)
+    (batch,) = export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, size, size, channels), jnp.uint8)
 
     def probabilities(images):
         inputs = inference.central_inputs(trained, images)
