@@ -9,6 +9,7 @@ import math
 
 from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.model.layers import Convolution, Dense, LocallyConnected, Output
+from alexnet_jax.model.summary import multiply_adds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ def products(architecture: Architecture, classes: int) -> list[Products]:
             case Output():
                 adds = math.prod(shape) * classes
             case Convolution() | LocallyConnected() | Dense():
-                adds = layer.multiply_adds(shape, towers)
+                adds = multiply_adds(layer, shape, towers)
                 if not found:
                     of_image = adds
                 elif getattr(layer, "low_resolution", None):

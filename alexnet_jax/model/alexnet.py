@@ -6,8 +6,8 @@ device, or one each when it runs inside `jax.shard_map` with the tower axis spli
 axis "model". Towers meet in `Exchange` and `Output`, and in a norm that reaches across towers.
 
 Dense layers may be split too, by units over the mesh axis "data": then a device computes its units
-for the examples of all devices. sharding.partition_specs says how parameters lie; the forward pass
-sees it from their shapes.
+for the examples of all devices. architecture.partition_specs says how parameters lie; the forward
+pass sees it from their shapes.
 """
 
 import functools
@@ -33,6 +33,7 @@ from alexnet_jax.model.layers import (
 )
 from alexnet_jax.model.ops import REFERENCE, Operations, Params
 from alexnet_jax.parallel.axes import DATA_AXIS, MODEL_AXIS
+from alexnet_jax.runtime.errors import UserError
 
 Capture = Callable[[int, list[jax.Array]], None]
 
@@ -53,7 +54,9 @@ class AlexNet(nnx.Module):
     parameters. `operations` compute: by default the plain ones of ops.py.
 
     Called with images [batch, side, side, channels], mean-subtracted, it gives logits
-    [batch, num_classes] in float32 or wider. UserError for a name that does not exist.
+    [batch, num_classes] in float32 or wider. Dropout is on where the call has keys for it;
+    `model.eval()` switches it off, and after `model.train()` a call without keys is an error.
+    UserError for a name that does not exist.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class AlexNet(nnx.Module):
             architecture = networks.named(architecture)
         self.architecture, self.dtype, self.operations = architecture, dtype, operations
         self.num_classes = architecture.num_classes if num_classes is None else num_classes
+        self.deterministic: bool | None = None  # set by nnx.Module.eval and nnx.Module.train
         drawn = draw_parameters(architecture, self.num_classes, rngs.params(), param_dtype)
         for name, arrays in drawn.items():
             setattr(self, name, LayerParams(arrays))
@@ -82,18 +86,19 @@ class AlexNet(nnx.Module):
     ) -> jax.Array:
         """Logits [batch, num_classes].
 
-        `dropout_keys`, one typed key an example, switch training on; where dense layers are split
+        `dropout_keys`, one typed key an example, switch dropout on; where dense layers are split
         they are those of all devices' examples. While the network is traced, `capture` gets the
         index of each layer but the last and its activations in the towers that live here.
         """
-        ops, (*layers, output) = self.operations, self.architecture.layers
-        num_towers = self.architecture.towers
+        ops, num_towers = self.operations, self.architecture.towers
+        output = self.architecture.output
+        dropout_keys = self._dropout_keys(dropout_keys)
         local_towers = self._params(output)["kernel"].shape[0]
         split = local_towers < num_towers  # over the mesh axis "model"
         first = jax.lax.axis_index(MODEL_AXIS) * local_towers if split else 0
         images = images.astype(self.dtype)
         towers, layout = [images] * local_towers, Layout.EXAMPLES
-        for index, layer in enumerate(layers):
+        for index, layer in enumerate(self.architecture.hidden):
             if not works_on_joined_towers(layer):
                 towers = separate_towers(towers, local_towers)
             match layer:
@@ -122,10 +127,8 @@ class AlexNet(nnx.Module):
                         joined, local_towers=local_towers, num_towers=num_towers, first=first
                     )
                 case Dropout() if dropout_keys is not None:
-                    keys = collectives.local_keys(dropout_keys, len(towers[0]))
                     numbers = first + jnp.arange(local_towers)
-                    masks = _dropout_masks(layer, towers[0], keys, numbers, index, layout)
-                    towers = [layer.training(*pair) for pair in zip(towers, masks, strict=True)]
+                    towers = _drop(layer, towers, dropout_keys, numbers, index, layout)
                 case _:
                     towers = [layer(x, ops) for x in towers]
             capture(index, separate_towers(towers, local_towers))
@@ -136,6 +139,18 @@ class AlexNet(nnx.Module):
         if split:
             logits = jax.lax.psum(logits, MODEL_AXIS)
         return logits + params["bias"].astype(logits.dtype)
+
+    def _dropout_keys(self, keys: jax.Array | None) -> jax.Array | None:
+        """The keys, or None where dropout is off; see `eval` and `train`."""
+        if self.deterministic:
+            return None
+        has_dropout = any(isinstance(layer, Dropout) for layer in self.architecture.hidden)
+        if keys is None and self.deterministic is False and has_dropout:
+            raise UserError(
+                "The network is in training mode, but has no keys for dropout: pass dropout_keys="
+                "jax.random.split(key, len(images)), or call model.eval()."
+            )
+        return keys
 
     def _params(self, layer: Weighted | Output) -> Params:
         stored = nnx.to_pure_dict(nnx.state(getattr(self, layer.name)))
@@ -204,15 +219,19 @@ def _of_tower(params: Params, tower: int) -> Params:
     return {kind: value[tower] for kind, value in params.items()}
 
 
-def _dropout_masks(
+def _drop(
     layer: Dropout,
-    x: jax.Array,
-    keys: jax.Array,
-    towers: jax.Array,
+    towers: list[jax.Array],
+    dropout_keys: jax.Array,
+    numbers: jax.Array,
     index: int,
     layout: Layout,
 ) -> list[jax.Array]:
-    """A mask for the array of each of `towers`, all like `x`, drawn from the examples' keys."""
+    """Dropout of layer number `index` in each tower; `numbers` are those of the towers.
+
+    A mask depends on an example's key, the layer and the tower alone.
+    """
+    x, keys = towers[0], collectives.local_keys(dropout_keys, len(towers[0]))
     devices = jax.lax.axis_size(DATA_AXIS) if layout is Layout.UNITS else 1
     shape = (*x.shape[1:-1], x.shape[-1] * devices)
 
@@ -222,5 +241,5 @@ def _dropout_masks(
     def tower_mask(tower):
         return layer.mask(jax.vmap(example_key, (0, None))(keys, tower), shape)
 
-    masks = jax.vmap(tower_mask)(towers)
-    return [collectives.local_units(mask, x.shape[-1]) for mask in masks]
+    masks = [collectives.local_units(mask, x.shape[-1]) for mask in jax.vmap(tower_mask)(numbers)]
+    return [layer.training(x, mask) for x, mask in zip(towers, masks, strict=True)]

@@ -1,16 +1,18 @@
-"""A network as data: its input, its towers and the list of its layers."""
+"""A network as data: its input, its towers, the list of its layers, and how parameters lie."""
 
 import dataclasses
 import math
 from collections.abc import Iterator
 
 import jax
+from jax.sharding import PartitionSpec
 
 from alexnet_jax.model.layers import (
     Activation,
     Convolution,
     Dense,
     Dropout,
+    Hidden,
     Layer,
     LocallyConnected,
     Output,
@@ -18,8 +20,10 @@ from alexnet_jax.model.layers import (
     Shape,
     Weighted,
 )
+from alexnet_jax.parallel.axes import DATA_AXIS, MODEL_AXIS
 
 Parameters = dict[str, dict[str, jax.Array]]  # {layer: {"kernel", "bias", ...}}
+ParameterSpecs = dict[str, dict[str, PartitionSpec]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +41,11 @@ class Architecture:
     num_classes: int = 1000
     reported: str = ""
     source: str = ""
+
+    @property
+    def hidden(self) -> tuple[Hidden, ...]:
+        """All layers but the last."""
+        return tuple(layer for layer in self.layers if not isinstance(layer, Output))
 
     @property
     def output(self) -> Output:
@@ -103,13 +112,45 @@ class Architecture:
     def parameter_shapes(self, num_classes: int) -> dict[str, dict[str, Shape]]:
         """{layer: {"kernel", "bias", ...}}, with the tower axis where there is one."""
         towers = self.towers
-        found: dict[str, dict[str, Shape]] = {}
+        shapes: dict[str, dict[str, Shape]] = {}
         for layer, shape in self.shapes():
             match layer:
                 case Convolution() | LocallyConnected() | Dense():
-                    own = layer.parameters(shape, towers)
-                    found[layer.name] = {kind: (towers, *own[kind]) for kind in own}
+                    one_tower = layer.parameters(shape, towers)
+                    shapes[layer.name] = {kind: (towers, *one_tower[kind]) for kind in one_tower}
                 case Output():
                     kernel = (towers, math.prod(shape), num_classes)
-                    found[layer.name] = {"kernel": kernel, "bias": (num_classes,)}
-        return found
+                    shapes[layer.name] = {"kernel": kernel, "bias": (num_classes,)}
+        return shapes
+
+
+def partition_specs(
+    architecture: Architecture, *, split_towers: bool, split_dense: bool = False
+) -> ParameterSpecs:
+    """How parameters lie on the mesh ("data", "model"), {layer: {kind: PartitionSpec}}.
+
+    The tower axis lies over "model" if towers are split. If dense layers are, their units lie over
+    "data", and so do the inputs of the softmax layer. All else is on every device.
+    """
+    model = MODEL_AXIS if split_towers else None
+    shapes = architecture.parameter_shapes(architecture.num_classes)
+    specs: dict[str, dict[str, tuple[str | None, ...]]] = {}
+    for layer in architecture.layers:
+        match layer:
+            case Dense() if split_dense:
+                units = {"kernel": (model, None, DATA_AXIS), "bias": (model, DATA_AXIS)}
+                specs[layer.name] = units
+            case Output():
+                inputs = DATA_AXIS if split_dense else None
+                specs[layer.name] = {"kernel": (model, inputs), "bias": ()}
+            case Convolution() | LocallyConnected() | Dense():
+                specs[layer.name] = dict.fromkeys(shapes[layer.name], (model,))
+    return {
+        layer: {kind: _spec(axes) for kind, axes in kinds.items()} for layer, kinds in specs.items()
+    }
+
+
+def _spec(axes: tuple[str | None, ...]) -> PartitionSpec:
+    while axes and axes[-1] is None:
+        axes = axes[:-1]
+    return PartitionSpec(*axes)

@@ -8,6 +8,7 @@ tower and with the `Operations` that compute; alexnet.py runs them in order.
 
 import dataclasses
 import math
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from alexnet_jax.model.ops import (
     Params,
     conv_output_length,
     convolve_local,
+    dropout_mask,
     pool_output_length,
 )
 
@@ -43,21 +45,16 @@ class Convolution:
     low_resolution: LowResolution | None = None
 
     def output(self, shape: Shape, towers: int) -> Shape:
-        return (*(self._length(length) for length in shape[:2]), self.filters // towers)
+        return (*(_windows(self, length) for length in shape[:2]), self.filters // towers)
 
     def parameters(self, shape: Shape, towers: int) -> dict[str, Shape]:
         filters = self.filters // towers
+        shapes: dict[str, Shape]
         shapes = {"kernel": (self.size, self.size, shape[2], filters), "bias": (filters,)}
         if self.low_resolution:
             side = self.low_resolution.size
             shapes["low_kernel"] = (side, side, self.low_resolution.channels, filters)
         return shapes
-
-    def multiply_adds(self, shape: Shape, towers: int) -> int:
-        height, width, _ = self.output(shape, towers)
-        shapes = self.parameters(shape, towers)
-        kernels = (math.prod(shapes[kind]) for kind in shapes if kind != "bias")
-        return height * width * sum(kernels)
 
     def __call__(
         self, x: jax.Array, params: Params, image: jax.Array, ops: Operations
@@ -70,11 +67,6 @@ class Convolution:
             blurred = self.low_resolution(image)
             y += ops.convolve(blurred, params["low_kernel"], stride=self.low_resolution.stride)
         return y
-
-    def _length(self, length: int) -> int:
-        return conv_output_length(
-            length, self.size, stride=self.stride, padding=self.padding, floor=self.floor
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,24 +82,26 @@ class LocallyConnected:
     padding: int = 0
     deviation: float = 0.01
     bias: float = 0.0
+    stride: ClassVar[int] = 1
+    floor: ClassVar[bool] = False
 
     def output(self, shape: Shape, towers: int) -> Shape:
-        height, width = (
-            conv_output_length(length, self.size, stride=1, padding=self.padding)
-            for length in shape[:2]
-        )
-        return (height, width, self.filters // towers)
+        return (*(_windows(self, length) for length in shape[:2]), self.filters // towers)
 
     def parameters(self, shape: Shape, towers: int) -> dict[str, Shape]:
         output = self.output(shape, towers)
         patch = shape[2] * self.size**2  # one channel after the other, as jax.lax has them
         return {"kernel": (*output[:2], patch, output[2]), "bias": output}
 
-    def multiply_adds(self, shape: Shape, towers: int) -> int:
-        return math.prod(self.parameters(shape, towers)["kernel"])
-
     def __call__(self, x: jax.Array, params: Params) -> jax.Array:
-        return convolve_local(x, params["kernel"], self.size, self.padding) + params["bias"]
+        y = convolve_local(x, params["kernel"], size=self.size, padding=self.padding)
+        return y + params["bias"]
+
+
+def _windows(layer: Convolution | LocallyConnected, length: int) -> int:
+    """Along one side."""
+    stride, padding, floor = layer.stride, layer.padding, layer.floor
+    return conv_output_length(length, layer.size, stride=stride, padding=padding, floor=floor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,9 +119,6 @@ class Dense:
     def parameters(self, shape: Shape, towers: int) -> dict[str, Shape]:
         units = self.units // towers
         return {"kernel": (math.prod(shape), units), "bias": (units,)}
-
-    def multiply_adds(self, shape: Shape, towers: int) -> int:
-        return math.prod(self.parameters(shape, towers)["kernel"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,15 +159,7 @@ class Dropout(_Elementwise):
 
     def mask(self, keys: jax.Array, shape: Shape) -> jax.Array:
         """Boolean [batch, *shape]; the mask of example i is drawn from keys[i] alone."""
-        units = math.prod(shape)
-        if self.keep == 0.5:  # each bit of a random word is a fair coin: 32 masks for one draw
-            words = jax.vmap(lambda key: jax.random.bits(key, (-(-units // 32),), jnp.uint32))(keys)
-            coins = (words[:, :, None] >> jnp.arange(32, dtype=jnp.uint32)) & 1
-            mask = coins.reshape(words.shape[0], -1)[:, :units].astype(bool)
-        else:
-            draw = lambda key: jax.random.bernoulli(key, jnp.float32(self.keep), (units,))  # noqa: E731
-            mask = jax.vmap(draw)(keys)
-        return mask.reshape(-1, *shape)
+        return dropout_mask(keys, shape, self.keep)
 
     def training(self, x: jax.Array, mask: jax.Array) -> jax.Array:
         """What passes in training, where `mask` is true."""
@@ -226,6 +209,14 @@ class _Normalization(_Elementwise):
     k: float
     alpha: float
     beta: float
+    _axes: ClassVar[int] = 1  # over which a window extends
+
+    @classmethod
+    def cuda_convnet(
+        cls, *, size: int, scale: float, power: float, minimum_divisor: float = 1.0
+    ) -> Self:
+        """From the numbers of a cuda-convnet config, whose `scale` is divided by the window."""
+        return cls(n=size, k=minimum_divisor, alpha=scale / size**cls._axes, beta=power)
 
     def constants(self) -> dict[str, float]:
         """k, alpha and beta as keyword arguments of the operations."""
@@ -240,13 +231,6 @@ class ResponseNorm(_Normalization):
     """
 
     across_towers: bool = False
-
-    @classmethod
-    def cuda_convnet(
-        cls, *, size: int, scale: float, power: float, minimum_divisor: float = 1.0
-    ) -> "ResponseNorm":
-        """From the numbers of a cuda-convnet config, whose `scale` is divided by `size`."""
-        return cls(n=size, k=minimum_divisor, alpha=scale / size, beta=power)
 
     @classmethod
     def caffe(cls, *, local_size: int, alpha: float, beta: float, k: float = 1.0) -> "ResponseNorm":
@@ -265,12 +249,7 @@ class ResponseNorm(_Normalization):
 class SpatialNorm(_Normalization):
     """Response normalisation over an n x n window of one channel (2012 source, not the paper)."""
 
-    @classmethod
-    def cuda_convnet(
-        cls, *, size: int, scale: float, power: float, minimum_divisor: float = 1.0
-    ) -> "SpatialNorm":
-        """From the numbers of a cuda-convnet config, whose `scale` is divided by `size` squared."""
-        return cls(n=size, k=minimum_divisor, alpha=scale / size**2, beta=power)
+    _axes: ClassVar[int] = 2
 
     def __call__(self, x: jax.Array, ops: Operations) -> jax.Array:
         return ops.spatial_norm(x, self.n, **self.constants())
@@ -314,8 +293,7 @@ class AveragePool(_Pool):
 
 Activation = ReLU | Tanh | Sigmoid
 Weighted = Convolution | LocallyConnected | Dense
-Unweighted = (
-    Exchange | Dropout | ReLU | Tanh | Sigmoid | ResponseNorm | SpatialNorm | ContrastNorm
-    | MaxPool | AveragePool
-)  # fmt: skip
-Layer = Unweighted | Weighted | Output
+Norm = ResponseNorm | SpatialNorm | ContrastNorm
+Unweighted = Exchange | Dropout | Activation | Norm | MaxPool | AveragePool
+Hidden = Unweighted | Weighted
+Layer = Hidden | Output

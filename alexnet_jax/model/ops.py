@@ -1,10 +1,12 @@
 """The operations of a network in plain jax.lax: what the paper and the 2012 source say, no more.
 
 Arrays are [batch, height, width, channels] of one tower unless said otherwise. `Operations`
-collects them, so that `kernels` can put a faster function of the same arguments in the place of each.
+collects them, so that `kernels` can put a faster function of the same arguments in the place of
+each.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -44,7 +46,7 @@ def convolve(
     )
 
 
-def convolve_local(x: jax.Array, kernel: jax.Array, size: int, padding: int) -> jax.Array:
+def convolve_local(x: jax.Array, kernel: jax.Array, *, size: int, padding: int) -> jax.Array:
     """Like `convolve`, with a kernel for each position: [height, width, inputs, filters].
 
     The inputs of a window are size * size * channels, one channel after the other.
@@ -145,6 +147,19 @@ def contrast_norm(x: jax.Array, n: int, *, k: float, alpha: float, beta: float) 
     counts = spatial_sums(jnp.ones_like(wide[:1, :, :, :1]), n)
     squares = (wide - spatial_sums(wide, n) / counts) ** 2
     return (wide * (k + alpha * spatial_sums(squares, n)) ** -beta).astype(x.dtype)
+
+
+def dropout_mask(keys: jax.Array, shape: Sequence[int], keep: float) -> jax.Array:
+    """Boolean [batch, *shape], true with probability `keep`; example i's is drawn from keys[i]."""
+    units = math.prod(shape)
+    if keep == 0.5:  # each bit of a random word is a fair coin: 32 masks for one draw
+        words = jax.vmap(lambda key: jax.random.bits(key, (-(-units // 32),), jnp.uint32))(keys)
+        coins = (words[:, :, None] >> jnp.arange(32, dtype=jnp.uint32)) & 1
+        mask = coins.reshape(words.shape[0], -1)[:, :units].astype(bool)
+    else:
+        draw = lambda key: jax.random.bernoulli(key, jnp.float32(keep), (units,))  # noqa: E731
+        mask = jax.vmap(draw)(keys)
+    return mask.reshape(-1, *shape)
 
 
 def widen(x: jax.Array) -> jax.Array:

@@ -24,9 +24,8 @@ def receptive_field(architecture: Architecture, index: int, place: int) -> tuple
             case Convolution() if layer.low_resolution:
                 return whole
             case Convolution() | LocallyConnected():
-                stride = getattr(layer, "stride", 1)
-                first = first * stride - layer.padding
-                last = last * stride - layer.padding + layer.size - 1
+                first = first * layer.stride - layer.padding
+                last = last * layer.stride - layer.padding + layer.size - 1
             case MaxPool() | AveragePool():
                 first, last = first * layer.stride, last * layer.stride + layer.size - 1
             case SpatialNorm():  # the local means of a ContrastNorm have windows of their own

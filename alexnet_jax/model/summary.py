@@ -6,7 +6,17 @@ import math
 
 from alexnet_jax.model import layers as kinds
 from alexnet_jax.model.architecture import Architecture
-from alexnet_jax.model.layers import Convolution, Dense, Layer, LocallyConnected, Output
+from alexnet_jax.model.layers import (
+    Convolution,
+    Dense,
+    Layer,
+    LocallyConnected,
+    Output,
+    Shape,
+    Weighted,
+)
+
+_COSTS = ("parameters", "multiply_adds", "activations")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,38 +28,58 @@ class Row:
 
     name: str
     what: str
-    output: tuple[int, ...]
-    kernel: tuple[int, ...]
+    output: Shape
+    kernel: Shape
     parameters: int
     multiply_adds: int
     activations: int
     section: str
 
 
-def summarize(architecture: Architecture, classes: int) -> list[Row]:
+def summarize(architecture: Architecture, num_classes: int) -> list[Row]:
     """A row for each layer, in order."""
     towers, rows = architecture.towers, []
-    shapes = architecture.parameter_shapes(classes)
+    all_shapes = architecture.parameter_shapes(num_classes)
     for layer, shape in architecture.shapes():
         name = getattr(layer, "name", "")
-        own = shapes.get(name, {})
-        parameters = sum(math.prod(own[kind]) for kind in own)
-        kernel, products, activations = (), 0, 0
+        shapes = all_shapes.get(name, {})
+        output: Shape
+        products = activations = 0
         match layer:
             case Output():
-                output, activations, kernel = (classes,), classes, own["kernel"][1:]
-                products = towers * math.prod(shape) * classes
-                parameters = products + classes
+                output, activations = (num_classes,), num_classes
+                products = towers * math.prod(shape) * num_classes
             case Convolution() | LocallyConnected() | Dense():
                 output = layer.output(shape, towers)
-                kernel = own["kernel"][1:]
-                products = towers * layer.multiply_adds(shape, towers)
+                products = towers * multiply_adds(layer, shape, towers)
                 activations = towers * math.prod(output)
             case _:
                 output = layer.output(shape, towers)
-        costs = (parameters, products, activations)
-        rows.append(Row(name, describe(layer), output, kernel, *costs, section(layer)))
+        rows.append(
+            Row(
+                name,
+                describe(layer),
+                output,
+                kernel=shapes["kernel"][1:] if shapes else (),
+                parameters=sum(map(math.prod, shapes.values())),
+                multiply_adds=products,
+                activations=activations,
+                section=section(layer),
+            )
+        )
     return rows
+
+
+def multiply_adds(layer: Weighted, shape: Shape, towers: int) -> int:
+    """Products of a layer with weights in one tower, for one example of input `shape`."""
+    kernels = {
+        kind: math.prod(kernel)
+        for kind, kernel in layer.parameters(shape, towers).items()
+        if kind != "bias"
+    }
+    if isinstance(layer, Convolution):  # whose kernels are used at each position
+        return math.prod(layer.output(shape, towers)[:2]) * sum(kernels.values())
+    return kernels["kernel"]
 
 
 def describe(layer: Layer) -> str:
@@ -72,7 +102,7 @@ def describe(layer: Layer) -> str:
             how = "scaled in training" if layer.scale_in_training else "halved at test"
             return f"dropout, keeps {layer.keep:g}, {how if layer.keep == 0.5 else ''}".rstrip(", ")
         case kinds.ResponseNorm():
-            where = f"norm over {layer.n} maps" + " of both towers" * layer.across_towers
+            where = f"norm over {layer.n} channels" + " of both towers" * layer.across_towers
             return f"{where}, k {layer.k:g}, alpha {layer.alpha:g}, beta {layer.beta:g}"
         case kinds.ContrastNorm():
             return f"contrast norm {layer.n}x{layer.n}, k {layer.k:g}, alpha {layer.alpha:g}"
@@ -107,53 +137,53 @@ def section(layer: Layer) -> str:
     return ""
 
 
-def heading(architecture: Architecture, classes: int) -> str:
+def heading(architecture: Architecture, num_classes: int) -> str:
     """A network's name, towers, input and classes."""
     shape = f"{architecture.input_size}x{architecture.input_size}x{architecture.channels}"
     towers = "two towers" if architecture.towers == 2 else "one tower"
-    return f"{architecture.name}, {towers}, input {shape}, {classes} classes"
+    return f"{architecture.name}, {towers}, input {shape}, {num_classes} classes"
 
 
-def table(architecture: Architecture, classes: int) -> str:
+def table(architecture: Architecture, num_classes: int) -> str:
     """The layers with parameters as text, with a total.
 
     A training step costs about six times the multiply-adds.
     """
-    rows = [row for row in summarize(architecture, classes) if row.parameters]
+    rows = [row for row in summarize(architecture, num_classes) if row.parameters]
     lines = [f"{'layer':<8}{'output of a tower':>20}{'parameters':>14}{'multiply-adds':>16}"]
     for row in [*rows, total(rows)]:
         output = _times(row.output)
         lines.append(f"{row.name:<8}{output:>20}{row.parameters:>14,}{row.multiply_adds:>16,}")
-    return "\n".join([heading(architecture, classes), *lines])
+    return "\n".join([heading(architecture, num_classes), *lines])
 
 
-def full_table(architecture: Architecture, classes: int) -> str:
+def full_table(architecture: Architecture, num_classes: int) -> str:
     """Every layer as text, with totals."""
-    rows = summarize(architecture, classes)
-    columns = [("layer", "", "output of a tower", "kernel of a tower", "parameters",
-                "multiply-adds", "activations", "paper")]  # fmt: skip
+    rows = summarize(architecture, num_classes)
+    lines: list[tuple[str, ...]]
+    lines = [("layer", "", "output of a tower", "kernel of a tower", "parameters",
+              "multiply-adds", "activations", "paper")]  # fmt: skip
     for row in [*rows, total(rows)]:
         counts = (f"{n:,}" if n else "" for n in
                   (row.parameters, row.multiply_adds, row.activations))  # fmt: skip
-        columns.append((row.name, row.what, _times(row.output), _times(row.kernel), *counts,
-                        row.section))  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
-    lines = [
+        lines.append((row.name, row.what, _times(row.output), _times(row.kernel), *counts,
+                      row.section))  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    texts = [
         "  ".join(
             cell.ljust(width) if index < 2 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
-        for row in columns
+        for line in lines
     ]
     notes = [f"reported error: {architecture.reported or 'none'}", f"source: {architecture.source}"]
-    return "\n".join([heading(architecture, classes), *lines, *notes])
+    return "\n".join([heading(architecture, num_classes), *texts, *notes])
 
 
 def total(rows: list[Row]) -> Row:
     """The sums of all rows."""
-    sums = (sum(getattr(row, name) for row in rows)
-            for name in ("parameters", "multiply_adds", "activations"))  # fmt: skip
-    return Row("total", "", (), (), *sums, "")
+    sums = {name: sum(getattr(row, name) for row in rows) for name in _COSTS}
+    return Row("total", "", (), (), **sums, section="")
 
 
 def comparison(one: Architecture, other: Architecture) -> str:
@@ -163,7 +193,7 @@ def comparison(one: Architecture, other: Architecture) -> str:
          for layer in architecture.layers]
         for architecture in (one, other)
     )  # fmt: skip
-    heads = [heading(architecture, architecture.classes) for architecture in (one, other)]
+    heads = [heading(architecture, architecture.num_classes) for architecture in (one, other)]
     width = max(map(len, [*ours, heads[0]]))
     lines = [f"{heads[0]:<{width}}     {heads[1]}"]
     matcher = difflib.SequenceMatcher(a=ours, b=theirs, autojunk=False)
@@ -173,17 +203,17 @@ def comparison(one: Architecture, other: Architecture) -> str:
             texts = [part[index] if index < len(part) else "" for part in (left, right)]
             mark = " " if tag == "equal" else "|" if all(texts) else "<" if texts[0] else ">"
             lines.append(f"{texts[0]:<{width}}  {mark}  {texts[1]}".rstrip())
-    for name in ("parameters", "multiply_adds", "activations"):
-        counts = [getattr(total(summarize(a, a.classes)), name) for a in (one, other)]
+    for name in _COSTS:
+        counts = [getattr(total(summarize(a, a.num_classes)), name) for a in (one, other)]
         mark = " " if counts[0] == counts[1] else "|"
-        left, right = (f"{name.replace('_', '-')} {count:,}" for count in counts)
-        lines.append(f"{left:<{width}}  {mark}  {right}")
+        costs = [f"{name.replace('_', '-')} {count:,}" for count in counts]
+        lines.append(f"{costs[0]:<{width}}  {mark}  {costs[1]}")
     return "\n".join(lines)
 
 
 def _draws(layer: Layer) -> str:
     """How the weights of a layer are drawn."""
-    if not hasattr(layer, "deviation"):
+    if not isinstance(layer, Weighted | Output):
         return ""
     return f" (weights {layer.deviation:.3g}, bias {layer.bias:g})"
 

@@ -28,8 +28,8 @@ def summed(
 ) -> tuple[Parameters, Sums]:
     """Sums of `of_part(parameters, part, *rows)` over `parts` equal parts of this device's rows.
 
-    Called inside `jax.shard_map`; `specs` are those of sharding.partition_specs. `of_part` takes
-    the gradient of a sum of losses. Gradients come back summed over "data", scores do not.
+    Called inside `jax.shard_map`; `specs` are those of architecture.partition_specs. `of_part`
+    takes the gradient of a sum of losses. Gradients come back summed over "data", scores do not.
     """
     if parts == 1:
         return of_part(parameters, 0, *rows)

@@ -1,7 +1,7 @@
 """Properties of all parameters or gradients, of which each device may hold a part only.
 
-Called inside `jax.shard_map`; `specs` are those of sharding.partition_specs, and all devices get
-the same answer.
+Called inside `jax.shard_map`; `specs` are those of architecture.partition_specs, and all devices
+get the same answer.
 """
 
 from collections.abc import Callable, Mapping

@@ -15,8 +15,8 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from alexnet_jax.data import augment
-from alexnet_jax.model import alexnet, sharding
-from alexnet_jax.model.architecture import Architecture, Parameters
+from alexnet_jax.model import alexnet
+from alexnet_jax.model.architecture import Architecture, Parameters, partition_specs
 from alexnet_jax.model.ops import REFERENCE, Operations
 from alexnet_jax.parallel.axes import DATA_AXIS, MODEL_AXIS
 from alexnet_jax.parallel.mesh import batch_sharding, put_replicated, replicated
@@ -36,7 +36,7 @@ class Steps:
     `param_dtype` is that of parameters and preprocessing (float32; float64 for proofs), `dtype`
     that of activations (float32 or bfloat16). Logits and loss are at least float32. The norm of the
     gradient is measured at every `norm_every`-th step, since it costs a pass over all of it. With
-    `split_dense` dense layers are split over "data"; see sharding.partition_specs. With
+    `split_dense` dense layers are split over "data"; see architecture.partition_specs. With
     `skip_bad_steps` a step whose loss or gradient is not finite changes no parameter and no
     velocity. The gradient of `frozen` layers is not computed and counts as 0. `label_smoothing` is
     for training alone; with `ema_decay` the state has a moving average of the parameters with this
@@ -292,7 +292,9 @@ class Steps:
     def _parameter_specs(self) -> dict:
         split_towers = self.mesh.shape[MODEL_AXIS] > 1
         split_dense = self.split_dense and self.mesh.shape[DATA_AXIS] > 1
-        return sharding.partition_specs(self.architecture, split_towers, split_dense)
+        return partition_specs(
+            self.architecture, split_towers=split_towers, split_dense=split_dense
+        )
 
     def _state_specs(self) -> TrainState:
         parameters = self._parameter_specs()

@@ -4,17 +4,17 @@ import dataclasses
 import difflib
 
 from alexnet_jax.model.architecture import Architecture
-from alexnet_jax.model.layers import ReLU, Sigmoid, Tanh
+from alexnet_jax.model.layers import Activation, ReLU, Sigmoid, Tanh
 from alexnet_jax.model.networks import ablations, net2012, published, small, towers
 from alexnet_jax.runtime.errors import UserError, check_choice
 
 NETWORKS = {
     architecture.name: architecture
-    for room in (net2012, ablations, published, small, towers)
-    for architecture in room.NETWORKS
+    for module in (net2012, ablations, published, small, towers)
+    for architecture in module.NETWORKS
 }
 
-ACTIVATIONS = {"relu": ReLU(), "tanh": Tanh(), "sigmoid": Sigmoid()}
+ACTIVATIONS: dict[str, Activation] = {"relu": ReLU(), "tanh": Tanh(), "sigmoid": Sigmoid()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,25 +34,25 @@ class Variant:
 
     def architecture(self) -> Architecture:
         """The list of layers; UserError for what does not exist."""
-        found = named(self.network)
+        architecture = named(self.network)
         if self.towers is not None:
-            if self.towers not in (1, found.towers):
+            if self.towers not in (1, architecture.towers):
                 raise UserError(
                     f"model.towers={self.towers}, but {self.network} is made for "
-                    f"{found.towers}: leave it unset, or set 1 for a dense network."
+                    f"{architecture.towers}: leave it unset, or set 1 for a dense network."
                 )
-            found = found.with_towers(self.towers)
+            architecture = architecture.with_towers(self.towers)
         if self.width <= 0:
             raise UserError(f"model.width={self.width} must be above 0; 1 is as published.")
         if self.width != 1:
-            found = found.with_width(self.width)
+            architecture = architecture.with_width(self.width)
         if self.activation is not None:
             check_choice("model.activation", self.activation, tuple(ACTIVATIONS))
-            found = found.with_activation(ACTIVATIONS[self.activation])
+            architecture = architecture.with_activation(ACTIVATIONS[self.activation])
         if self.dropout_scales is not None:
             check_choice("model.dropout_scales", self.dropout_scales, ("test", "training"))
-            found = found.with_dropout_scaled(self.dropout_scales == "training")
-        return found if self.dropout else found.without_dropout()
+            architecture = architecture.with_dropout_scaled(self.dropout_scales == "training")
+        return architecture if self.dropout else architecture.without_dropout()
 
 
 def named(name: str) -> Architecture:

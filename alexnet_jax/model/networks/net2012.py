@@ -1,9 +1,7 @@
-"""The networks of the 2012 release, after its layer files. Counts are over both towers.
+"""The networks of the 2012 release, after its layer files; 153 and later only change schedules.
 
-Net 145 is "1 CNN" of the paper's Table 2, net 146 "1 CNN*"; those before led there, and
-ablations.py has the paper's ablations. Errors are the authors' own, top-1 / top-5 on ILSVRC-2012's
-validation set with ten views unless said otherwise, from the comments of layer-params-*.cfg. Net
-153 and later, not given here, are net 145 with automatic schedules.
+Counts are over both towers. Net 145 is "1 CNN" of the paper's Table 2, net 146 "1 CNN*". Errors are
+the authors', top-1 / top-5 on ILSVRC-2012's validation set, ten views (layer-params-*.cfg).
 """
 
 from alexnet_jax.model.architecture import Architecture
@@ -21,10 +19,9 @@ from alexnet_jax.model.layers import (
 )
 from alexnet_jax.model.low_resolution import LowResolution
 
-# Across 5 maps. The constant was 1 until net 131, and 2 from net 135 on.
+# Across 5 channels, with constant 1 until net 131; in 5 x 5 windows, which the paper doesn't have.
 NORM_1 = ResponseNorm.cuda_convnet(size=5, scale=1e-4, power=0.75, minimum_divisor=1)
 NORM_2 = ResponseNorm.cuda_convnet(size=5, scale=1e-4, power=0.75, minimum_divisor=2)
-# Within 5 x 5 windows of a map, after the one across maps; the paper's text has neither.
 CONTRAST = ContrastNorm.cuda_convnet(size=5, scale=1e-3, power=0.75)
 SPATIAL = SpatialNorm.cuda_convnet(size=5, scale=1e-3, power=0.75)
 

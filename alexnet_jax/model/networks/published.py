@@ -166,7 +166,7 @@ ONE_WEIRD_TRICK = Architecture(
 )
 
 # Zeiler and Fergus (arXiv 1311.2901): smaller windows and strides in layers 1 and 2. They give no
-# constants for the contrast normalisation across maps; those of the paper stand here.
+# constants for the contrast normalization across channels; those of the paper stand here.
 ZFNET = Architecture(
     name="zfnet",
     input_size=224,

@@ -206,7 +206,7 @@ def lenet5(name: str, input_size: int, relu: bool) -> Architecture:
     """LeNet-5 (LeCun et al. 1998) for grey images of 32 pixels, or 28 padded by 2.
 
     Classic: LeCun's scaled tanh and mean pooling. ReLU: with max-pooling. Both use a softmax in
-    place of the 1998 radial basis outputs, connect C3 to all maps, and pool without the two
+    place of the 1998 radial basis outputs, connect C3 to all feature maps, and pool without the two
     trained numbers a map. Deviations are 1 / sqrt(inputs of a unit).
     """
     activation = ReLU() if relu else Tanh(outer=1.7159, inner=2 / 3)
