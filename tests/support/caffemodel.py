@@ -1,4 +1,4 @@
-"""A network of the lists as Caffe has it: a prototxt and the bytes of a caffemodel."""
+"""A network in the files of Caffe: a prototxt and the bytes of a caffemodel and a binaryproto."""
 
 import struct
 
@@ -8,13 +8,13 @@ from alexnet_jax.model import layers
 from alexnet_jax.model.layers import Convolution, Dense, Output
 
 
-def prototxt(architecture, classes):
+def prototxt(architecture, num_classes):
     """The deploy file; two towers become group: 2 where a layer sees its own tower alone."""
     side, channels = architecture.input_size, architecture.channels
     lines = [
         f'input: "data" input_dim: 1 input_dim: {channels} input_dim: {side} input_dim: {side}'
     ]
-    bottom, joined = "data", True
+    bottom, sees_all_towers = "data", True
 
     def add(name, kind, parameters="", in_place=False):
         nonlocal bottom
@@ -26,17 +26,17 @@ def prototxt(architecture, classes):
     for index, layer in enumerate(architecture.layers):
         match layer:
             case Convolution():
-                group = 1 if joined else architecture.towers
+                group = 1 if sees_all_towers else architecture.towers
                 add(layer.name, "Convolution",
                     f"convolution_param {{ num_output: {layer.filters} kernel_size: {layer.size} "
                     f"stride: {layer.stride} pad: {layer.padding} group: {group} }}")  # fmt: skip
-                joined = False
+                sees_all_towers = False
             case Dense():
                 add(layer.name, "InnerProduct",
                     f"inner_product_param {{ num_output: {layer.units} }}")  # fmt: skip
             case Output():
                 add(layer.name, "InnerProduct",
-                    f"inner_product_param {{ num_output: {classes} }}")  # fmt: skip
+                    f"inner_product_param {{ num_output: {num_classes} }}")  # fmt: skip
             case layers.ReLU():
                 add(f"relu{index}", "ReLU", in_place=True)
             case layers.ResponseNorm():
@@ -50,19 +50,19 @@ def prototxt(architecture, classes):
             case layers.Dropout():
                 add(f"drop{index}", "Dropout", in_place=True)
             case layers.Exchange():
-                joined = True
+                sees_all_towers = True
     return "\n".join(lines).encode()
 
 
-def caffemodel(weights):
-    """NetParameter with the blobs of {layer: (kind, kernel, bias)}, in protobuf's wire format."""
+def weights_only(weights):
+    """A NetParameter with the blobs of {layer: (kind, kernel, bias)} and no other layer."""
     return b"".join(
         _message(100, _text(1, name) + _text(2, kind) + _blob(kernel) + _blob(bias))
         for name, (kind, kernel, bias) in weights.items()
     )
 
 
-# What a layer is called in each generation of files, and its number in V1LayerParameter.
+# The names of a layer in new and old files, and its number in V1LayerParameter.
 KINDS = {
     Convolution: ("Convolution", "conv", 4), Dense: ("InnerProduct", "innerproduct", 14),
     Output: ("InnerProduct", "innerproduct", 14), layers.ResponseNorm: ("LRN", "lrn", 15),
@@ -71,8 +71,8 @@ KINDS = {
 }  # fmt: skip
 
 
-def whole(architecture, weights, generation="layers", name=""):
-    """A file with all layers as Caffe saves it, of {layer: (kernel, bias)}.
+def caffemodel(architecture, weights, generation="layers", name=""):
+    """A file with all layers as Caffe saves it, its weights {layer: (kernel, bias)}.
 
     `generation` is "layer" (from 2014), "layers" (V1, the published files) or "oldest" (2013).
     """
@@ -81,24 +81,24 @@ def whole(architecture, weights, generation="layers", name=""):
         if type(layer) not in KINDS:
             continue
         new, old, number = KINDS[type(layer)]
-        called = getattr(layer, "name", f"{old}{index}")
-        arrays = weights.get(called, ())
+        layer_name = getattr(layer, "name", f"{old}{index}")
+        arrays = weights.get(layer_name, ())
         if generation == "layer":
             blobs = b"".join(_blob(array) for array in arrays)
-            data += _message(100, _text(1, called) + _text(2, new) + blobs)
+            data += _message(100, _text(1, layer_name) + _text(2, new) + blobs)
             continue
         blobs = [_old_blob(array) for array in arrays]
         if generation == "layers":
-            own = _text(4, called) + _varint(5 << 3) + _varint(number)
-            own += b"".join(_message(6, blob) for blob in blobs)
+            message = _text(4, layer_name) + _varint(5 << 3) + _varint(number)
+            message += b"".join(_message(6, blob) for blob in blobs)
         else:
-            own = _message(1, _text(1, called) + _text(2, old) +
+            message = _message(1, _text(1, layer_name) + _text(2, old) +
                            b"".join(_message(50, blob) for blob in blobs))  # fmt: skip
-        data += _message(2, own)
+        data += _message(2, message)
     return data
 
 
-def mean(image):
+def binaryproto(image):
     """A binaryproto of [channels, height, width], as doubles or floats."""
     return _old_blob(image)
 
@@ -128,8 +128,8 @@ def _text(field, text):
 
 
 def _varint(number):
-    found = b""
+    data = b""
     while number > 127:
-        found += struct.pack("B", number & 127 | 128)
+        data += struct.pack("B", number & 127 | 128)
         number >>= 7
-    return found + struct.pack("B", number)
+    return data + struct.pack("B", number)

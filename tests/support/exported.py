@@ -1,4 +1,4 @@
-"""What tests of written files of weights share: networks, images, and what ours says of them."""
+"""Networks, images and their logits for the tests of written files of weights."""
 
 import dataclasses
 
@@ -13,22 +13,23 @@ from tests.support import weighted
 DIVISOR = np.float32([0.8, 1.0, 1.25])
 
 
-def network(name, width=1 / 16, **given):
+def network(name, width=1 / 16, **changes):
     channels = NETWORKS[name].channels
-    return weighted.trained(name, width=width, **{"divisor": DIVISOR[:channels]} | given)
+    return weighted.trained(name, width=width, **{"divisor": DIVISOR[:channels]} | changes)
 
 
-def images_for(trained, rows=2):
-    """Stored pixels, blocks of one colour with some noise."""
+def images_for(trained, batch=2):
+    """Stored pixels [batch, size, size, channels], blocks of one color with some noise."""
     random = np.random.default_rng(3)
     size, channels = trained.pixels.size, trained.architecture.channels
-    blocks = random.integers(0, 256, (rows, 4, 4, channels)).repeat(-(-size // 4), 1)
+    blocks = random.integers(0, 256, (batch, 4, 4, channels)).repeat(-(-size // 4), 1)
     blocks = blocks.repeat(-(-size // 4), 2)[:, :size, :size]
     noisy = blocks + random.normal(scale=20, size=blocks.shape)
     return noisy.clip(0, 255).astype(np.uint8)
 
 
 def logits_of(trained, images):
+    """The logits [batch, classes] by this project, of center crops."""
     last = trained.architecture.layers[-1].name
     return np.asarray(inference.activations_of(trained, (last,))(trained.parameters, images)[last])
 

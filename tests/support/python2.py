@@ -6,14 +6,14 @@ import numpy as np
 
 
 class Options:
-    """Stands for an object of options.py of cuda-convnet, with fields."""
+    """In place of an object of options.py of cuda-convnet, with fields."""
 
     def __init__(self, **fields):
         self.fields = fields
 
 
 def dumps(value):
-    """Protocol 2: texts are strings of bytes, and what occurs twice is written once."""
+    """A pickle of protocol 2: texts are byte strings, a repeated object is written once."""
     memo = {}
     return b"\x80\x02" + b"".join(_write(value, memo)) + b"."
 

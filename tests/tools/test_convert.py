@@ -76,7 +76,7 @@ def test_training_starts_from_a_folder(tmp_path):
         lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=here),
         trained.parameters,
     )
-    found, where = warm_start.load_parameters(tmp_path / "run", shapes, ("conv1", "fc7"))
+    found, where = warm_start.load_parameters(tmp_path / "run", shapes, layers=("conv1", "fc7"))
     assert where == str(tmp_path / "run" / "checkpoints" / "0")
     np.testing.assert_array_equal(found["fc7"]["kernel"], trained.parameters["fc7"]["kernel"])
 
@@ -167,7 +167,7 @@ def test_the_proof_is_by_the_program_that_the_file_comes_from(tmp_path):
     architecture = variant.architecture()
     weights = drawing.weights(architecture, 7)
     path = tmp_path / "net.caffemodel"
-    path.write_bytes(caffemodel.whole(architecture, weights))
+    path.write_bytes(caffemodel.caffemodel(architecture, weights))
     out, _ = convert(path, f"--to={tmp_path / 'net.safetensors'}")
     words = out.split("OpenCV's logits differ by up to ")[1].split()
     difference, spread = float(words[0].rstrip(";")), float(words[4])

@@ -1,4 +1,4 @@
-"""Caffe's files: the same bytes by OpenCV's reader of Caffe and by ours say the same."""
+"""Caffe's files: OpenCV's reader and ours give the same logits from the same bytes."""
 
 import numpy as np
 import pytest
@@ -13,19 +13,19 @@ from tests.support import caffemodel, drawing
 BGR = np.float32([104.00698793, 116.66876762, 122.67891434])
 
 
-def write(folder, variant, generation="layers", name="", classes=drawing.CLASSES):
+def write(folder, variant, generation="layers", name="", num_classes=drawing.CLASSES):
     architecture = variant.architecture()
-    weights = drawing.weights(architecture, classes)
+    weights = drawing.weights(architecture, num_classes)
     path = folder / "file"
-    path.write_bytes(caffemodel.whole(architecture, weights, generation, name))
+    path.write_bytes(caffemodel.caffemodel(architecture, weights, generation, name))
     return path, weights
 
 
-def opencv(path, architecture, classes, image):
-    """What OpenCV says of an RGB image; it sees blue, green and red."""
+def opencv(path, architecture, num_classes, image):
+    """OpenCV's logits of an RGB image, which it gets as BGR."""
     cv2 = pytest.importorskip("cv2")
     net = cv2.dnn.readNetFromCaffe(
-        np.frombuffer(caffemodel.prototxt(architecture, classes), np.uint8),
+        np.frombuffer(caffemodel.prototxt(architecture, num_classes), np.uint8),
         np.frombuffer(path.read_bytes(), np.uint8),
     )
     net.setInput(np.ascontiguousarray(image[..., ::-1].transpose(0, 3, 1, 2)))
@@ -35,14 +35,14 @@ def opencv(path, architecture, classes, image):
 @pytest.mark.slow
 @pytest.mark.parametrize("generation", ["layer", "layers", "oldest"])
 @pytest.mark.parametrize("name", ["bvlc_alexnet", "caffenet"])
-def test_opencv_says_the_same_of_each_generation(tmp_path, name, generation):
+def test_opencv_gives_the_same_logits_for_each_generation(tmp_path, name, generation):
     variant = Variant(name, width=1 / 8)
     architecture = variant.architecture()
     path, weights = write(tmp_path, variant, generation)
     trained = files.read_weights(path, UserHints(variant))
     image = drawing.image(architecture)
     if generation == "oldest":  # which OpenCV does not read
-        path.write_bytes(caffemodel.whole(architecture, weights, "layer"))
+        path.write_bytes(caffemodel.caffemodel(architecture, weights, "layer"))
     theirs = opencv(path, architecture, drawing.CLASSES, image)
     drawing.assert_close(drawing.logits_of(trained, image), theirs)
 
@@ -77,16 +77,16 @@ def test_every_number_is_where_it_belongs(tmp_path, generation):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["bvlc_alexnet", "caffenet"])
-def test_the_order_of_norm_and_pooling_tells_the_network(tmp_path, name):
+def test_the_order_of_norm_and_pooling_decides_the_network(tmp_path, name):
     variant = Variant(name)
-    path, weights = write(tmp_path, variant, classes=3)
+    path, weights = write(tmp_path, variant, num_classes=3)
     assert files.read_weights(path).variant == variant
-    bare = caffemodel.caffemodel({layer: ("", *arrays) for layer, arrays in weights.items()})
+    bare = caffemodel.weights_only({layer: ("", *arrays) for layer, arrays in weights.items()})
     path.write_bytes(bare)
     with pytest.raises(UserError, match="may be any of bvlc_alexnet, caffenet: name .* --network"):
         files.read_weights(path)
-    called = {"bvlc_alexnet": "AlexNet", "caffenet": "CaffeNet"}[name]
-    path.write_bytes(bytes([10, len(called)]) + called.encode() + bare)
+    network_name = {"bvlc_alexnet": "AlexNet", "caffenet": "CaffeNet"}[name]
+    path.write_bytes(bytes([10, len(network_name)]) + network_name.encode() + bare)
     assert files.read_weights(path).variant == variant
 
 
@@ -96,7 +96,7 @@ def test_a_mean_image_counts_at_the_crops_place(tmp_path):
     mean = np.random.default_rng(3).uniform(90, 130, (3, 256, 256))
     for dtype in (np.float32, np.float64):
         file = tmp_path / "mean.binaryproto"
-        file.write_bytes(caffemodel.mean(mean.astype(dtype)))
+        file.write_bytes(caffemodel.binaryproto(mean.astype(dtype)))
         pixels = files.read_weights(path, UserHints(variant, file)).pixels
         np.testing.assert_array_equal(pixels.mean[5, 9], np.float32(mean[::-1, 5, 9]))
         assert pixels.mean_at_crop
@@ -110,7 +110,7 @@ def test_a_mean_image_counts_at_the_crops_place(tmp_path):
      (np.arange(48.0).reshape(1, 3, 4, 4), False, [0, 16, 32]),
      (np.arange(48.0).reshape(48, 1), False, [0, 16, 32])],
 )  # fmt: skip
-def test_the_shape_of_a_mean_tells_its_order(tmp_path, array, bgr, first):
+def test_the_shape_of_a_mean_decides_its_layout(tmp_path, array, bgr, first):
     np.save(tmp_path / "mean.npy", array)
     mean = read_mean(tmp_path / "mean.npy", bgr=bgr)
     np.testing.assert_array_equal(mean.reshape(-1, 3)[0], first)
@@ -119,8 +119,9 @@ def test_the_shape_of_a_mean_tells_its_order(tmp_path, array, bgr, first):
 @pytest.mark.parametrize(
     ("data", "message"),
     [(None, "can't be read"), (b"nothing", "is no mean of images"), (b"\x93NUMPY", "NumPy's npy"),
-     (caffemodel.mean(np.zeros((3, 8, 8), np.float32)), "sees 227 x 227 pixels of 3"),
-     (caffemodel.mean(np.zeros((2, 7), np.float32)), "expected finite numbers, one a channel"),
+     (caffemodel.binaryproto(np.zeros((3, 8, 8), np.float32)), "sees 227 x 227 pixels of 3"),
+     (caffemodel.binaryproto(np.zeros((2, 7), np.float32)),
+      "expected finite numbers, one a channel"),
      (b"\x80\x02]q\x00.", "holds no data_mean")],
 )  # fmt: skip
 def test_what_is_no_mean_is_refused(tmp_path, data, message):
@@ -132,10 +133,10 @@ def test_what_is_no_mean_is_refused(tmp_path, data, message):
         files.read_weights(path, UserHints(variant, tmp_path / "mean"))
 
 
-def test_wrong_files_are_told(tmp_path):
+def test_wrong_files_are_refused(tmp_path):
     variant = Variant("caffenet", width=1 / 48)
     path, weights = write(tmp_path, variant)
-    whole = path.read_bytes()
+    data = path.read_bytes()
     with pytest.raises(UserError, match="none that is known here: name"):
         files.read_weights(path)
     with pytest.raises(UserError, match="holds weights of the shape .* for conv1, but caffenet"):
@@ -144,13 +145,13 @@ def test_wrong_files_are_told(tmp_path):
         files.read_weights(path, UserHints(Variant("cifar_18pct")))
     with pytest.raises(UserError, match="knows 10 classes, but 2 names were given"):
         files.read_weights(path, UserHints(variant, classes=("cat", "dog")))
-    path.write_bytes(whole[:-100])
+    path.write_bytes(data[:-100])
     with pytest.raises(UserError, match="begins as Caffe's caffemodel, but is cut short"):
         files.read_weights(path, UserHints(variant))
-    path.write_bytes(caffemodel.whole(variant.architecture(), {}))
+    path.write_bytes(caffemodel.caffemodel(variant.architecture(), {}))
     with pytest.raises(UserError, match="describes a network of Caffe without its weights"):
         files.read_weights(path, UserHints(variant))
     short = {"conv1": (*weights["conv1"], weights["conv1"][1])}
-    path.write_bytes(caffemodel.whole(variant.architecture(), short))
+    path.write_bytes(caffemodel.caffemodel(variant.architecture(), short))
     with pytest.raises(UserError, match="conv1 has 3 array"):
         files.read_weights(path, UserHints(variant))

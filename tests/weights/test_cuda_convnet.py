@@ -2,16 +2,14 @@
 
 import pickle
 
-import jax
 import numpy as np
 import pytest
 
-from alexnet_jax.model import alexnet
 from alexnet_jax.model.networks import Variant
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import files, python2
 from alexnet_jax.weights.user_hints import UserHints
-from tests.support import convnet2012
+from tests.support import convnet2012, drawing
 from tests.support import python2 as writing
 
 NARROW = {"net145": 1 / 24, "cifar_18pct": 1 / 4, "quickstart": 1 / 8}
@@ -31,12 +29,6 @@ def written(folder, name, width=1.0, **changes):
     return path, UserHints(variant, mean), state["model_state"]["layers"]
 
 
-def logits_of(trained, image):
-    graph = alexnet.graph_of(trained.architecture, len(trained.classes))
-    apply = jax.jit(lambda parameters, x: alexnet.apply(graph, parameters, x))
-    return np.asarray(apply(trained.parameters, image))
-
-
 def agree(path, hints, layers):
     pytest.importorskip("torch")
     trained = files.read_weights(path, hints)
@@ -44,17 +36,17 @@ def agree(path, hints, layers):
     image = np.float32(np.random.default_rng(6).normal(scale=40, size=(1, side, side, 3)))
     theirs = convnet2012.logits(layers, image.transpose(0, 3, 1, 2))
     assert theirs.std() > 0.1
-    np.testing.assert_allclose(logits_of(trained, image), theirs, atol=1e-4 * theirs.std())
+    np.testing.assert_allclose(drawing.logits_of(trained, image), theirs, atol=1e-4 * theirs.std())
     return trained
 
 
-def test_a_checkpoint_says_what_pytorch_makes_of_it(tmp_path):
+def test_a_checkpoint_has_the_logits_of_pytorch(tmp_path):
     path, hints, layers = written(tmp_path, "quickstart", 1 / 4)
     trained = agree(path, hints, layers)
     assert trained.variant.network == "quickstart"
     assert trained.classes == tuple(map(str, range(10)))
-    given = python2.load_pickle(hints.mean.read_bytes(), "")["data_mean"].value.reshape(3, 32, 32)
-    np.testing.assert_array_equal(trained.pixels.mean, given.transpose(1, 2, 0)[2:30, 2:30])
+    mean = python2.load_pickle(hints.mean.read_bytes(), "")["data_mean"].value.reshape(3, 32, 32)
+    np.testing.assert_array_equal(trained.pixels.mean, mean.transpose(1, 2, 0)[2:30, 2:30])
 
 
 @pytest.mark.slow
@@ -66,7 +58,7 @@ def test_a_checkpoint_says_what_pytorch_makes_of_it(tmp_path):
      ("cifar_18pct", 1.0), ("cifar_80sec", 1.0), ("cifar_13pct", 0.5), ("cifar_11pct", 1.0),
      ("figure1_relu", 1.0)],
 )  # fmt: skip
-def test_every_network_of_2012_says_what_pytorch_makes_of_it(tmp_path, name, width):
+def test_every_network_of_2012_has_the_logits_of_pytorch(tmp_path, name, width):
     agree(*written(tmp_path, name, width))
 
 
@@ -160,7 +152,7 @@ def test_a_pickle_that_would_run_something_is_refused_and_not_run(tmp_path):
          "has 10 biases instead of"),
     ],
 )  # fmt: skip
-def test_another_network_is_told_by_its_first_difference(tmp_path, change, message):
+def test_another_network_is_refused_with_its_first_difference(tmp_path, change, message):
     path, hints, layers = written(tmp_path, "quickstart", 1 / 4)
     change(layers)
     path.write_bytes(writing.dumps({"model_state": {"layers": layers}}))

@@ -65,7 +65,7 @@ def test_opencv_agrees(name, tmp_path):
     cv2 = pytest.importorskip("cv2")
     trained, path = network(name), tmp_path / "network.onnx"
     onnx_model.write_onnx(path, trained)
-    images = images_for(trained, rows=1)
+    images = images_for(trained, batch=1)
     reader = cv2.dnn.readNetFromONNX(str(path))
     reader.setInput(images, "images")
     test_other_implementations.assert_close(
@@ -113,7 +113,7 @@ def test_every_kind_of_layer_has_its_onnx_operations(towers, monkeypatch, tmp_pa
     )  # fmt: skip
     monkeypatch.setitem(NETWORKS, "odd", odd)
     trained = weighted.trained("odd", width=1, divisor=100)
-    images = images_for(trained, rows=3)
+    images = images_for(trained, batch=3)
     onnx_model.write_onnx(tmp_path / "odd.onnx", trained)
     logits, _ = run_onnx(tmp_path / "odd.onnx", images)
     test_other_implementations.assert_close(logits_of(trained, images), logits, 1e-5)
@@ -155,11 +155,11 @@ def test_an_onnx_file_has_a_largest_size(quickstart, monkeypatch, tmp_path):
 def test_a_damaged_onnx_file_has_its_sentence(quickstart, tmp_path):
     onnx, path = pytest.importorskip("onnx"), tmp_path / "network.onnx"
     onnx_model.write_onnx(path, quickstart)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
     with pytest.raises(UserError, match="can't be read as ONNX"):
         onnx_model.read_native_onnx(path)
-    model = onnx.load_model_from_string(whole)
+    model = onnx.load_model_from_string(data)
     (fc6,) = (index for index, array in enumerate(model.graph.initializer)
               if array.name == "fc6.weight")  # fmt: skip
     del model.graph.initializer[fc6]

@@ -40,7 +40,7 @@ def test_safetensors_come_back_with_the_same_bits(pixels, tmp_path):
     trained, path = network("quickstart", width=1 / 8, **pixels), tmp_path / "ours.safetensors"
     safetensors.write_safetensors(path, trained)
     assert_same(files.read_weights(path), trained)
-    assert [found.name for found in tmp_path.iterdir()] == ["ours.safetensors"]
+    assert [file.name for file in tmp_path.iterdir()] == ["ours.safetensors"]
 
 
 def test_networks_of_no_other_layout_are_kept_too(tmp_path):
@@ -51,7 +51,7 @@ def test_networks_of_no_other_layout_are_kept_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"format": None}, "is not a file of weights of this program"),
         ({"format": "alexnet_jax 2"}, "or one of a newer version: .* found alexnet_jax 2"),
@@ -80,7 +80,7 @@ def test_networks_of_no_other_layout_are_kept_too(tmp_path):
         ({"pixels.mean": np.zeros(3)}, "pixels.mean of float64"),
     ],
 )  # fmt: skip
-def test_everything_wrong_in_our_own_file_has_its_sentence(changed, said, quickstart, tmp_path):
+def test_everything_wrong_in_our_own_file_has_its_sentence(changed, message, quickstart, tmp_path):
     path = tmp_path / "ours.safetensors"
     safetensors.write_safetensors(path, quickstart)
     with safe_open(path, framework="numpy") as file:
@@ -88,7 +88,7 @@ def test_everything_wrong_in_our_own_file_has_its_sentence(changed, said, quicks
     parts = {name: part for name, part in (parts | changed).items() if part is not None}
     texts = {name: part for name, part in parts.items() if isinstance(part, str)}
     save_file({name: parts[name] for name in parts if name not in texts}, path, texts)
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         safetensors.read_safetensors(path)
     assert str(caught.value).startswith(f"{path} ")
     assert "\n" not in str(caught.value)
@@ -134,19 +134,19 @@ def test_torchvisions_alexnet_takes_the_state_dict(tmp_path):
     with torch.no_grad():
         theirs = alexnet(torch_inputs(torch, trained, images)).numpy()
     test_other_implementations.assert_close(logits_of(trained, images), theirs, 1e-5)
-    about = json.loads((tmp_path / "alexnet.pth.json").read_text())
-    assert about["pixels"] == {"size": 228, "mean_at_crop": False, "warp": False}
-    assert about["classes"] == list(trained.classes)
-    assert about["network"]["network"] == "one_weird_trick"
+    description = json.loads((tmp_path / "alexnet.pth.json").read_text())
+    assert description["pixels"] == {"size": 228, "mean_at_crop": False, "warp": False}
+    assert description["classes"] == list(trained.classes)
+    assert description["network"]["network"] == "one_weird_trick"
     for kind in ("mean", "divisor"):
-        np.testing.assert_array_equal(np.float32(about[kind]), getattr(trained.pixels, kind))
+        np.testing.assert_array_equal(np.float32(description[kind]), getattr(trained.pixels, kind))
 
 
 def torch_inputs(torch, trained, images):
     crop = trained.architecture.input_size
     start = (trained.pixels.size - crop) // 2
-    views = images[:, start : start + crop, start : start + crop]
-    inputs = (np.float32(views) - trained.pixels.mean) / trained.pixels.divisor
+    crops = images[:, start : start + crop, start : start + crop]
+    inputs = (np.float32(crops) - trained.pixels.mean) / trained.pixels.divisor
     return torch.tensor(inputs.transpose(0, 3, 1, 2).copy())
 
 
@@ -180,16 +180,16 @@ def torchvision_alexnet(nn, trained):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_takes_any_number_of_rows(name):
+def test_every_network_takes_any_batch_size(name):
     """In one program, as a StableHLO file has it."""
     architecture = NETWORKS[name]
     side, channels = architecture.input_size, architecture.channels
     graph = graph_of(architecture, 10)
     shapes = jax.eval_shape(lambda key: draw_parameters(architecture, 10, key), jax.random.key(0))
-    (rows,) = jax.export.symbolic_shape("rows")
-    images = jax.ShapeDtypeStruct((rows, side, side, channels), np.float32)
-    found = jax.eval_shape(lambda *given: apply(graph, *given), shapes, images)
-    assert found.shape == (rows, 10)
+    (batch,) = jax.export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, side, side, channels), np.float32)
+    logits = jax.eval_shape(lambda *arguments: apply(graph, *arguments), shapes, images)
+    assert logits.shape == (batch, 10)
 
 
 @pytest.mark.slow
@@ -198,7 +198,7 @@ def test_a_stablehlo_program_runs_without_this_project(name, tmp_path):
     """Also for networks that other programs have no layout for."""
     trained = network(name, mean=np.float32([100, 120, 90]))
     stablehlo.write_stablehlo(tmp_path / "network.stablehlo", trained)
-    images = images_for(trained, rows=3)
+    images = images_for(trained, batch=3)
     np.save(tmp_path / "images.npy", images)
     code = (
         "import importlib.util, pathlib, jax, numpy\n"
@@ -214,12 +214,12 @@ def test_a_stablehlo_program_runs_without_this_project(name, tmp_path):
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found = np.load(tmp_path / "probabilities.npy")
+    probabilities = np.load(tmp_path / "probabilities.npy")
     expected = softmax(logits_of(trained, images))
     assert expected.std() > 1e-3
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    about = json.loads((tmp_path / "network.stablehlo.json").read_text())
-    assert about["classes"] == list(trained.classes)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    description = json.loads((tmp_path / "network.stablehlo.json").read_text())
+    assert description["classes"] == list(trained.classes)
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ def alexnet(torch, weights):
     nn = torch.nn
 
     def conv(name, **keywords):
-        filters, maps, size, _ = weights[name][0].shape
-        return nn.Conv2d(maps, filters, size, **keywords)
+        filters, channels, size, _ = weights[name][0].shape
+        return nn.Conv2d(channels, filters, size, **keywords)
 
     def dense(name):
         return nn.Linear(*weights[name][0].shape[::-1])
@@ -61,7 +61,7 @@ def state_of(weights, names=None):
 @pytest.mark.parametrize(
     "variant", [NARROW, pytest.param(Variant("one_weird_trick"), marks=pytest.mark.slow)]
 )
-def test_torchvisions_alexnet_says_the_same(tmp_path, variant):
+def test_torchvisions_alexnet_gives_the_same_logits(tmp_path, variant):
     torch = pytest.importorskip("torch")
     weights = drawing.weights(variant.architecture())
     model, path = alexnet(torch, weights), tmp_path / "alexnet"
@@ -95,12 +95,12 @@ def test_each_form_of_a_state_dict_is_the_same_network(tmp_path):
         save(tmp_path / "file")
         trained = files.read_weights(tmp_path / "file", UserHints(NARROW))
         for layer, (kernel, bias) in weights.items():
-            own = trained.parameters[layer]
-            assert np.isclose(own["kernel"].sum(), kernel.sum(), rtol=1e-3), name
-            np.testing.assert_array_equal(own["bias"].ravel(), bias)
+            arrays = trained.parameters[layer]
+            assert np.isclose(arrays["kernel"].sum(), kernel.sum(), rtol=1e-3), name
+            np.testing.assert_array_equal(arrays["bias"].ravel(), bias)
 
 
-def test_a_network_by_its_layers_names_asks_for_what_they_do_not_tell(tmp_path):
+def test_a_network_by_its_layers_names_asks_for_what_is_missing(tmp_path):
     variant, path = Variant("lenet5"), tmp_path / "file"
     safetensors.numpy.save_file(state_of(drawing.weights(variant.architecture())), path)
     with pytest.raises(UserError, match="may be any of lenet5, lenet5_relu.*: name .* --network"):
@@ -134,7 +134,7 @@ def zoo(onnx, weights):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1 / 8, 1])
-def test_the_model_zoos_alexnet_says_the_same(tmp_path, width):
+def test_the_model_zoos_alexnet_gives_the_same_logits(tmp_path, width):
     onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     variant, path = Variant("bvlc_alexnet", width=width), tmp_path / "file"
     model = zoo(onnx, drawing.weights(variant.architecture()))
@@ -148,7 +148,7 @@ def test_the_model_zoos_alexnet_says_the_same(tmp_path, width):
     drawing.assert_close(drawing.logits_of(trained, image), theirs)
 
 
-def test_onnx_without_its_weights_is_told(tmp_path):
+def test_onnx_without_its_weights_is_refused(tmp_path):
     onnx = pytest.importorskip("onnx")
     folder = pathlib.Path(onnx.__file__).parent / "backend/test/data/light"
     with pytest.raises(UserError, match="does not hold the weights conv1_w_0, but computes them"):
