@@ -47,9 +47,9 @@ def dangers(text):
                 yield called
 
 
-# The command of a fixed table, a reader of pickles that builds arrays alone (tests that it refuses
-# the rest: tests/weights/test_cuda_convnet.py), the exception by which PyTorch's reader refuses, and
-# archives whose members are read into memory, never unpacked.
+# The command of a fixed table, a reader of pickles that builds arrays alone (that it refuses the
+# rest is in tests/weights/test_cuda_convnet.py), the exception by which the reader of PyTorch
+# refuses, and archives whose members are read into memory, never unpacked.
 ON_PURPOSE = {
     "__main__.py": {"importlib.import_module"},
     "weights/python2.py": {"pickle"},
