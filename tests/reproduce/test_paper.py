@@ -24,7 +24,7 @@ PLACEHOLDERS = {"P", "SET", "RUN", "DIR"}
 
 @functools.cache
 def symbols(path):
-    """What a file defines: functions, classes, their methods and fields, and values at its top."""
+    """What a file defines: functions, classes, their methods and fields, inherited or not, values."""
     found = set()
 
     def gather(body, prefix):
@@ -32,6 +32,9 @@ def symbols(path):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 found.add(prefix + node.name)
             if isinstance(node, ast.ClassDef):
+                bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+                inherited = [name.split(".", 1) for name in found if name.split(".")[0] in bases]
+                found.update(".".join((prefix + node.name, *rest)) for _, *rest in inherited)
                 gather(node.body, f"{prefix}{node.name}.")
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", 0)]
             found.update(prefix + t.id for t in targets if isinstance(t, ast.Name))
@@ -93,9 +96,9 @@ def check_command(words):
         words = ["alexnet_jax", "train", *words[1:]]
     assert words[0] == "alexnet_jax", f"{words[0]} is no program: expected alexnet_jax COMMAND"
     _, command, *words = words
-    sources = [ROOT / "alexnet_jax" / file for file in ("runtime/cli.py", "parallel/launch.py")]
-    sources += sources_of(command)
-    text = "\n".join(source.read_text() for source in sources)
+    package = ROOT / "alexnet_jax"
+    shared = [package / "parallel/launch.py", *(package / "runtime").glob("*.py")]
+    text = "\n".join(source.read_text() for source in [*shared, *sources_of(command)])
     for word in words:
         flag, _, value = word.removeprefix("--").partition("=")
         if flag == "config":
