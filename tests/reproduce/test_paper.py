@@ -24,7 +24,7 @@ PLACEHOLDERS = {"P", "SET", "RUN", "DIR"}
 
 @functools.cache
 def symbols(path):
-    """What a file defines: functions, classes, their methods and fields, inherited or not, values."""
+    """What a file defines: functions, values, classes, their methods and fields, inherited too."""
     found = set()
 
     def gather(body, prefix):
