@@ -50,7 +50,7 @@ def select(choice: str, backend: str) -> Operations:
     norm = _response_norm(names)
     if norm is not None:
         replaced["response_norm"] = norm
-    replaced |= _of_towers(names, backend)
+    replaced |= _tower_operations(names, backend)
     if "finite_check" in names:
         replaced["has_nonfinite"] = finite_check.has_nonfinite
     if "materialize" in names:
@@ -71,10 +71,10 @@ def _convolve(names: frozenset[str], backend: str) -> Callable | None:
                 x, kernel, stride=stride, padding=padding, floor=floor
             )
         if backend == "cpu" and stride == 1:
-            if "winograd" in names and winograd.is_worth_it(x, kernel, padding):
-                return winograd.convolve(x, kernel, padding)
-            if "narrow_conv" in names and narrow_conv.is_worth_it(kernel):
-                return narrow_conv.convolve(x, kernel, padding)
+            if "winograd" in names and winograd.saves_products(x, kernel, padding):
+                return winograd.convolve_winograd(x, kernel, padding)
+            if "narrow_conv" in names and narrow_conv.is_narrow(kernel):
+                return narrow_conv.convolve_narrow(x, kernel, padding)
         return ops.convolve(x, kernel, stride=stride, padding=padding, floor=floor)
 
     return convolve
@@ -90,7 +90,7 @@ def _response_norm(names: frozenset[str]) -> Callable | None:
     return functools.partial(response_norm.response_norm, sums=form, closed=closed)
 
 
-def _of_towers(names: frozenset[str], backend: str) -> dict[str, Callable]:
+def _tower_operations(names: frozenset[str], backend: str) -> dict[str, Callable]:
     """How the towers of one device are computed together."""
     batched = "batched_towers" in names
     joined = batched or "joined_towers" in names
@@ -131,16 +131,16 @@ def _batched_convolution(layer, towers, params: Params, image, operations: Opera
     which it gathers the batch of all devices.
     """
     patches = dataclasses.replace(operations, convolve=convolution.convolve_patches)
-    run = jax.vmap(lambda x, own: layer(x, own, image, patches))
+    run = jax.vmap(lambda x, params: layer(x, params, image, patches))
     return list(run(jnp.stack(towers), params))
 
 
 def _dense_at_once(towers, params: Params):
     """A dense layer in each tower, by one product for all of them."""
-    if not tower_dense.is_worth_it(towers[0]):
+    if not tower_dense.is_tower_product_faster(towers[0]):
         return ops.dense_of_towers(towers, params)
     flat = jnp.stack([x.reshape(x.shape[0], -1) for x in towers])
-    return list(tower_dense.product(flat, params["kernel"]) + params["bias"][:, None])
+    return list(tower_dense.tower_product(flat, params["kernel"]) + params["bias"][:, None])
 
 
 def _batched_dense(towers, params: Params):

@@ -1,8 +1,9 @@
-"""What XLA on a CPU should compute once.
+"""Arrays that XLA for CPUs should compute once and write to memory.
 
-It puts what makes an array into each part of the program that reads it. Where a part reads each
-number several times over, at other places, it is then computed as often: the search for maxima and
-a norm's gradient for each window of a pooling layer. XLA takes `optimization_barrier` out before.
+XLA fuses the computation of an array into each part of the program that reads it. Where a part
+reads each number several times, at different places, it computes the number as often: a norm and
+its gradient once for each window of a pooling layer. XLA removes `jax.lax.optimization_barrier`
+before it fuses, so that does not help.
 """
 
 import contextlib
@@ -20,9 +21,9 @@ _same = jax.jit(jax.lax.optimization_barrier)  # a function that jax does not se
 
 
 def materialize(arrays: Arrays) -> Arrays:
-    """The same arrays, which lie in memory before anything reads them; nothing but on a CPU.
+    """The same arrays, written to memory before anything reads them; on a CPU alone.
 
-    They pass through a call that XLA may not put in place, which costs nothing by itself.
+    They pass through a function call that XLA may not inline, which costs nothing by itself.
     """
     if jax.default_backend() != "cpu" or _fused_freely.get():
         return arrays
@@ -32,7 +33,7 @@ def materialize(arrays: Arrays) -> Arrays:
 
 @contextlib.contextmanager
 def fused_freely() -> Iterator[None]:
-    """What is lowered meanwhile is fused as XLA likes, to measure what `materialize` gains."""
+    """Programs lowered in this context ignore `materialize`, to measure what it gains."""
     before = _fused_freely.set(True)
     try:
         yield

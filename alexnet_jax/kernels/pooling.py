@@ -1,7 +1,7 @@
 """Pooling with cuda-convnet's rule: the last window may hang over the edge and is clipped there.
 
-Both kinds have a backward pass of their own, since XLA's are slow on CPUs. That of max-pooling, a
-select-and-scatter, is also refused in XLA's deterministic mode on GPUs; this one needs no scatter
+Both kinds have a custom backward pass, since XLA's are slow on CPUs. XLA's for max-pooling, a
+select-and-scatter, is also refused in its deterministic mode on GPUs; this one needs no scatter
 and gives the same: the gradient goes to the first maximum of each window.
 """
 
@@ -24,9 +24,9 @@ def max_pool(x, size: int, stride: int):
 
 
 def _max_pool_forward(x, size, stride):
-    """What is kept is which pixel of its window, counted row by row, is the first maximum.
+    """Keeps for each window the place of the first maximum, counted line by line.
 
-    size * size where none is, as with NaN.
+    The place is size * size where no pixel equals the maximum, as with NaN.
     """
     pixels = _pixels_of_windows(x, size, stride)
     if jax.default_backend() != "cpu":
@@ -40,7 +40,7 @@ def _max_pool_forward(x, size, stride):
 
 
 def _pixels_of_windows(x: jax.Array, size: int, stride: int) -> list[jax.Array]:
-    """The first pixels of all windows, the second ones, ...; -inf beyond the edge."""
+    """The first pixel of every window, the second one, ...; -inf beyond the edge."""
     reaches = [
         (ops.pool_output_length(length, size, stride) - 1) * stride for length in x.shape[1:3]
     ]
@@ -54,19 +54,19 @@ def _pixels_of_windows(x: jax.Array, size: int, stride: int) -> list[jax.Array]:
     ]
 
 
-def _max_pool_backward(size, stride, kept, gradient):
-    """The input's gradient, from that of the windows that hold a pixel.
+def _max_pool_backward(size, stride, residuals, gradient):
+    """The gradient of a pixel, from those of the windows that hold it.
 
     Pixel (stride u + a, stride v + b) is the pixel (a + stride m, b + stride n) of the windows
     (u - m, v - n). So its gradient is a sum of a few gradients of windows, each moved by (m, n) and
     masked to where that pixel is the first maximum.
     """
-    place, lengths = kept
+    place, lengths = residuals
     if jax.default_backend() == "cpu":
         whole = _by_moves(place, gradient, size, stride)
     else:
         whole = _by_classes(place, gradient, size, stride)
-    # [rows, u, a, v, b, maps] is [rows, stride u + a, stride v + b, maps].
+    # [batch, u, a, v, b, channels] is [batch, stride u + a, stride v + b, channels].
     sides = whole.shape[1] * stride, whole.shape[3] * stride
     whole = whole.reshape(len(gradient), *sides, gradient.shape[3])
     for axis in (1, 2):  # cut what hangs over the edge; zeros where no window reaches
@@ -75,7 +75,7 @@ def _max_pool_backward(size, stride, kept, gradient):
 
 
 def _by_moves(place, gradient, size: int, stride: int):
-    """One (m, n) after the other, for all pixels: without branches, so that a CPU vectorises it."""
+    """One (m, n) after the other, for all pixels: no branches, so that a CPU vectorizes it."""
     reach, none = (size - 1) // stride, size * size
     sides = [(0, 0, 0), (reach, reach, 0), (reach, reach, 0), (0, 0, 0)]
     places = jax.lax.pad(place, jnp.asarray(none, place.dtype), sides)
@@ -85,11 +85,11 @@ def _by_moves(place, gradient, size: int, stride: int):
     def number(i, j):
         return i * size + j if max(i, j) < size else none + 1
 
-    def moved(x, m, n):  # [rows, u, 1, v, 1, maps]
+    def moved(x, m, n):  # [batch, u, 1, v, 1, channels]
         height, width = x.shape[1] - reach, x.shape[2] - reach
         return x[:, reach - m :][:, :height, None, reach - n :][:, :, :, :width, None]
 
-    total = 0
+    total: jax.Array | int = 0
     for m, n in np.ndindex(reach + 1, reach + 1):
         numbers = [
             [number(a + stride * m, b + stride * n) for b in range(stride)] for a in range(stride)
@@ -100,8 +100,8 @@ def _by_moves(place, gradient, size: int, stride: int):
 
 
 def _by_classes(place, gradient, size: int, stride: int):
-    """One (a, b) at a time, interleaved then, as was measured on a GPU."""
-    classes = {}
+    """One (a, b) at a time, then interleaved: faster on a GPU."""
+    classes: dict[tuple[int, int], list[tuple[int, int, jax.Array]]] = {}
     for number, (i, j) in enumerate(np.ndindex(size, size)):
         masked = jnp.where(place == number, gradient, jnp.zeros((), gradient.dtype))
         classes.setdefault((i % stride, j % stride), []).append((i // stride, j // stride, masked))
@@ -114,9 +114,9 @@ def _by_classes(place, gradient, size: int, stride: int):
 
 
 def _shifted_sum(parts: list, like: jax.Array, reach: int) -> jax.Array:
-    """Sum of [rows, h, w, maps] moved down and right by (m, n), as [rows, h + reach, ...]."""
-    rows, height, width, maps = like.shape
-    total = jnp.zeros((rows, height + reach, width + reach, maps), like.dtype)
+    """Sum of [batch, h, w, channels] moved down and right by (m, n): [batch, h + reach, ...]."""
+    batch, height, width, channels = like.shape
+    total = jnp.zeros((batch, height + reach, width + reach, channels), like.dtype)
     for m, n, part in parts:
         total += jnp.pad(part, ((0, 0), (m, reach - m), (n, reach - n), (0, 0)))
     return total
@@ -140,16 +140,19 @@ def _average_pool_forward(x, size, stride, lengths):
 
 
 def _average_pool_backward(size, stride, lengths, _, gradient):
-    """Each pixel's gradient is the sum of those of its windows: over columns, then over rows.
+    """Each pixel's gradient is the sum of those of its windows: along lines, then along columns.
 
     Along an axis pixel stride u + a is the pixel a + stride m of the windows u - m.
     """
     shares = gradient / ops.window_pixels(lengths, size, stride, gradient.dtype)
     reach = (size - 1) // stride
     for axis in (2, 1):
-        nothing = jnp.zeros_like(_moved(shares, axis, 0, reach))
+        nothing = jnp.zeros_like(_padded_by(shares, axis, 0, reach))
         classes = [
-            sum((_moved(shares, axis, i // stride, reach) for i in range(a, size, stride)), nothing)
+            sum(
+                (_padded_by(shares, axis, i // stride, reach) for i in range(a, size, stride)),
+                nothing,
+            )
             for a in range(stride)
         ]
         # [..., u, a, ...] is [..., stride u + a, ...]
@@ -162,10 +165,10 @@ def _average_pool_backward(size, stride, lengths, _, gradient):
 _average_pool.defvjp(_average_pool_forward, _average_pool_backward)
 
 
-def _moved(x: jax.Array, axis: int, by: int, reach: int) -> jax.Array:
-    """With `by` zeros before an axis and the rest of `reach` after it."""
+def _padded_by(x: jax.Array, axis: int, before: int, reach: int) -> jax.Array:
+    """With `before` zeros before an axis and the rest of `reach` after it."""
     sides = [(0, 0)] * x.ndim
-    sides[axis] = (by, reach - by)
+    sides[axis] = (before, reach - before)
     return jnp.pad(x, sides)
 
 

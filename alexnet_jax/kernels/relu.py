@@ -1,4 +1,4 @@
-"""ReLU whose gradient needs the result alone: a GPU need not write the input to memory."""
+"""ReLU whose gradient needs the result alone: a GPU does not write the input to memory."""
 
 import jax
 import jax.numpy as jnp

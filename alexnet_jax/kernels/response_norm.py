@@ -1,10 +1,10 @@
-"""Response normalisation across maps (paper section 3.3) and within a map (2012 source only).
+"""Response normalization across channels (paper section 3.3) and over pixels (2012 source only).
 
-Arrays are [rows, height, width, maps] of one tower. A window does not reach into the other tower,
-as in the 2012 source, where a layer sees the maps of its own GPU alone, unless both are given.
+Arrays are [batch, height, width, channels] of one tower. A window reaches into the next tower only
+where the arrays of several towers are passed: in 2012 a layer saw the channels of its GPU alone.
 
-All are x / d ** beta with d = k + alpha * (sum of squares over a window), and have the gradient in
-closed form, which keeps only x and d, or x alone: with g the gradient of the result,
+All are x / d ** beta with d = k + alpha * (sum of squares over a window). The gradient in closed
+form keeps only x and d, or x alone: with g the gradient of the result it is
     g / d ** beta - 2 alpha beta x * (sum over the mirrored window of g x / d ** (beta + 1)).
 """
 
@@ -57,55 +57,57 @@ def contrast_norm(x: jax.Array, n: int, *, k: float, alpha: float, beta: float) 
     return (wide * _power(k + alpha * squares, beta)).astype(x.dtype)
 
 
-def _plain(maps, sums: Sums, n: int, k: float, alpha: float, beta: float):
-    return _normalized(maps, _denominators(maps, sums, n, k, alpha), beta)
+def _plain(towers, sums: Sums, n: int, k: float, alpha: float, beta: float):
+    return _normalized(towers, _denominators(towers, sums, n, k, alpha), beta)
 
 
 _normalize = jax.custom_vjp(_plain, nondiff_argnums=(1, 2, 3, 4, 5))
 
 
-def _forward(maps, sums, n, k, alpha, beta):
-    denominators = _denominators(maps, sums, n, k, alpha)
-    results = _normalized(maps, denominators, beta)
+def _forward(towers, sums, n, k, alpha, beta):
+    denominators = _denominators(towers, sums, n, k, alpha)
+    results = _normalized(towers, denominators, beta)
     if _writes_little():
-        return jax.lax.optimization_barrier(results), (maps, None)
-    return results, (maps, denominators)
+        return jax.lax.optimization_barrier(results), (towers, None)
+    return results, (towers, denominators)
 
 
-def _normalized(maps, denominators, beta):
+def _normalized(towers, denominators, beta):
     return [
         (widen(x) * _power(denominator, beta)).astype(x.dtype)
-        for x, denominator in zip(maps, denominators, strict=True)
+        for x, denominator in zip(towers, denominators, strict=True)
     ]
 
 
-def _denominators(maps, sums: Sums, n: int, k: float, alpha: float) -> list[jax.Array]:
-    squares = sums([widen(x) ** 2 for x in maps], *window_reach(n))
-    return [k + alpha * own for own in squares]
+def _denominators(towers, sums: Sums, n: int, k: float, alpha: float) -> list[jax.Array]:
+    squares = sums([widen(x) ** 2 for x in towers], *window_reach(n))
+    return [k + alpha * square for square in squares]
 
 
-def _backward(sums, n, k, alpha, beta, kept, gradients):
-    maps, denominators = kept
-    narrow = denominators is None
-    if narrow:
-        maps = jax.lax.optimization_barrier(maps)  # or XLA keeps the forward pass's denominators
-        denominators = _denominators(maps, sums, n, k, alpha)
+def _backward(sums, n, k, alpha, beta, residuals, gradients):
+    towers, denominators = residuals
+    writes_little = denominators is None
+    if writes_little:
+        towers = jax.lax.optimization_barrier(
+            towers
+        )  # or XLA keeps the forward pass's denominators
+        denominators = _denominators(towers, sums, n, k, alpha)
     low, high = window_reach(n)
     scaled = [
         widen(gradient) * _power(denominator, beta)
         for gradient, denominator in zip(gradients, denominators, strict=True)
     ]
     products = [
-        own * widen(x) / denominator
-        for own, x, denominator in zip(scaled, maps, denominators, strict=True)
+        factor * widen(x) / denominator
+        for factor, x, denominator in zip(scaled, towers, denominators, strict=True)
     ]
-    if narrow:
-        products = [own.astype(x.dtype) for own, x in zip(products, maps, strict=True)]
-        products = [widen(own) for own in jax.lax.optimization_barrier(products)]
+    if writes_little:
+        products = [part.astype(x.dtype) for part, x in zip(products, towers, strict=True)]
+        products = [widen(part) for part in jax.lax.optimization_barrier(products)]
     mirrored = sums(products, high, low)
     result = (
-        (own - 2 * alpha * beta * widen(x) * around).astype(x.dtype)
-        for own, x, around in zip(scaled, maps, mirrored, strict=True)
+        (factor - 2 * alpha * beta * widen(x) * around).astype(x.dtype)
+        for factor, x, around in zip(scaled, towers, mirrored, strict=True)
     )
     return (tuple(result),)
 
@@ -114,48 +116,48 @@ _normalize.defvjp(_forward, _backward)
 
 
 def _writes_little() -> bool:
-    """Whether denominators are computed twice and what is written is as narrow as the maps.
+    """Whether denominators are computed twice, and arrays are written in the dtype of the input.
 
-    A GPU computes faster than it writes. Barriers keep XLA from writing float32 all the same.
+    A GPU computes faster than it writes. Barriers keep XLA from writing float32 instead.
     """
     return jax.default_backend() == "gpu"
 
 
-def _sums_within(maps: Sequence[jax.Array], low: int, high: int) -> list[jax.Array]:
+def _sums_within(towers: Sequence[jax.Array], low: int, high: int) -> list[jax.Array]:
     """Sums over height and width, each tower by itself; zero beyond the edge."""
     sides = ((0, 0), (low, high), (low, high), (0, 0))
-    padded = (jnp.pad(x, sides) for x in maps)
+    padded = (jnp.pad(x, sides) for x in towers)
     return [shifted_sums(shifted_sums(x, 1, low + high + 1), 2, low + high + 1) for x in padded]
 
 
-def _sums_across(maps: Sequence[jax.Array], low: int, high: int, form: str) -> list[jax.Array]:
-    """Sums over maps, which go on in the towers beside; zero before the first and after the last.
+def _sums_across(towers: Sequence[jax.Array], low: int, high: int, form: str) -> list[jax.Array]:
+    """Sums over channels, across towers; zero before the first tower and after the last.
 
     "banded" is a product in full precision, since a GPU would round the squares to ten bits.
     """
     if form == "shifts" or (form == "padded" and jax.default_backend() != "cpu"):
-        return [_shifted_into(tower, maps, low, high) for tower in range(len(maps))]
-    found = []
-    for tower, x in enumerate(maps):
+        return [_shifted_into(tower, towers, low, high) for tower in range(len(towers))]
+    results = []
+    for tower, x in enumerate(towers):
         nothing = jnp.zeros((*x.shape[:-1], max(low, high)), x.dtype)
-        before = jnp.concatenate([nothing, *maps[:tower]], axis=-1)
-        after = jnp.concatenate([*maps[tower + 1 :], nothing], axis=-1)
+        before = jnp.concatenate([nothing, *towers[:tower]], axis=-1)
+        after = jnp.concatenate([*towers[tower + 1 :], nothing], axis=-1)
         last, first = before[..., before.shape[-1] - low :], after[..., :high]
         padded = jnp.concatenate([last, x, first], axis=-1)
         if form == "banded":
             offset = np.arange(padded.shape[-1])[:, None] - np.arange(x.shape[-1])
             band = ((offset >= 0) & (offset <= low + high)).astype(x.dtype)
-            found.append(jnp.matmul(padded, band, precision=jax.lax.Precision.HIGHEST))
+            results.append(jnp.matmul(padded, band, precision=jax.lax.Precision.HIGHEST))
             continue
-        found.append(shifted_sums(materialize(padded), x.ndim - 1, low + high + 1))
-    return found
+        results.append(shifted_sums(materialize(padded), x.ndim - 1, low + high + 1))
+    return results
 
 
-def _shifted_into(tower: int, maps: Sequence[jax.Array], low: int, high: int) -> jax.Array:
-    """Sums for the maps of a tower, each shift of each tower's maps cut to those places."""
-    width, total = maps[tower].shape[-1], jnp.zeros_like(maps[tower])
+def _shifted_into(tower: int, towers: Sequence[jax.Array], low: int, high: int) -> jax.Array:
+    """Sums for the channels of a tower: shifted channels of each tower, cut to its places."""
+    width, total = towers[tower].shape[-1], jnp.zeros_like(towers[tower])
     for offset in range(-low, high + 1):
-        for other, x in enumerate(maps):
+        for other, x in enumerate(towers):
             by = (other - tower) * width - offset
             if abs(by) < width:  # something of it is left
                 sides = [(0, 0, 0)] * (x.ndim - 1) + [(by, -by, 0)]
