@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from alexnet_jax.benchmark import machine_peak, turns, work
+from alexnet_jax.benchmark import flops, machine_peak, turns
 from alexnet_jax.benchmark.machine_peak import COPY, PRODUCT
-from alexnet_jax.benchmark.step_time import Ready
+from alexnet_jax.benchmark.step_time import CompiledStep
 from alexnet_jax.model import alexnet, collectives
 from alexnet_jax.model.layers import (
     Convolution,
@@ -46,18 +46,18 @@ class Part:
     bytes: int
 
 
-def measure(ready: Ready, tiny: bool, terminal: Terminal) -> dict:
+def measure_layers(compiled: CompiledStep, tiny: bool, terminal: Terminal) -> dict:
     """Times of all parts, with the whole step and the machine's peak in the same turns.
 
     Each part has `operations`, `bytes`, `seconds` and its `share` of the peak, that of products or
     of copies, whichever it is nearer to (`of`).
     """
     terminal.live("compiling each layer alone")
-    parts = list(_parts(ready))
-    contestants, peak_work = machine_peak.contestants(ready.steps.dtype.name, tiny)
-    contestants |= {STEP: ready} | {part.name: part.contestant for part in parts}
+    parts = list(_parts(compiled))
+    contestants, peak_work = machine_peak.peak_contestants(compiled.steps.dtype.name, tiny)
+    contestants |= {STEP: compiled} | {part.name: part.contestant for part in parts}
     report = ProgressLine("each layer alone", terminal, "turns")
-    seconds = turns.alternate(contestants, SAMPLES, report)
+    seconds = turns.take_turns(contestants, SAMPLES, report)
     median = {name: float(np.median(values)) for name, values in seconds.items()}
     peak = {name: peak_work[name] / median[name] for name in (PRODUCT, COPY)}
     measured = []
@@ -78,16 +78,16 @@ def measure(ready: Ready, tiny: bool, terminal: Terminal) -> dict:
     }
 
 
-def _parts(ready: Ready) -> Iterator[Part]:
+def _parts(compiled: CompiledStep) -> Iterator[Part]:
     """In the order of a step; each layer's activations are the input of the next."""
     # Copies, since a step takes its state's memory.
-    steps, parameters = ready.steps, jax.tree.map(jnp.copy, ready.state.parameters)
-    architecture, batch_size = steps.architecture, len(ready.images)
+    steps, parameters = compiled.steps, jax.tree.map(jnp.copy, compiled.state.parameters)
+    architecture, batch_size = steps.architecture, len(compiled.images)
     augment, step = steps.augmented(), np.int32(0)
-    inputs = augment(step, ready.images, ready.preprocessing)
-    crop = machine_peak.repeated(augment, step, ready.images, ready.preprocessing)
-    yield Part("augmentation", crop, 0, _bytes((ready.images, inputs)))
-    costs = {one.layer: one for one in work.products(architecture, steps.num_classes)}
+    inputs = augment(step, compiled.images, compiled.preprocessing)
+    crop = machine_peak.repeat(augment, step, compiled.images, compiled.preprocessing)
+    yield Part("augmentation", crop, 0, _bytes((compiled.images, inputs)))
+    costs = {one.layer: one for one in flops.layer_flops(architecture, steps.num_classes)}
     keys = jax.random.split(jax.random.key(0), batch_size)
     images = inputs.astype(steps.dtype)
     towers, shared, weighted = [images], True, ""  # one array that all towers see
@@ -102,9 +102,9 @@ def _parts(ready: Ready) -> Iterator[Part]:
         yield from parts
         shared = _is_shared(layer, shared)
     loss = jax.jit(jax.grad(lambda logits, labels: metrics.score(logits, labels)[0].mean()))
-    contestant = machine_peak.repeated(loss, towers, ready.labels)
+    contestant = machine_peak.repeat(loss, towers, compiled.labels)
     yield Part("loss and its gradient", contestant, 0, 2 * _bytes(towers))
-    yield _update(ready)
+    yield _update(compiled)
 
 
 def _is_shared(layer: Layer, before: bool) -> bool:
@@ -150,7 +150,7 @@ def _function(
 
 
 def _layer_parts(
-    name: str, function: Callable, params: Params, towers, extra, cost: work.Products | None
+    name: str, function: Callable, params: Params, towers, extra, cost: flops.LayerFlops | None
 ) -> tuple[list, list[Part]]:
     """(the layer's activations, its forward and backward parts).
 
@@ -167,16 +167,16 @@ def _layer_parts(
     batch_size = len(extra)
     result, pull = jax.jit(by_input)(params, towers, extra)
     backward = jax.jit(lambda pull, gradient: pull(gradient)[0])
-    forward = machine_peak.repeated(jax.jit(function), params, towers, extra)
+    forward = machine_peak.repeat(jax.jit(function), params, towers, extra)
     contestants, moved = {FORWARD: forward}, _bytes((params, towers, result))
     operations = {FORWARD: cost.forward if cost else 0}
     if cost:
         _, pull_weights = jax.jit(by_weights)(params, towers, extra)
-        contestants[WEIGHTS] = machine_peak.repeated(backward, pull_weights, result)
+        contestants[WEIGHTS] = machine_peak.repeat(backward, pull_weights, result)
         operations[WEIGHTS] = cost.weight_gradient
     if cost is None or cost.input_gradient:
         kind = INPUT if cost else BACKWARD
-        contestants[kind] = machine_peak.repeated(backward, pull, result)
+        contestants[kind] = machine_peak.repeat(backward, pull, result)
         operations[kind] = cost.input_gradient if cost else 0
     sizes = dict.fromkeys(contestants, moved) | {BACKWARD: moved + _bytes(pull)}
     return result, [
@@ -185,16 +185,16 @@ def _layer_parts(
     ]
 
 
-def _update(ready: Ready) -> Part:
+def _update(compiled: CompiledStep) -> Part:
     """The optimiser's pass over all parameters, in place as in the step."""
-    parameters = jax.tree.map(jnp.copy, ready.state.parameters)
-    velocity = jax.tree.map(jnp.copy, ready.state.optimizer_state)
+    parameters = jax.tree.map(jnp.copy, compiled.state.parameters)
+    velocity = jax.tree.map(jnp.copy, compiled.state.optimizer_state)
     gradients = jax.tree.map(jnp.zeros_like, parameters)
     holder = [parameters, velocity]
 
     def update(parameters, velocity, gradients):
-        updates, velocity = ready.steps.optimizer.update(
-            gradients, velocity, parameters, rate_factor=ready.state.rate_factor
+        updates, velocity = compiled.steps.optimizer.update(
+            gradients, velocity, parameters, rate_factor=compiled.state.rate_factor
         )
         return optax.apply_updates(parameters, updates), velocity
 

@@ -26,10 +26,13 @@ class Cluster:
 
     def check(self, data: int, model: int) -> None:
         """UserError if the mesh does not fill whole nodes, or pairs do not fit in one."""
-        devices, held = data * model, self.devices_per_node
-        if devices > held and (devices % held or max(held, model) % min(held, model)):
+        devices, per_node = data * model, self.devices_per_node
+        if devices > per_node and (
+            devices % per_node or max(per_node, model) % min(per_node, model)
+        ):
             raise UserError(
-                f"A mesh of {data} x {model} devices does not fill nodes of {held}: use a multiple."
+                f"A mesh of {data} x {model} devices does not fill nodes of {per_node}: use a "
+                "multiple."
             )
 
     def cost(self, transfer: Transfer, data: int, model: int) -> Cost:
@@ -38,13 +41,13 @@ class Cluster:
         A ring of n moves (n - 1) / n of an array past each device in n - 1 hops; an all-reduce is
         two of them, a scatter and a gather (Patarasuk and Yuan, 2009; NCCL's "bus bandwidth").
         """
-        held = min(self.devices_per_node, data * model)
+        per_node = min(self.devices_per_node, data * model)
         size = model if transfer.axis == MODEL else data
-        near = min(size, held if transfer.axis == MODEL else max(1, held // model))
+        near = min(size, per_node if transfer.axis == MODEL else max(1, per_node // model))
         far = size // near
         rounds = 2 if transfer.kind == ALL_REDUCE else 1
         inside = rounds * (near - 1) / near * transfer.size
         between = rounds * (far - 1) / far * transfer.size / near
-        seconds = inside / self.inside.reached(held) + between / self.between.reached(held)
+        seconds = inside / self.inside.reached(per_node) + between / self.between.reached(per_node)
         hops = (near - 1) * self.inside.latency + (far - 1) * self.between.latency
         return Cost(inside, between, seconds + rounds * hops)

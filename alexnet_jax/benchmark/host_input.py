@@ -1,11 +1,12 @@
-"""Images a second of the stream, and of what it can be compared with, on the same records."""
+"""The benchmark `input`: images a second of the stream and of other readers of the same records."""
 
 import contextlib
 import pathlib
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,14 +18,16 @@ from alexnet_jax.runtime.terminal import Terminal
 SAMPLE = 2000  # records that the bare contestants hold in memory
 AHEAD = 2  # batches that wait, as by default in training
 
+Item = TypeVar("Item")
 # Counts the images that come within so many seconds.
 Contestant = Callable[[float], float]
 
 
-def measure(
+def measure_input(
     folders: list[pathlib.Path],
-    batch: int,
-    workers: int,
+    *,
+    batch_size: int,
+    num_workers: int,
     seconds: float,
     turns: int,
     terminal: Terminal,
@@ -36,25 +39,30 @@ def measure(
     with contextlib.ExitStack() as stack:
         contestants: dict[tuple[str, str], Contestant] = {}
         for folder in folders:
-            for name, contestant in _contestants(folder, batch, workers, stack):
+            for name, contestant in _contestants(folder, batch_size, num_workers, stack):
                 contestants[str(folder), name] = contestant
         speeds: dict[str, dict[str, list[float]]] = {str(folder): {} for folder in folders}
         for turn in range(turns + 1):
-            for (folder, name), contestant in contestants.items():
+            for (path, name), contestant in contestants.items():
                 speed = contestant(seconds)
                 if turn:
-                    speeds[folder].setdefault(name, []).append(speed)
+                    speeds[path].setdefault(name, []).append(speed)
             terminal.live(f"turn {turn} of {turns}")
-    return {"batch": batch, "workers": workers, "seconds": seconds, "images_per_second": speeds}
+    return {
+        "batch": batch_size,
+        "workers": num_workers,
+        "seconds": seconds,
+        "images_per_second": speeds,
+    }
 
 
-def table(found: dict) -> str:
+def input_table(result: dict) -> str:
     """Median, least and most of each contestant, and the median over turns of stream : it."""
     lines = [
-        f"batches of {found['batch']}, {found['workers']} workers, images/s "
+        f"batches of {result['batch']}, {result['workers']} workers, images/s "
         "(median, least, most) and the stream's share of it"
     ]
-    for folder, contestants in found["images_per_second"].items():
+    for folder, contestants in result["images_per_second"].items():
         lines.append(folder)
         streams = next(iter(contestants.values()))
         for name, speeds in contestants.items():
@@ -67,7 +75,7 @@ def table(found: dict) -> str:
 
 
 def _contestants(
-    folder: pathlib.Path, batch: int, workers: int, stack: contextlib.ExitStack
+    folder: pathlib.Path, batch_size: int, num_workers: int, stack: contextlib.ExitStack
 ) -> Iterator[tuple[str, Contestant]]:
     """The stream first, then what it is compared with."""
     source = _open(folder)
@@ -75,27 +83,32 @@ def _contestants(
     endless = stream.training_batches(
         source,
         seed=0,
-        batch_size=batch,
-        indices=np.arange(batch),
+        batch_size=batch_size,
+        indices=np.arange(batch_size),
         first_step=0,
         last_step=2**40,
-        num_workers=workers,
+        num_workers=num_workers,
         prefetch=AHEAD,
     )
-    stack.callback(endless.close)
-    yield f"stream, {'raw' if raw else 'JPEG'}", _pulling(endless, workers + AHEAD)
-    pool = stack.enter_context(ThreadPoolExecutor(workers))
+    if isinstance(endless, Generator):
+        stack.callback(endless.close)
+    yield f"stream, {'raw' if raw else 'JPEG'}", _pull(endless, num_workers + AHEAD)
+    pool = stack.enter_context(ThreadPoolExecutor(num_workers))
     ids = np.random.default_rng(0).permutation(len(source))[:SAMPLE]
     shape = (source.size, source.size, source.channels)
     if not raw:
         files = [source.encoded(record) for record in ids.tolist()]
-        bare = _in_threads(pool, workers, files, prepared.decode_into, shape)
-        yield f"bare libjpeg-turbo, {workers} threads", bare
+        bare = _in_threads(pool, num_workers, files, prepared.decode_into, shape)
+        yield f"bare libjpeg-turbo, {num_workers} threads", bare
     pixels = list(source.load(ids)[0])
-    copy = _in_threads(pool, workers, pixels, lambda image, out: np.copyto(out, image), shape)
-    yield f"copy in memory, {workers} threads", copy
+    copy = _in_threads(pool, num_workers, pixels, _copy, shape)
+    yield f"copy in memory, {num_workers} threads", copy
     if not raw:
-        yield from _data_loaders(folder, batch, workers)
+        yield from _data_loaders(folder, batch_size, num_workers)
+
+
+def _copy(image: np.ndarray, out: np.ndarray) -> None:
+    np.copyto(out, image)
 
 
 def _open(folder: pathlib.Path) -> Prepared:
@@ -109,7 +122,7 @@ def _open(folder: pathlib.Path) -> Prepared:
 
 
 def _data_loaders(
-    folder: pathlib.Path, batch: int, workers: int
+    folder: pathlib.Path, batch_size: int, num_workers: int
 ) -> Iterator[tuple[str, Contestant]]:
     """PyTorch's DataLoader over the same records, decoded as usual and as the stream does."""
     try:
@@ -118,20 +131,21 @@ def _data_loaders(
         return
     for name, decoder in (("Pillow", _by_pillow), ("libjpeg-turbo", _by_libjpeg_turbo)):
         source = _open(folder)  # a fresh one, without open files, goes to other processes
-        loader = torch.utils.data.DataLoader(
-            _Records(source, decoder),
-            batch_size=batch,
+        records: Any = _Records(source, decoder)  # a Dataset by its methods: torch may be missing
+        loader: Iterable = torch.utils.data.DataLoader(
+            records,
+            batch_size=batch_size,
             sampler=torch.utils.data.RandomSampler(range(len(source)), num_samples=2**40),
-            num_workers=workers,
+            num_workers=num_workers,
             prefetch_factor=AHEAD,
             multiprocessing_context="spawn",
         )
-        batches = iter(loader)
-        yield f"DataLoader, {name}, {workers} processes", _pulling(batches, workers * AHEAD)
+        batches = _pull(iter(loader), num_workers * AHEAD)
+        yield f"DataLoader, {name}, {num_workers} processes", batches
 
 
 class _Records:
-    """What a DataLoader reads: a decoded image and its label by number."""
+    """The data set of a DataLoader: a decoded image and its label by number."""
 
     def __init__(self, source: Prepared, decode: Callable[[bytes, int, int], np.ndarray]):
         self.source, self.decode = source, decode
@@ -155,7 +169,7 @@ def _by_libjpeg_turbo(data: bytes, size: int, channels: int) -> np.ndarray:
     return pixels
 
 
-def _pulling(batches: Iterator, waiting: int) -> Contestant:
+def _pull(batches: Iterator, waiting: int) -> Contestant:
     """Takes batches for some time; those that were `waiting` from before do not count."""
 
     def contestant(seconds: float) -> float:
@@ -171,14 +185,14 @@ def _pulling(batches: Iterator, waiting: int) -> Contestant:
 
 def _in_threads(
     pool: ThreadPoolExecutor,
-    workers: int,
-    items: list,
-    work: Callable[[object, np.ndarray], None],
+    num_workers: int,
+    items: list[Item],
+    work: Callable[[Item, np.ndarray], None],
     shape: tuple[int, ...],
 ) -> Contestant:
     """Does `work(item, out)` over and over in all threads, each into a buffer of its own."""
 
-    def one(share: Iterable, seconds: float) -> int:
+    def repeat(share: list[Item], seconds: float) -> int:
         out, count, until = np.empty(shape, np.uint8), 0, time.perf_counter() + seconds
         while True:
             for item in share:
@@ -189,8 +203,8 @@ def _in_threads(
 
     def contestant(seconds: float) -> float:
         began = time.perf_counter()
-        shares = [items[worker::workers] for worker in range(workers)]
-        counts = pool.map(one, shares, [seconds] * workers)
+        shares = [items[worker::num_workers] for worker in range(num_workers)]
+        counts = pool.map(repeat, shares, [seconds] * num_workers)
         return sum(counts) / (time.perf_counter() - began)
 
     return contestant

@@ -3,18 +3,18 @@
 NAMED = 3  # parts
 
 
-def sentence(found: dict) -> str:
+def limits_sentence(case: dict) -> str:
     """What the products would take at the measured peak and, if known, where most time is lost.
 
-    `found` is what step_case.measure gives. The time lost in a part is its time without the share
-    of the peak that it reaches.
+    `case` is a result of step_case.measure_case. The time lost in a part is its time without the
+    share of the peak that it reaches.
     """
-    share = found["training"]["share_of_peak"]
+    share = case["training"]["share_of_peak"]
     bound = "Bound by products" if share >= 0.5 else "Not bound by products"
     text = f"{bound}: at the measured peak they alone would take {share:.0%} of the step."
-    if "by_layer" not in found:
+    if "by_layer" not in case:
         return text
-    parts, total = found["by_layer"]["parts"], found["by_layer"]["sum_seconds"]
+    parts, total = case["by_layer"]["parts"], case["by_layer"]["sum_seconds"]
     others = sum(part["seconds"] for part in parts if not part["operations"]) / total
     text += f" Of the parts measured alone, those without products take {others:.0%}."
     lost = sorted(parts, key=lambda part: part["seconds"] * (part["share"] - 1))[:NAMED]

@@ -29,9 +29,9 @@ class Link:
 
     def describe(self) -> str:
         """The numbers and where they come from."""
-        whose = "host" if self.shared else "device"
+        owner = "host" if self.shared else "device"
         return (
-            f"{self.name}: {self.rate / 1e9:g} GB/s each way for a {whose} ({self.source}); "
+            f"{self.name}: {self.rate / 1e9:g} GB/s each way for a {owner} ({self.source}); "
             f"assumed: {self.share:.0%} of it reached, {self.latency * 1e6:g} microseconds a hop"
         )
 
@@ -59,7 +59,7 @@ LINKS = {
 }  # fmt: skip
 
 
-def named(name: str) -> Link:
+def find_link(name: str) -> Link:
     """The link of that name; UserError with the nearest name where there is none."""
     if name in LINKS:
         return LINKS[name]

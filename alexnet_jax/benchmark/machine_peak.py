@@ -11,7 +11,9 @@ SIDES = {"cpu": 3072, "gpu": 8192, "tpu": 8192}
 COPIED = {"cpu": 2**28, "gpu": 2**30, "tpu": 2**30}
 
 
-def contestants(dtype: str, tiny: bool = False) -> tuple[dict[str, Contestant], dict[str, float]]:
+def peak_contestants(
+    dtype: str, tiny: bool = False
+) -> tuple[dict[str, Contestant], dict[str, float]]:
     """(contestants, work of each: floating-point operations of the product, bytes of the copy).
 
     Operands are of the type and random, and the product's result is of that type too. The copy
@@ -24,13 +26,13 @@ def contestants(dtype: str, tiny: bool = False) -> tuple[dict[str, Contestant], 
     keys = jax.random.split(jax.random.key(0), 2)
     left, right = (jax.random.normal(key, (side, side), jnp.dtype(dtype)) for key in keys)
     source = jax.random.bits(keys[0], (copied // 4,), jnp.uint32)
-    product = repeated(jax.jit(jnp.matmul), left, right)
+    product = repeat(jax.jit(jnp.matmul), left, right)
     # Adding keeps XLA from giving back the array itself.
-    copy = repeated(jax.jit(lambda x: x + 1), source)
+    copy = repeat(jax.jit(lambda x: x + 1), source)
     return {PRODUCT: product, COPY: copy}, {PRODUCT: 2.0 * side**3, COPY: 2.0 * copied}
 
 
-def repeated(function, *arguments) -> Contestant:
+def repeat(function, *arguments) -> Contestant:
     """Calls a function on the same arrays over and over."""
 
     def work(repetitions: int) -> None:

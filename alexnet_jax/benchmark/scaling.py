@@ -25,7 +25,7 @@ FORWARD_SHARE = 1 / 3  # of a step; backward has two products where forward has 
 
 
 @dataclasses.dataclass(frozen=True)
-class Work:
+class LayerTime:
     """Seconds that a layer computes on each device."""
 
     layer: str
@@ -56,23 +56,24 @@ class Prediction:
     efficiency_after: float
 
 
-def work(
-    architecture: Architecture, classes: int, images_per_second: float, images: float
-) -> list[Work]:
+def layer_times(
+    architecture: Architecture, num_classes: int, *, images_per_second: float, images: float
+) -> list[LayerTime]:
     """How long each layer with weights computes for `images` images of a device.
 
     The time is shared out by multiply-adds, so element-wise layers and the update lie within.
     """
-    rows = [row for row in summary.summarize(architecture, classes) if row.multiply_adds]
-    total = sum(row.multiply_adds for row in rows)
-    found = []
-    for row in rows:
-        seconds = images / images_per_second * row.multiply_adds / total
-        found.append(Work(row.name, FORWARD_SHARE * seconds, (1 - FORWARD_SHARE) * seconds))
-    return found
+    layers = [row for row in summary.summarize(architecture, num_classes) if row.multiply_adds]
+    total = sum(layer.multiply_adds for layer in layers)
+    times = []
+    for layer in layers:
+        seconds = images / images_per_second * layer.multiply_adds / total
+        forward, backward = FORWARD_SHARE * seconds, (1 - FORWARD_SHARE) * seconds
+        times.append(LayerTime(layer.name, forward, backward))
+    return times
 
 
-def timeline(layers: list[Work], sent: list[tuple[Transfer, Cost]]) -> tuple[float, float]:
+def timeline(layers: list[LayerTime], sent: list[tuple[Transfer, Cost]]) -> tuple[float, float]:
     """Seconds of a step in the two bounds, `beside` and `after`."""
 
     def seconds(phase: str, layer: str | None = None) -> list[tuple[Transfer, float]]:
@@ -97,15 +98,16 @@ def timeline(layers: list[Work], sent: list[tuple[Transfer, Cost]]) -> tuple[flo
 
 def predict(
     architecture: Architecture,
-    classes: int,
+    num_classes: int,
     layout: str,
+    *,
     devices: int,
-    batch: int,
+    batch_size: int,
     images_per_second: float,
     cluster: Cluster,
     width: int = 4,
 ) -> Prediction:
-    """One step of `batch` images, global; UserError where the layout does not fit the devices.
+    """One step of `batch_size` images, global; UserError where the layout does not fit the devices.
 
     `images_per_second` are those of a training step on one device, `width` the bytes of an
     activation.
@@ -117,16 +119,24 @@ def predict(
         )
     data = devices // model
     cluster.check(data, model)
-    found = transfers(architecture, classes, layout, data, model, batch, width)
-    sent = [(one, cluster.cost(one, data, model)) for one in found]
-    layers = work(architecture, classes, images_per_second, batch / devices)
+    sent = [
+        (transfer, cluster.cost(transfer, data, model))
+        for transfer in transfers(
+            architecture, num_classes, layout,
+            data=data, model=model, batch_size=batch_size, width=width,
+        )
+    ]  # fmt: skip
+    images = batch_size / devices
+    layers = layer_times(
+        architecture, num_classes, images_per_second=images_per_second, images=images
+    )
     beside, after = timeline(layers, sent)
-    ideal = batch / (devices * images_per_second)
+    ideal = batch_size / (devices * images_per_second)
     gradients = sum(cost.seconds for one, cost in sent if one.phase == GRADIENT)
     return Prediction(
         layout=layout,
         devices=devices,
-        batch=batch,
+        batch=batch_size,
         inside_bytes=sum(cost.inside for _, cost in sent),
         between_bytes=sum(cost.between for _, cost in sent),
         compute=ideal,

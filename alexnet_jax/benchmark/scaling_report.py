@@ -1,11 +1,10 @@
-"""The page of scaling: one device's speed, then predictions as text, JSON and a picture."""
+"""The command `benchmark scaling`: a device's speed, then predictions as text, JSON and a plot."""
 
 import argparse
 import dataclasses
-import json
 import pathlib
 
-from alexnet_jax.benchmark import links, scaling, traffic
+from alexnet_jax.benchmark import json_output, links, scaling, traffic
 from alexnet_jax.benchmark.cluster import Cluster
 from alexnet_jax.benchmark.scaling import Prediction
 from alexnet_jax.model.architecture import Architecture
@@ -21,99 +20,131 @@ COLOURS = {"data": "#1f6fb2", "towers": "#c0504d", "hybrid": "#4f8f3a"}
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What is to be predicted: weak scaling, or with a `global_batch` strong scaling."""
+    """What is to be predicted: weak scaling, or with a `global_batch_size` strong scaling."""
 
     architecture: Architecture
     layouts: list[str]
     devices: list[int]
     cluster: Cluster
     dtype: str
-    batch: int
-    global_batch: int | None
+    batch_size: int
+    global_batch_size: int | None
 
 
-def run(given: argparse.Namespace, terminal: Terminal) -> None:
-    """Answer the flags of the page; UserError for those that make no sense."""
-    asked = question(given)
-    files = [pathlib.Path(name) for name in (given.json, given.plot) if name]
-    for path in files:
-        if not path.absolute().parent.is_dir():
-            raise UserError(f"{path} can't be written: there is no folder {path.parent}.")
-    if given.plot and pathlib.Path(given.plot).suffix not in FORMATS:
-        raise UserError(f"--plot={given.plot} must end in {', '.join(FORMATS)}.")
-    speed, measured = given.images_per_second, None
+def run_scaling(flags: argparse.Namespace, terminal: Terminal) -> None:
+    """Measure or take a speed, predict, print and write; UserError for flags without sense."""
+    asked = parse_question(flags)
+    json_path = json_output.check_json(flags.json) if flags.json else None
+    plot_path = _check_plot(flags.plot) if flags.plot else None
+    speed, measured = flags.images_per_second, None
     if speed is None:
         from alexnet_jax.benchmark import step_time
 
-        measured = step_time.measure(
-            asked.architecture, asked.batch, asked.dtype, given.steps, terminal
+        measured = step_time.measure_steps(
+            asked.architecture, asked.batch_size, asked.dtype, flags.steps, terminal
         )
         speed = measured["images_per_second"]
     elif not 0 < speed < float("inf"):
         raise UserError(f"--images_per_second={speed:g} must be above 0.")
-    found, left_out = answer(asked, speed)
+    predictions, left_out = predict_all(asked, speed)
     assumed = assumptions(asked, speed, measured)
     terminal.info("\n".join(["Assumptions", *(f"  {line}" for line in assumed)]))
-    classes, width = asked.architecture.num_classes, WIDTHS[asked.dtype]
-    terminal.info("\n" + traffic.table(asked.architecture, classes, asked.layouts, width))
-    terminal.info("\n" + table(found))
+    num_classes, width = asked.architecture.num_classes, WIDTHS[asked.dtype]
+    sent = traffic.traffic_table(asked.architecture, num_classes, asked.layouts, width)
+    terminal.info(f"\n{sent}\n\n{scaling_table(predictions)}")
     for sentence in left_out:
         terminal.info(sentence)
-    if given.json:
-        _write_json(pathlib.Path(given.json), asked, speed, measured, assumed, found, left_out)
-        terminal.info(f"In {given.json}: all numbers.")
-    if given.plot:
-        plot(asked, speed, measured is not None, found, pathlib.Path(given.plot))
-        terminal.info(f"Drawn: {given.plot}")
+    if json_path:
+        from alexnet_jax.runtime.provenance import provenance
+
+        content = {
+            "network": asked.architecture.name,
+            "dtype": asked.dtype,
+            "images_per_second": speed,
+            "measured": measured,
+            "assumptions": assumed,
+            "cluster": dataclasses.asdict(asked.cluster),
+            "predictions": [dataclasses.asdict(one) for one in predictions],
+            "left_out": left_out,
+            **provenance(),
+        }
+        json_output.write_json(json_path, flags.run, content, terminal)
+    if plot_path:
+        plot_efficiency(asked, speed, measured is not None, predictions, plot_path)
+        terminal.info(f"Drawn: {plot_path}")
 
 
-def question(given: argparse.Namespace) -> Question:
+def _check_plot(file: str) -> pathlib.Path:
+    """The path of --plot; UserError if no picture can be written there."""
+    path = pathlib.Path(file)
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{path} can't be written: there is no folder {path.parent}.")
+    if path.suffix not in FORMATS:
+        raise UserError(f"--plot={file} must end in {', '.join(FORMATS)}.")
+    return path
+
+
+def parse_question(flags: argparse.Namespace) -> Question:
     """The flags, checked."""
-    layouts = given.layouts.split(",")
+    layouts = flags.layouts.split(",")
     for layout in layouts:
         if layout not in traffic.LAYOUTS:
             raise UserError(f"There is no layout '{layout}': use {', '.join(traffic.LAYOUTS)}.")
-    if given.dtype not in WIDTHS:
-        raise UserError(f"--dtype={given.dtype} must be {' or '.join(WIDTHS)}.")
+    if flags.dtype not in WIDTHS:
+        raise UserError(f"--dtype={flags.dtype} must be {' or '.join(WIDTHS)}.")
     try:
-        devices = sorted({int(count) for count in given.devices.split(",")})
+        devices = sorted({int(count) for count in flags.devices.split(",")})
     except ValueError:
-        raise UserError(f"--devices={given.devices} must be numbers like 1,2,4.") from None
+        raise UserError(f"--devices={flags.devices} must be numbers like 1,2,4.") from None
     counts = {
-        "devices_per_node": given.devices_per_node,
-        "batch": given.batch,
-        "steps": given.steps,
+        "devices_per_node": flags.devices_per_node,
+        "batch_size": flags.batch_size,
+        "steps": flags.steps,
     }
-    if given.global_batch is not None:
-        counts["global_batch"] = given.global_batch
+    if flags.global_batch_size is not None:
+        counts["global_batch_size"] = flags.global_batch_size
     for name, count in {"devices": devices[0], **counts}.items():
         if count < 1:
             raise UserError(f"--{name} must be at least 1, not {count}.")
-    cluster = Cluster(given.devices_per_node, links.named(given.inside), links.named(given.between))
-    network = named(given.network)
+    cluster = Cluster(
+        flags.devices_per_node, links.find_link(flags.inside), links.find_link(flags.between)
+    )
     return Question(
-        network, layouts, devices, cluster, given.dtype, given.batch, given.global_batch
+        architecture=named(flags.network),
+        layouts=layouts,
+        devices=devices,
+        cluster=cluster,
+        dtype=flags.dtype,
+        batch_size=flags.batch_size,
+        global_batch_size=flags.global_batch_size,
     )
 
 
-def answer(asked: Question, images_per_second: float) -> tuple[list[Prediction], list[str]]:
+def predict_all(asked: Question, images_per_second: float) -> tuple[list[Prediction], list[str]]:
     """Predictions by devices, then layout, and sentences on those that are impossible."""
-    found, reasons = [], {}
+    predictions: list[Prediction] = []
+    reasons: dict[tuple[str, int], str] = {}
     for devices in asked.devices:
         for layout in asked.layouts:
-            batch = asked.global_batch or asked.batch * devices
+            batch_size = asked.global_batch_size or asked.batch_size * devices
             try:
-                found.append(
+                predictions.append(
                     scaling.predict(
-                        asked.architecture, asked.architecture.num_classes, layout, devices, batch,
-                        images_per_second, asked.cluster, WIDTHS[asked.dtype],
+                        asked.architecture,
+                        asked.architecture.num_classes,
+                        layout,
+                        devices=devices,
+                        batch_size=batch_size,
+                        images_per_second=images_per_second,
+                        cluster=asked.cluster,
+                        width=WIDTHS[asked.dtype],
                     )
-                )  # fmt: skip
+                )
             except UserError as error:
                 reasons[layout, devices] = str(error)
-    if not found:
+    if not predictions:
         raise UserError(next(iter(reasons.values())))
-    return found, [
+    return predictions, [
         f"Left out: {layout} on {devices:,}. {reason}"
         for (layout, devices), reason in reasons.items()
     ]
@@ -128,12 +159,12 @@ def assumptions(asked: Question, images_per_second: float, measured: dict | None
         speed += f"{measured['batch']} images"
     else:
         speed += " on one device: given, not measured"
-    if asked.global_batch:
-        images = f"strong scaling: {asked.global_batch:,} images a step, whatever the devices"
+    if asked.global_batch_size:
+        images = f"strong scaling: {asked.global_batch_size:,} images a step, whatever the devices"
     else:
         images = (
-            f"weak scaling: {asked.batch:,} images a step and device; a pair of towers shares "
-            f"{2 * asked.batch:,}"
+            f"weak scaling: {asked.batch_size:,} images a step and device; a pair of towers shares "
+            f"{2 * asked.batch_size:,}"
         )
     nodes = [f"nodes of {cluster.devices_per_node}; between them {cluster.between.describe()}"]
     if cluster.devices_per_node > 1:
@@ -153,14 +184,14 @@ def assumptions(asked: Question, images_per_second: float, measured: dict | None
     ]
 
 
-def table(found: list[Prediction]) -> str:
+def scaling_table(predictions: list[Prediction]) -> str:
     """A line for each layout on each number of devices."""
     lines = [
         f"{'':<33}{'MB sent by a device':>20}{'ms: exchanges, and a step':>35}{'efficiency':>18}",
         f"{'devices':>7}  {'layout':<8}{'images a step':>16}{'in node':>10}{'between':>10}"
         f"{'exchanges':>11}{'beside':>12}{'after':>12}{'beside':>10}{'after':>8}",
     ]
-    for one in found:
+    for one in predictions:
         sent = f"{one.inside_bytes / 1e6:>10,.1f}{one.between_bytes / 1e6:>10,.1f}"
         times = "".join(f"{1e3 * one_time:>12,.2f}" for one_time in (one.beside, one.after))
         lines.append(
@@ -170,8 +201,12 @@ def table(found: list[Prediction]) -> str:
     return "\n".join(lines)
 
 
-def plot(
-    asked: Question, speed: float, measured: bool, found: list[Prediction], path: pathlib.Path
+def plot_efficiency(
+    asked: Question,
+    speed: float,
+    measured: bool,
+    predictions: list[Prediction],
+    path: pathlib.Path,
 ) -> None:
     """Efficiency against devices: a band for each layout between its two bounds."""
     import matplotlib
@@ -181,12 +216,12 @@ def plot(
 
     figure, axes = pyplot.subplots(figsize=(9, 5.2))
     for layout in asked.layouts:
-        own = [one for one in found if one.layout == layout]
-        if not own:
+        of_layout = [one for one in predictions if one.layout == layout]
+        if not of_layout:
             continue
-        devices, colour = [one.devices for one in own], COLOURS[layout]
-        beside = [100 * one.efficiency_beside for one in own]
-        after = [100 * one.efficiency_after for one in own]
+        devices, colour = [one.devices for one in of_layout], COLOURS[layout]
+        beside = [100 * one.efficiency_beside for one in of_layout]
+        after = [100 * one.efficiency_after for one in of_layout]
         axes.fill_between(devices, after, beside, color=colour, alpha=0.1, lw=0)
         axes.plot(devices, beside, "o-", color=colour, ms=4, label=layout)
         axes.plot(devices, after, "o--", color=colour, ms=3, lw=1)
@@ -200,8 +235,8 @@ def plot(
     axes.set_ylabel("efficiency, %")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="lower left")
-    images = f"{asked.global_batch or asked.batch:,} images a "
-    images += "step" if asked.global_batch else "device"
+    images = f"{asked.global_batch_size or asked.batch_size:,} images a "
+    images += "step" if asked.global_batch_size else "device"
     how = "measured" if measured else "given, not measured"
     cluster = asked.cluster
     where = f"nodes of {cluster.devices_per_node}, {cluster.between.name} between"
@@ -217,31 +252,3 @@ def plot(
 
 def _number(speed: float) -> str:
     return f"{speed:,.0f}" if speed >= 100 else f"{speed:.1f}"
-
-
-def _write_json(
-    path: pathlib.Path,
-    asked: Question,
-    images_per_second: float,
-    measured: dict | None,
-    assumed: list[str],
-    found: list[Prediction],
-    left_out: list[str],
-) -> None:
-    from alexnet_jax.runtime.provenance import provenance
-
-    content = {
-        "network": asked.architecture.name,
-        "dtype": asked.dtype,
-        "images_per_second": images_per_second,
-        "measured": measured,
-        "assumptions": assumed,
-        "cluster": dataclasses.asdict(asked.cluster),
-        "predictions": [dataclasses.asdict(one) for one in found],
-        "left_out": left_out,
-        **provenance(),
-    }
-    try:
-        path.write_text(json.dumps(content, indent=1))
-    except OSError as error:
-        raise UserError(f"--json={path} can't be written ({error.strerror}).") from error

@@ -1,12 +1,13 @@
-"""One network at one batch: the real step, the machine's peak and PyTorch, turn by turn."""
+"""One network at one batch size: the real step, the machine's peak and PyTorch, turn by turn."""
 
 import contextlib
 import dataclasses
 import time
+from typing import Any
 
 import jax
 
-from alexnet_jax.benchmark import by_layer, limits, machine_peak, step_time, turns, work
+from alexnet_jax.benchmark import by_layer, flops, limits, machine_peak, step_time, turns
 from alexnet_jax.benchmark.kernel_choices import (
     BFLOAT16_VELOCITY,
     FREELY_FUSED,
@@ -14,7 +15,7 @@ from alexnet_jax.benchmark.kernel_choices import (
     TWO_STEPS,
 )
 from alexnet_jax.benchmark.machine_peak import COPY, PRODUCT
-from alexnet_jax.benchmark.step_time import Ready
+from alexnet_jax.benchmark.step_time import CompiledStep
 from alexnet_jax.benchmark.torch_peer import LAYOUTS
 from alexnet_jax.kernels import materialize
 from alexnet_jax.model.architecture import Architecture
@@ -23,14 +24,15 @@ from alexnet_jax.runtime.terminal import ProgressLine, Terminal
 
 OURS = "jax"
 EPOCHS, IMAGES = 90, 1_281_167  # of the paper's run and of ILSVRC-2012's training set
+Numbers = dict[str, Any]  # for JSON
 
 
 @dataclasses.dataclass(frozen=True)
-class Question:
-    """What is to be measured; `samples` of each contestant. `small_peak` is for trials only."""
+class StepCase:
+    """What is to be measured, `samples` of each contestant. `small_peak` is for trials only."""
 
     architecture: Architecture
-    batch: int
+    batch_size: int
     dtype: str
     samples: int
     against_torch: bool = False
@@ -41,160 +43,174 @@ class Question:
     kernels: tuple[str, ...] = ()  # names of kernel_choices.NAMES
 
 
-def measure(asked: Question, terminal: Terminal) -> dict:
-    """All numbers of a case for JSON; UserError if PyTorch differs or can't be timed.
+def measure_case(case: StepCase, terminal: Terminal) -> Numbers:
+    """All numbers of a case; UserError if PyTorch differs or can't be timed.
 
     Where PyTorch has no such network ours is measured alone, and `without_torch` says why.
     """
-    architecture = asked.architecture
-    found = {"network": architecture.name, "input_size": architecture.input_size,
-             "batch": asked.batch, "dtype": asked.dtype}  # fmt: skip
-    where = None
-    if asked.against_torch:
-        where = _proved(architecture, found, terminal)
+    architecture, batch_size = case.architecture, case.batch_size
+    result: Numbers = {"network": architecture.name, "input_size": architecture.input_size,
+                       "batch": batch_size, "dtype": case.dtype}  # fmt: skip
+    torch_device = None
+    if case.against_torch:
+        torch_device = _check_torch(architecture, result, terminal)
     terminal.live(f"compiling the training step of {architecture.name}")
-    ready = step_time.ready(architecture, asked.batch, asked.dtype)
-    found["compile_seconds"], found["memory"] = ready.compile_seconds, memory(ready.step)
-    operations = work.training_operations(architecture, ready.steps.num_classes) * asked.batch
-    found["training"] = _compared(asked, ready, ready, operations, where, "training", terminal)
-    found["training"]["last_loss"] = float(ready.loss)
-    if asked.kernels:
-        found["kernels"] = _alternatives(asked, ready, terminal)
-    speed = found["training"]["images_per_second"]
-    found["hours_of_90_epochs"] = EPOCHS * IMAGES / speed / 3600
-    if asked.inference:
-        seconds, forward = _forward_pass(ready)
-        operations = work.forward_operations(architecture, ready.steps.num_classes) * asked.batch
-        found["inference"] = _compared(
-            asked, ready, forward, operations, where, "inference", terminal
+    compiled = step_time.compile_step(architecture, batch_size=batch_size, dtype=case.dtype)
+    result["compile_seconds"] = compiled.compile_seconds
+    result["memory"] = memory_of(compiled.step)
+    num_classes = compiled.steps.num_classes
+    operations = flops.training_flops(architecture, num_classes) * batch_size
+    result["training"] = _compare(
+        case, compiled, compiled, operations, torch_device, "training", terminal
+    )
+    result["training"]["last_loss"] = float(compiled.loss)
+    if case.kernels:
+        result["kernels"] = _alternatives(case, compiled, terminal)
+    speed = result["training"]["images_per_second"]
+    result["hours_of_90_epochs"] = EPOCHS * IMAGES / speed / 3600
+    if case.inference:
+        seconds, forward = _forward_pass(compiled)
+        operations = flops.forward_flops(architecture, num_classes) * batch_size
+        result["inference"] = _compare(
+            case, compiled, forward, operations, torch_device, "inference", terminal
         ) | {"compile_seconds": seconds}
-    if asked.by_layer:
-        found["by_layer"] = by_layer.measure(ready, asked.small_peak, terminal)
-    found["memory"] |= _of_device()
-    found["limits"] = limits.sentence(found)
-    return found
+    if case.by_layer:
+        result["by_layer"] = by_layer.measure_layers(compiled, case.small_peak, terminal)
+    result["memory"] |= _device_peak()
+    result["limits"] = limits.limits_sentence(result)
+    return result
 
 
-def _proved(architecture: Architecture, found: dict, terminal: Terminal) -> str | None:
+def _check_torch(architecture: Architecture, result: Numbers, terminal: Terminal) -> str | None:
     """PyTorch's device, after its network was shown to be this one; None if it has no such."""
     from alexnet_jax.benchmark import torch_contest, torch_peer
 
     try:
-        torch_peer.check(architecture)
+        torch_peer.check_has_peer(architecture)
     except UserError as error:
-        found["without_torch"] = str(error)
+        result["without_torch"] = str(error)
         return None
-    where = torch_contest.device()
+    device = torch_contest.torch_device()
     terminal.live(f"comparing PyTorch's {architecture.name} with this one")
-    found["torch_differs_by"] = torch_contest.prove(architecture, where)
-    return where
+    result["torch_differs_by"] = torch_contest.check_equal(architecture, device)
+    return device
 
 
-def _compared(
-    asked: Question,
-    ready: Ready,
+def _compare(
+    case: StepCase,
+    compiled: CompiledStep,
     ours: turns.Contestant,
     operations: int,
-    where: str | None,
+    torch_device: str | None,
     phase: str,
     terminal: Terminal,
-) -> dict:
-    """Times of ours, of PyTorch's ways on the device `where`, and of the peak, in turns."""
-    contestants, peak_work = machine_peak.contestants(asked.dtype, asked.small_peak)
+) -> Numbers:
+    """Times of ours, of PyTorch's ways on its device, and of the peak, in turns."""
+    contestants, peak_work = machine_peak.peak_contestants(case.dtype, case.small_peak)
     contestants = {OURS: ours} | contestants
-    first_seconds, left_out = {}, []
-    report = ProgressLine(f"{phase} of {asked.batch} images, {asked.dtype}", terminal, "turns")
+    first_seconds: dict[str, float] = {}
+    left_out: list[str] = []
+    report = ProgressLine(f"{phase} of {case.batch_size} images, {case.dtype}", terminal, "turns")
     with contextlib.ExitStack() as stack:
-        if where:
-            terminal.live(f"compiling the {phase} of PyTorch's {asked.architecture.name}")
-            contest = stack.enter_context(_peer(asked, ready, phase, where))
+        if torch_device:
+            terminal.live(f"compiling the {phase} of PyTorch's {case.architecture.name}")
+            contest = stack.enter_context(_torch_contest(case, compiled, phase, torch_device))
             contestants |= contest.contestants
             first_seconds, left_out = contest.first_seconds, contest.left_out
             if not contest.contestants:
                 raise UserError(f"None of PyTorch's ways could be timed. {' '.join(left_out)}")
-        seconds = turns.alternate(contestants, asked.samples, report)
-    times = {name: turns.spread(values) for name, values in seconds.items()}
+        seconds = turns.take_turns(contestants, case.samples, report)
+    times = {name: turns.summarize_seconds(values) for name, values in seconds.items()}
     peak = {name: peak_work[name] / times.pop(name)["median"] for name in (PRODUCT, COPY)}
-    own = times.pop(OURS)
-    result = own | {
-        "images_per_second": asked.batch / own["median"],
+    our_times = times.pop(OURS)
+    median = our_times["median"]
+    result = our_times | {
+        "images_per_second": case.batch_size / median,
         "operations": operations,
-        "operations_per_second": operations / own["median"],
+        "operations_per_second": operations / median,
         "peak": {"operations_per_second": peak[PRODUCT], "bytes_per_second": peak[COPY]},
-        "share_of_peak": operations / own["median"] / peak[PRODUCT],
+        "share_of_peak": operations / median / peak[PRODUCT],
     }
-    if where:
+    if torch_device:
         result["torch"] = {
             name: values
             | {
-                "images_per_second": asked.batch / values["median"],
+                "images_per_second": case.batch_size / values["median"],
                 "first_seconds": first_seconds[name],
-                "ratio": values["median"] / own["median"],
+                "ratio": values["median"] / median,
             }
             for name, values in times.items()
         }
         result["torch_left_out"] = left_out
         best = min(result["torch"], key=lambda name: result["torch"][name]["median"])
         result["best_torch"], result["ratio"] = best, result["torch"][best]["ratio"]
-        result["ratio_of_least"] = min(row["least"] for row in times.values()) / own["least"]
+        least = min(values["least"] for values in times.values())
+        result["ratio_of_least"] = least / our_times["least"]
     return result
 
 
-def _peer(asked: Question, ready: Ready, phase: str, where: str):
+def _torch_contest(case: StepCase, compiled: CompiledStep, phase: str, device: str):
     """PyTorch's contestants, in a process that ends with the context."""
     from alexnet_jax.benchmark import torch_contest, torch_process
 
-    entry = torch_contest.entry(
-        asked.architecture, ready, asked.dtype, where, asked.torch_layouts, phase == "training"
+    entry = torch_contest.make_entry(
+        compiled,
+        dtype=case.dtype,
+        device=device,
+        layouts=case.torch_layouts,
+        training=phase == "training",
     )
-    return torch_process.contest(entry)
+    return torch_process.contest_in_process(entry)
 
 
-def _alternatives(asked: Question, ready: Ready, terminal: Terminal) -> dict:
+def _alternatives(case: StepCase, compiled: CompiledStep, terminal: Terminal) -> Numbers:
     """{name: times of a step, images/s, speed as a multiple of the usual step's beside it}."""
-    contestants = {OURS: ready}
-    for name in asked.kernels:
+    contestants: dict[str, turns.Contestant] = {OURS: compiled}
+    for name in case.kernels:
         terminal.live(f"compiling {name}")
-        velocity_dtype = "bfloat16" if name == BFLOAT16_VELOCITY else None
         with materialize.fused_freely() if name == FREELY_FUSED else contextlib.nullcontext():
-            other = step_time.ready(
-                asked.architecture, asked.batch, asked.dtype,
-                kernel_choice=KERNEL_CHOICES.get(name, "tuned"), velocity_dtype=velocity_dtype,
-            )  # fmt: skip
-        contestants[name] = step_time.in_twos(other) if name == TWO_STEPS else other
-    report = ProgressLine(f"alternatives at {asked.batch} images", terminal, "turns")
-    seconds = turns.alternate(contestants, asked.samples, report)
+            other = step_time.compile_step(
+                case.architecture,
+                batch_size=case.batch_size,
+                dtype=case.dtype,
+                kernel_choice=KERNEL_CHOICES.get(name, "tuned"),
+                velocity_dtype="bfloat16" if name == BFLOAT16_VELOCITY else None,
+            )
+        contestants[name] = step_time.two_at_once(other) if name == TWO_STEPS else other
+    report = ProgressLine(f"alternatives at {case.batch_size} images", terminal, "turns")
+    seconds = turns.take_turns(contestants, case.samples, report)
     if TWO_STEPS in seconds:
         seconds[TWO_STEPS] = [pair / 2 for pair in seconds[TWO_STEPS]]
-    times = {name: turns.spread(values) for name, values in seconds.items()}
+    times = {name: turns.summarize_seconds(values) for name, values in seconds.items()}
     usual = times.pop(OURS)
     return {
-        name: row
+        name: values
         | {
-            "images_per_second": asked.batch / row["median"],
-            "speed": usual["median"] / row["median"],
-            "speed_by_least": usual["least"] / row["least"],
+            "images_per_second": case.batch_size / values["median"],
+            "speed": usual["median"] / values["median"],
+            "speed_by_least": usual["least"] / values["least"],
         }
-        for name, row in times.items()
+        for name, values in times.items()
     }
 
 
-def _forward_pass(ready: Ready) -> tuple[float, turns.Contestant]:
-    """(seconds of compilation, the centre view through the network, with scores)."""
+def _forward_pass(compiled: CompiledStep) -> tuple[float, turns.Contestant]:
+    """(seconds of compilation, the center view through the network, with scores)."""
     began = time.perf_counter()
-    arguments = (ready.state.parameters, ready.images, ready.labels, ready.preprocessing)
-    forward = ready.steps.evaluation("center").lower(*arguments).compile()
-    return time.perf_counter() - began, machine_peak.repeated(forward, *arguments)
+    parameters = compiled.state.parameters
+    arguments = (parameters, compiled.images, compiled.labels, compiled.preprocessing)
+    forward = compiled.steps.evaluation("center").lower(*arguments).compile()
+    return time.perf_counter() - began, machine_peak.repeat(forward, *arguments)
 
 
-def memory(compiled) -> dict:
-    """Bytes of the compiled step's arguments, results and temporaries, where XLA tells them."""
-    analysis = compiled.memory_analysis()
+def memory_of(program) -> dict[str, int]:
+    """Bytes of a compiled program's arguments, results and temporaries, where XLA counts them."""
+    analysis = program.memory_analysis()
     names = ("argument", "output", "alias", "temp")
     return {name: getattr(analysis, f"{name}_size_in_bytes", 0) for name in names}
 
 
-def _of_device() -> dict:
-    """What the device has held at most, where it counts that."""
-    counted = jax.devices()[0].memory_stats() or {}
-    return {"device_peak": counted["peak_bytes_in_use"]} if "peak_bytes_in_use" in counted else {}
+def _device_peak() -> dict[str, int]:
+    """The most bytes that the device has held, where it counts them."""
+    stats = jax.devices()[0].memory_stats() or {}
+    return {"device_peak": stats["peak_bytes_in_use"]} if "peak_bytes_in_use" in stats else {}

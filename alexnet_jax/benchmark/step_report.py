@@ -1,4 +1,4 @@
-"""The page of step as text: ratios first, then speeds, then where the time goes."""
+"""What `benchmark step` prints: ratios first, then speeds, then where the time goes."""
 
 import math
 
@@ -30,81 +30,81 @@ def heading(content: dict) -> str:
     return text
 
 
-def case(found: dict) -> str:
+def case_text(result: dict) -> str:
     """One network at one batch."""
-    lines = [f"{found['network']}, batch {found['batch']}, {found['dtype']}"]
-    if "torch_differs_by" in found:
-        off = found["torch_differs_by"]
+    lines = [f"{result['network']}, batch {result['batch']}, {result['dtype']}"]
+    if "torch_differs_by" in result:
+        off = result["torch_differs_by"]
         lines.append(
             f"PyTorch's network is this one: logits differ by {off['logits']:.1g}, loss by "
             f"{off['loss']:.1g} (float32, relative)."
         )
-    lines += [found["without_torch"]] if "without_torch" in found else []
+    lines += [result["without_torch"]] if "without_torch" in result else []
     for phase in ("training", "inference"):
-        if phase in found:
-            lines += ["", *_phase(phase, found[phase])]
-    held = found["memory"]
-    total = held["argument"] + held["output"] - held["alias"] + held["temp"]
+        if phase in result:
+            lines += ["", *_phase(phase, result[phase])]
+    memory = result["memory"]
+    total = memory["argument"] + memory["output"] - memory["alias"] + memory["temp"]
     lines += [
         "",
-        f"Compiled in {found['compile_seconds']:.1f} s. Memory of a training step "
-        f"{total / 2**30:.2f} GiB, {held['temp'] / 2**30:.2f} of it temporary.",
+        f"Compiled in {result['compile_seconds']:.1f} s. Memory of a training step "
+        f"{total / 2**30:.2f} GiB, {memory['temp'] / 2**30:.2f} of it temporary.",
     ]
-    if found["input_size"] > SMALL_IMAGES:
-        hours = found["hours_of_90_epochs"]
+    if result["input_size"] > SMALL_IMAGES:
+        hours = result["hours_of_90_epochs"]
         lines.append(f"90 epochs of ILSVRC-2012 at this speed would take {hours:,.1f} hours.")
-    if "device_peak" in held:
-        lines.append(f"The device held {held['device_peak'] / 2**30:.2f} GiB at most.")
-    if not math.isfinite(found["training"]["last_loss"]):
+    if "device_peak" in memory:
+        lines.append(f"The device held {memory['device_peak'] / 2**30:.2f} GiB at most.")
+    if not math.isfinite(result["training"]["last_loss"]):
         lines.append(
             "Training diverged while it was timed, so the times may be others than a run's."
         )
-    if "kernels" in found:
-        lines += ["", kernels(found["kernels"])]
-    if "by_layer" in found:
-        lines += ["", by_layer(found["by_layer"])]
-    lines += ["", found["limits"]]
+    if "kernels" in result:
+        lines += ["", alternatives_table(result["kernels"])]
+    if "by_layer" in result:
+        lines += ["", layers_table(result["by_layer"])]
+    lines += ["", result["limits"]]
     return "\n".join(lines)
 
 
-def _phase(phase: str, found: dict) -> list[str]:
+def _phase(phase: str, result: dict) -> list[str]:
     lines = []
-    if "ratio" in found:
+    if "ratio" in result:
         lines.append(
-            f"{phase}: {found['ratio']:.2f} times the images/s of the best PyTorch here "
-            f"({found['best_torch']}); by the least times {found['ratio_of_least']:.2f}"
+            f"{phase}: {result['ratio']:.2f} times the images/s of the best PyTorch here "
+            f"({result['best_torch']}); by the least times {result['ratio_of_least']:.2f}"
         )
     what = {
         "training": "augmentation, forward, backward and update; PyTorch's images are cropped",
-        "inference": "centre view, forward and scores; PyTorch's is the forward pass",
+        "inference": "center view, forward and scores; PyTorch's is the forward pass",
     }[phase]
     lines += [
         f"jax: {what}",
         f"{phase:<30}{'images/s':>10}{'ms':>11}{'least':>11}{'quartiles':>22}"
-        + (f"{'jax against it':>16}" if "ratio" in found else ""),
+        + (f"{'jax against it':>16}" if "ratio" in result else ""),
     ]
-    for name, row in ({"jax": found} | found.get("torch", {})).items():
+    for name, row in ({"jax": result} | result.get("torch", {})).items():
         low, high = row["quartiles"]
         lines.append(
             f"{name:<30}{row['images_per_second']:>10,.1f}{1e3 * row['median']:>11,.2f}"
             f"{1e3 * row['least']:>11,.2f}{f'{1e3 * low:,.2f} {1e3 * high:,.2f}':>22}"
             + (f"{row['ratio']:>16.2f}" if name != "jax" else "")
         )
-    lines += found.get("torch_left_out", [])
-    peak = found["peak"]
+    lines += result.get("torch_left_out", [])
+    peak = result["peak"]
     lines.append(
-        f"{found['operations_per_second'] / GIGA:,.0f} GFLOP/s in products, "
-        f"{found['share_of_peak']:.0%} of the {peak['operations_per_second'] / GIGA:,.0f} that a "
+        f"{result['operations_per_second'] / GIGA:,.0f} GFLOP/s in products, "
+        f"{result['share_of_peak']:.0%} of the {peak['operations_per_second'] / GIGA:,.0f} that a "
         f"large product reached beside it; a copy reached {peak['bytes_per_second'] / GIGA:,.0f} "
         "GB/s"
     )
     return lines
 
 
-def kernels(found: dict) -> str:
+def alternatives_table(alternatives: dict) -> str:
     """A line for each alternative, against the usual step in the same turns."""
     lines = [f"{'with other kernels':<30}{'speed':>8}{'by least':>10}{'images/s':>10}"]
-    for name, row in found.items():
+    for name, row in alternatives.items():
         lines.append(
             f"{name:<30}{row['speed']:>8.2f}{row['speed_by_least']:>10.2f}"
             f"{row['images_per_second']:>10,.1f}"
@@ -112,12 +112,12 @@ def kernels(found: dict) -> str:
     return "\n".join(lines)
 
 
-def by_layer(found: dict) -> str:
+def layers_table(layers: dict) -> str:
     """The parts that matter in the order of a step, and their sum against the whole step."""
-    total = found["sum_seconds"]
+    total = layers["sum_seconds"]
     lines = [f"{'each part alone':<32}{'ms':>9}{'of sum':>8}{'GFLOP/s':>10}{'GB/s':>8}  of peak"]
     small = []
-    for part in found["parts"]:
+    for part in layers["parts"]:
         if part["seconds"] < SMALL * total:
             small.append(part["seconds"])
             continue
@@ -134,24 +134,25 @@ def by_layer(found: dict) -> str:
         )
     lines.append(
         f"{'sum':<32}{1e3 * total:>9,.2f}  the whole step beside them took "
-        f"{1e3 * found['step_seconds']:,.2f}\nParts measured alone don't add up exactly: XLA fuses "
-        "neighbours, and starting a part takes longer than the shortest ones."
+        f"{1e3 * layers['step_seconds']:,.2f}\nParts measured alone don't add up exactly: XLA "
+        "fuses neighbours, and starting a part takes longer than the shortest ones."
     )
     return "\n".join(lines)
 
 
-def table(cases: list[dict]) -> str:
-    """A row for each case."""
+def cases_table(cases: list[dict]) -> str:
+    """A line for each case."""
     lines = [
         f"{'network':<16}{'batch':>6}{'images/s':>12}{'of peak':>9}{'best PyTorch':>14}"
         f"{'ratio':>7}  its way"
     ]
-    for found in cases:
-        own = found["training"]
-        row = f"{found['network']:<16}{found['batch']:>6}{own['images_per_second']:>12,.1f}"
-        row += f"{own['share_of_peak']:>9.0%}"
-        if "ratio" in own:
-            best = own["torch"][own["best_torch"]]
-            row += f"{best['images_per_second']:>14,.1f}{own['ratio']:>7.2f}  {own['best_torch']}"
+    for result in cases:
+        training = result["training"]
+        row = f"{result['network']:<16}{result['batch']:>6}{training['images_per_second']:>12,.1f}"
+        row += f"{training['share_of_peak']:>9.0%}"
+        if "ratio" in training:
+            way = training["best_torch"]
+            speed = training["torch"][way]["images_per_second"]
+            row += f"{speed:>14,.1f}{training['ratio']:>7.2f}  {way}"
         lines.append(row)
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""How fast this machine takes the real training step of a network, on one device."""
+"""The real training step of a network, compiled on one device, and how long it takes."""
 
 import dataclasses
 import statistics
@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from alexnet_jax import kernels
 from alexnet_jax.model.architecture import Architecture
@@ -19,18 +20,18 @@ from alexnet_jax.training.preprocessing import Augmentation, Preprocessing
 from alexnet_jax.training.train_state import TrainState
 from alexnet_jax.training.train_step import Steps
 
-# The rates of 2012, and a later step at which they fall, which none of the timed steps is.
+# The learning rates of 2012, and a later step at which they fall: later than any timed step.
 MOMENTUM = 0.9
 _LATER = 2**30
 GROUPS = {
     "weights": optimizer.Group(((0, 0.01), (_LATER, 0.001)), 0.0005),
     "biases": optimizer.Group(((0, 0.02), (_LATER, 0.002))),
 }
-NORM_EVERY = _LATER  # the length of the gradient is not measured in any of the timed steps
+NORM_EVERY = _LATER  # the norm of the gradient is not measured in any of the timed steps
 
 
 @dataclasses.dataclass
-class Ready:
+class CompiledStep:
     """A compiled training step of random images, with its state on the device.
 
     Everything of a training step runs, augmentation and update included. Images come from memory, a
@@ -38,13 +39,13 @@ class Ready:
     """
 
     steps: Steps
-    state: TrainState
     images: jax.Array
     labels: jax.Array
     preprocessing: Preprocessing
     step: Callable
     compile_seconds: float
-    loss: jax.Array | None = None
+    state: TrainState
+    loss: jax.Array | float = float("nan")  # of the last step that was taken
 
     def __call__(self, repetitions: int) -> None:
         """Take so many steps and wait for the last."""
@@ -55,16 +56,16 @@ class Ready:
         jax.block_until_ready((self.state, self.loss))
 
 
-def ready(
+def compile_step(
     architecture: Architecture,
-    batch: int,
-    dtype: str,
     *,
+    batch_size: int,
+    dtype: str,
     kernel_choice: str = "tuned",
     velocity_dtype: str | None = None,
     **changes: Any,
-) -> Ready:
-    """Compile the step for `batch` images on the first device; `changes` are fields of Steps.
+) -> CompiledStep:
+    """Compile the step of `batch_size` images on the first device; `changes` are fields of Steps.
 
     `dtype` is that of activations, `kernel_choice` as in kernels.config, `velocity_dtype` that of
     momentum_sgd.
@@ -83,58 +84,71 @@ def ready(
     )
     steps = dataclasses.replace(steps, **changes)
     size = architecture.input_size * 8 // 7
-    random, indices = np.random.default_rng(0), np.arange(batch)
-    pixels = (batch, size, size, architecture.channels)
-    images = meshes.put_batch(mesh, batch, indices, random.integers(0, 256, pixels, np.uint8))
-    labels = random.integers(0, architecture.num_classes, batch).astype(np.int32)
-    labels = meshes.put_batch(mesh, batch, indices, labels)
+    random, indices = np.random.default_rng(0), np.arange(batch_size)
+    pixels = (batch_size, size, size, architecture.channels)
+    images = random.integers(0, 256, pixels, np.uint8)
+    labels = random.integers(0, architecture.num_classes, batch_size).astype(np.int32)
+    device_images, device_labels = (
+        meshes.put_batch(mesh, batch_size, indices, array) for array in (images, labels)
+    )
     preprocessing = _preprocessing(architecture, mesh)
     began = time.perf_counter()
     step = steps.training().lower(
-        steps.state_shapes(), *steps.batch_shapes(batch, size), preprocessing
+        steps.state_shapes(), *steps.batch_shapes(batch_size, size), preprocessing
     ).compile()  # fmt: skip
-    seconds = time.perf_counter() - began
-    return Ready(steps, steps.initial_state(), images, labels, preprocessing, step, seconds)
+    return CompiledStep(
+        steps=steps,
+        images=device_images,
+        labels=device_labels,
+        preprocessing=preprocessing,
+        step=step,
+        compile_seconds=time.perf_counter() - began,
+        state=steps.initial_state(),
+    )
 
 
-def in_twos(ready: Ready) -> Callable[[int], None]:
+def two_at_once(compiled: CompiledStep) -> Callable[[int], None]:
     """Two steps in one program, which count as one repetition."""
-    images, labels = (jnp.stack([array, array]) for array in (ready.images, ready.labels))
-    two = ready.steps.several_trainings()
-    two = two.lower(ready.state, images, labels, ready.preprocessing).compile()
+    images, labels = (jnp.stack([array, array]) for array in (compiled.images, compiled.labels))
+    two_steps = compiled.steps.several_trainings()
+    two_steps = two_steps.lower(compiled.state, images, labels, compiled.preprocessing).compile()
 
     def take(repetitions: int) -> None:
         for _ in range(repetitions):
-            ready.state, _ = two(ready.state, images, labels, ready.preprocessing)
-        jax.block_until_ready(ready.state)
+            compiled.state, _ = two_steps(compiled.state, images, labels, compiled.preprocessing)
+        jax.block_until_ready(compiled.state)
 
     return take
 
 
-def measure(
-    architecture: Architecture, batch: int, dtype: str, steps: int, terminal: Terminal
+def measure_steps(
+    architecture: Architecture, batch_size: int, dtype: str, steps: int, terminal: Terminal
 ) -> dict:
-    """Seconds of each of `steps` training steps of `batch` random images, and their median's speed.
+    """Seconds of each of `steps` training steps of random images, and their median's speed.
 
     Two steps before them do not count.
     """
     terminal.live(f"compiling the training step of {architecture.name}")
-    prepared, report, seconds = ready(architecture, batch, dtype), None, []
+    compiled = compile_step(architecture, batch_size=batch_size, dtype=dtype)
+    report, seconds = None, []
     for index in range(-2, steps):
         if index == 0:
-            report = ProgressLine(f"training steps of {batch} images, {dtype}", terminal)
+            report = ProgressLine(f"training steps of {batch_size} images, {dtype}", terminal)
         began = time.perf_counter()
-        prepared(1)
+        compiled(1)
         if report:
             seconds.append(time.perf_counter() - began)
-            report((index + 1) * batch, steps * batch)
-    speed = batch / statistics.median(seconds)
-    return {"batch": batch, "seconds": seconds, "images_per_second": speed}
+            report((index + 1) * batch_size, steps * batch_size)
+    speed = batch_size / statistics.median(seconds)
+    return {"batch": batch_size, "seconds": seconds, "images_per_second": speed}
 
 
-def _preprocessing(architecture: Architecture, mesh) -> Preprocessing:
+def _preprocessing(architecture: Architecture, mesh: Mesh) -> Preprocessing:
     """A grey mean image and colours of equal strength."""
     side, channels = architecture.input_size, architecture.channels
-    mean = np.full((side, side, channels), 120, np.float32)
-    values = Preprocessing(mean, 0.1 * np.eye(channels, dtype=np.float32), np.float32(1))
-    return meshes.put_replicated(mesh, values)
+    arrays = {
+        "mean": np.full((side, side, channels), 120, np.float32),
+        "directions": 0.1 * np.eye(channels, dtype=np.float32),
+        "divisor": np.float32(1),
+    }
+    return Preprocessing(**meshes.put_replicated(mesh, arrays))

@@ -1,10 +1,11 @@
-"""PyTorch's ways to take the same step, proved equal before they are timed."""
+"""PyTorch's ways to take the same step, shown to be equal before they are timed."""
 
 import contextlib
 import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import optax
 
 from alexnet_jax import kernels
 from alexnet_jax.benchmark import torch_peer
-from alexnet_jax.benchmark.step_time import Ready
+from alexnet_jax.benchmark.step_time import CompiledStep
 from alexnet_jax.benchmark.turns import Contestant
 from alexnet_jax.model import alexnet
 from alexnet_jax.model.architecture import Architecture
@@ -21,7 +22,7 @@ from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights import standard
 from alexnet_jax.weights.optional_imports import require_package
 
-PROVED_WITH = 2  # images
+COMPARED_IMAGES = 2
 TOLERANCE = 1e-4  # of float32 logits and loss, relative
 
 
@@ -34,7 +35,7 @@ class Entry:
     images: np.ndarray
     labels: np.ndarray
     dtype: str
-    where: str
+    device: str
     layouts: tuple[str, ...]
     training: bool
 
@@ -48,7 +49,7 @@ class Contest:
     left_out: list[str]
 
 
-def device() -> str:
+def torch_device() -> str:
     """PyTorch's name of the kind of device that jax computes on; UserError if it has none."""
     with require_package("torch", "The comparison with PyTorch"):
         import torch
@@ -62,39 +63,44 @@ def device() -> str:
     )
 
 
-def configure(where: str) -> dict:
+def configure_torch(device: str) -> dict[str, Any]:
     """Give PyTorch all cores and, on a GPU, what jax has by default; returns what was set."""
     import torch
 
     if hasattr(os, "sched_getaffinity"):  # where it is missing PyTorch's own choice stands
         torch.set_num_threads(len(os.sched_getaffinity(0)))
-    found = {"version": torch.__version__, "device": where, "threads": torch.get_num_threads()}
-    if where == "cuda":  # jax multiplies float32 in TF32 there, and tries cuDNN's algorithms
+    settings: dict[str, Any] = {
+        "version": torch.__version__,
+        "device": device,
+        "threads": torch.get_num_threads(),
+    }
+    if device == "cuda":  # jax multiplies float32 in TF32 there, and tries cuDNN's algorithms
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
-        found |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "tf32": True}
-    return found
+        cudnn = torch.backends.cudnn.version()
+        settings |= {"cuda": torch.version.cuda, "cudnn": cudnn, "tf32": True}
+    return settings
 
 
-def prove(architecture: Architecture, where: str) -> dict:
+def check_equal(architecture: Architecture, device: str) -> dict[str, float]:
     """Largest relative differences of logits and loss, same weights and images, full float32.
 
     UserError if PyTorch's network is not this one: then times would say nothing.
     """
-    classes, random = architecture.num_classes, np.random.default_rng(0)
-    parameters = _telling_parameters(architecture, random)
+    num_classes, random = architecture.num_classes, np.random.default_rng(0)
+    parameters = _large_parameters(architecture, random)
     side = architecture.input_size
-    images = random.normal(size=(PROVED_WITH, side, side, architecture.channels))
+    images = random.normal(size=(COMPARED_IMAGES, side, side, architecture.channels))
     images = images.astype(np.float32)
-    labels = random.integers(0, classes, PROVED_WITH).astype(np.int32)
+    labels = random.integers(0, num_classes, COMPARED_IMAGES).astype(np.int32)
     operations = kernels.select("tuned", jax.default_backend())
-    graph = alexnet.graph_of(architecture, classes, operations=operations)
+    graph = alexnet.graph_of(architecture, num_classes, operations=operations)
     with jax.default_matmul_precision("highest"):
         ours = jax.jit(lambda p, x: alexnet.apply(graph, p, x))(parameters, images)
     weights = standard.to_standard(architecture, parameters)
     with _full_precision():
-        peer = torch_peer.make(architecture, weights, "NCHW", where)
+        peer = torch_peer.make_peer(architecture, weights, "NCHW", device)
         pixels, _ = peer.put(images, labels)
         theirs = torch_peer.forward_pass(peer, pixels, "float32")().cpu().numpy()
     differences = {"logits": _relative(np.asarray(ours), theirs)}
@@ -112,57 +118,62 @@ def prove(architecture: Architecture, where: str) -> dict:
     return differences
 
 
-def entry(
-    architecture: Architecture,
-    ready: Ready,
-    dtype: str,
-    where: str,
-    layouts: tuple[str, ...],
-    training: bool,
+def make_entry(
+    compiled: CompiledStep, *, dtype: str, device: str, layouts: tuple[str, ...], training: bool
 ) -> Entry:
-    """Steps or forward passes with the parameters of `ready` and its images, in each layout."""
-    views = ready.steps.augmented()(np.int32(0), ready.images, ready.preprocessing)
-    weights = standard.to_standard(architecture, jax.device_get(ready.state.parameters))
-    batch = np.asarray(views), np.asarray(ready.labels)
-    return Entry(architecture, weights, *batch, dtype, where, layouts, training)
+    """Steps or forward passes with the parameters of `compiled` and its images, in each layout."""
+    architecture = compiled.steps.architecture
+    crops = compiled.steps.augmented()(np.int32(0), compiled.images, compiled.preprocessing)
+    return Entry(
+        architecture=architecture,
+        weights=standard.to_standard(architecture, jax.device_get(compiled.state.parameters)),
+        images=np.asarray(crops),
+        labels=np.asarray(compiled.labels),
+        dtype=dtype,
+        device=device,
+        layouts=layouts,
+        training=training,
+    )
 
 
-def enter(given: Entry) -> Contest:
+def make_contest(entry: Entry) -> Contest:
     """Make and try each way, eager and compiled."""
     import torch
 
-    found = Contest({}, {}, [])
-    for layout in given.layouts:
-        peer = torch_peer.make(given.architecture, given.weights, layout, given.where)
-        images, labels = peer.put(given.images, given.labels)
-        ways = {"eager": lambda function: function}
-        ways["compile"] = lambda function: torch.compile(function, dynamic=False)
+    contest = Contest({}, {}, [])
+    for layout in entry.layouts:
+        peer = torch_peer.make_peer(entry.architecture, entry.weights, layout, entry.device)
+        images, labels = peer.put(entry.images, entry.labels)
+        ways: dict[str, Callable[[Callable], Callable]] = {
+            "eager": lambda function: function,
+            "compile": lambda function: torch.compile(function, dynamic=False),
+        }
         for way, compiled in ways.items():
             name = f"torch {way}, {layout}"
             began = time.perf_counter()
             try:
-                if given.training:
-                    step = torch_peer.training_step(peer, images, labels, given.dtype, compiled)
+                if entry.training:
+                    step = torch_peer.training_step(peer, images, labels, entry.dtype, compiled)
                 else:
-                    step = torch_peer.forward_pass(peer, images, given.dtype, compiled)
-                contestant = _waiting(step, given.where)
+                    step = torch_peer.forward_pass(peer, images, entry.dtype, compiled)
+                contestant = _wait_for(step, entry.device)
                 contestant(1)
             except Exception as error:  # no compiler, no memory: the others can be timed
-                found.left_out.append(f"Not measured: {name} ({_first_line(error)})")
+                contest.left_out.append(f"Not measured: {name} ({_first_line(error)})")
                 continue
-            found.first_seconds[name] = time.perf_counter() - began
-            found.contestants[name] = contestant
-    return found
+            contest.first_seconds[name] = time.perf_counter() - began
+            contest.contestants[name] = contestant
+    return contest
 
 
-def _waiting(step: Callable, where: str) -> Contestant:
+def _wait_for(step: Callable, device: str) -> Contestant:
     """Repeats a step, then waits for its result on the host."""
     import torch
 
     def work(repetitions: int) -> None:
         for _ in range(repetitions):
             step()
-        if where == "cuda":
+        if device == "cuda":
             torch.cuda.synchronize()
 
     return work
@@ -182,8 +193,8 @@ def _full_precision() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before[1]
 
 
-def _telling_parameters(architecture: Architecture, random: np.random.Generator) -> dict:
-    """Weights by which every layer matters; those that training begins with are too small."""
+def _large_parameters(architecture: Architecture, random: np.random.Generator) -> dict:
+    """Weights so large that every layer matters; those that training begins with are too small."""
     return {
         layer: {
             kind: random.normal(

@@ -1,11 +1,12 @@
 """The same network, update rule and precision in plain PyTorch, built from the same list of layers.
 
 Towers are groups of a convolution, as in Caffe and in every PyTorch version of this network; one
-module serves training and evaluation. Its weights lie as weights/standard.py has them.
+module serves training and evaluation. Its weights are laid out as in weights/standard.py.
 """
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -23,15 +24,15 @@ LAYOUTS = ("NCHW", "channels_last")
 
 @dataclasses.dataclass
 class Peer:
-    """A torch module with its update rule; it maps [rows, channels, height, width] to logits."""
+    """A torch module with its update rule; it maps [batch, channels, height, width] to logits."""
 
-    module: object
-    optimizer: object
+    module: Any
+    optimizer: Any
     layout: str
     device: str
 
     def put(self, images: np.ndarray, labels: np.ndarray) -> tuple:
-        """Floats [rows, side, side, channels] and labels as tensors on the device."""
+        """Floats [batch, side, side, channels] and labels as tensors on the device."""
         import torch
 
         pixels = torch.tensor(images.transpose(0, 3, 1, 2).copy(), device=self.device)
@@ -41,19 +42,19 @@ class Peer:
     def weights(self) -> standard.StandardWeights:
         """{layer: (kernel, bias)} on the host."""
         return {
-            name: tuple(part.detach().cpu().numpy() for part in (own.weight, own.bias))
-            for name, own in self.module.named_children()
+            name: (_to_numpy(layer.weight), _to_numpy(layer.bias))
+            for name, layer in self.module.named_children()
         }
 
 
-def make(
+def make_peer(
     architecture: Architecture, weights: standard.StandardWeights, layout: str, device: str = "cpu"
 ) -> Peer:
     """The network with these weights, in their type, and SGD by the rule of step_time.GROUPS.
 
     UserError where PyTorch's ordinary layers can't make the network, or PyTorch is missing.
     """
-    check(architecture)
+    check_has_peer(architecture)
     with require_package("torch", "The comparison with PyTorch"):
         import torch
     module = _module(architecture, weights)
@@ -69,7 +70,7 @@ def make(
     return Peer(module, torch.optim.SGD(groups, momentum=MOMENTUM, fused=True), layout, device)
 
 
-def check(architecture: Architecture) -> None:
+def check_has_peer(architecture: Architecture) -> None:
     """UserError, one sentence, for a network that has no ordinary counterpart in PyTorch."""
     reason = standard.unsupported_reason(architecture)
     for layer in architecture.layers:
@@ -129,6 +130,10 @@ def forward_pass(
     return forward
 
 
+def _to_numpy(tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy()
+
+
 def _precision(device: str, dtype: str):
     import torch
 
@@ -149,27 +154,28 @@ def _module(architecture: Architecture, weights: standard.StandardWeights):
         def __init__(self):
             super().__init__()
             for name, (kernel, bias) in weights.items():
-                own = torch.nn.Module()
-                own.weight = torch.nn.Parameter(torch.tensor(kernel))
-                own.bias = torch.nn.Parameter(torch.tensor(bias))
-                self.add_module(name, own)
+                layer = torch.nn.Module()
+                layer.weight = torch.nn.Parameter(torch.tensor(kernel))
+                layer.bias = torch.nn.Parameter(torch.tensor(bias))
+                self.add_module(name, layer)
 
         def forward(self, x):
             towers, joined = architecture.towers, True
             for layer, shape in architecture.shapes():
-                own = getattr(self, layer.name) if hasattr(layer, "name") else None
-                x = _apply(layer, x, own, shape, 1 if joined else towers, towers, self.training)
+                params = getattr(self, getattr(layer, "name", ""), None)
+                groups = 1 if joined else towers
+                x = _apply(layer, x, params, shape, groups, towers, self.training)
                 if isinstance(layer, kinds.Exchange):
                     joined = True
-                elif own is not None:
+                elif params is not None:
                     joined = False
             return x
 
     return Network()
 
 
-def _apply(layer, x, own, shape, groups: int, towers: int, training: bool):
-    """One layer on the maps of all towers, [rows, maps, height, width] or [rows, units].
+def _apply(layer, x, params, shape, groups: int, towers: int, training: bool):
+    """One layer on the channels of all towers, [batch, channels, height, width] or [batch, units].
 
     `shape` is that of a tower's input here; where the towers have just met, `groups` is 1.
     """
@@ -190,14 +196,17 @@ def _apply(layer, x, own, shape, groups: int, towers: int, training: bool):
             if max(more) > 0:  # the ceiling's windows hang over the bottom and the right
                 x = functional.pad(x, (0, more[1], 0, more[0]))
             return functional.conv2d(
-                x, own.weight, own.bias, layer.stride, layer.padding, groups=groups
+                x, params.weight, params.bias, layer.stride, layer.padding, groups=groups
             )
         case Dense() | Output():
-            return functional.linear(x.flatten(1), own.weight, own.bias)
+            return functional.linear(x.flatten(1), params.weight, params.bias)
         case kinds.ResponseNorm():
             parts = [x] if layer.across_towers or towers == 1 else x.chunk(towers, dim=1)
-            args = (layer.n, layer.alpha * layer.n, layer.beta, layer.k)
-            parts = [functional.local_response_norm(part, *args) for part in parts]
+            n, alpha = layer.n, layer.alpha * layer.n
+            parts = [
+                functional.local_response_norm(part, n, alpha, layer.beta, layer.k)
+                for part in parts
+            ]
             return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         case kinds.SpatialNorm():
             squares = functional.avg_pool2d(x * x, layer.n, 1, layer.n // 2) * layer.n**2

@@ -16,7 +16,7 @@ WARMING = 2
 Contestant = Callable[[int], None]
 
 
-def alternate(
+def take_turns(
     contestants: Mapping[str, Contestant],
     samples: int,
     report: Callable[[int, int], None] = lambda done, total: None,
@@ -24,7 +24,7 @@ def alternate(
     """Seconds of one repetition of each contestant, a sample in each of so many turns.
 
     What each does first, compilation included, does not count, nor do the first repetitions of a
-    turn, WARMING of them. `report` is told the turns that are done and all of them.
+    turn, WARMING of them. `report` gets the turns that are done and all of them.
     """
     repetitions = {name: _repetitions(work) for name, work in contestants.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
@@ -36,11 +36,11 @@ def alternate(
     return seconds
 
 
-def spread(seconds: list[float]) -> dict:
+def summarize_seconds(seconds: list[float]) -> dict:
     """Median, least, quartiles and all of them."""
-    low, middle, high = np.percentile(seconds, [25, 50, 75]).tolist()
+    low, median, high = np.percentile(seconds, [25, 50, 75]).tolist()
     return {
-        "median": middle,
+        "median": median,
         "least": min(seconds),
         "quartiles": [low, high],
         "seconds": seconds,
@@ -50,8 +50,8 @@ def spread(seconds: list[float]) -> dict:
 def _repetitions(work: Contestant) -> int:
     """How often the work is done in a sample."""
     work(1)
-    wanted = SAMPLE_SECONDS / max(_timed(work, 1), 1e-9)
-    return min(max(1, math.ceil(wanted)), LONGEST_SAMPLE)
+    repetitions = SAMPLE_SECONDS / max(_timed(work, 1), 1e-9)
+    return min(max(1, math.ceil(repetitions)), LONGEST_SAMPLE)
 
 
 def _timed(work: Contestant, repetitions: int) -> float:

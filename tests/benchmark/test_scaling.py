@@ -1,4 +1,4 @@
-"""The model of scaling against closed forms, and its page of the benchmark."""
+"""The model of scaling against closed forms, and its command."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from PIL import Image
 from alexnet_jax.benchmark import links, scaling, scaling_report, step_time, traffic
 from alexnet_jax.benchmark.cluster import Cluster, Cost
 from alexnet_jax.benchmark.links import Link
-from alexnet_jax.benchmark.scaling import Work
+from alexnet_jax.benchmark.scaling import LayerTime
 from alexnet_jax.benchmark.traffic import Transfer
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.runtime.errors import UserError
@@ -33,7 +33,10 @@ def transfer(kind, axis="data", values=120, phase="gradient", layer="one"):
 
 def predict(layout, devices, batch, inside=FAST, between=SLOW, per_node=8, **more):
     cluster = Cluster(per_node, inside, between)
-    return scaling.predict(NET145, 1000, layout, devices, batch, SPEED, cluster, **more)
+    return scaling.predict(
+        NET145, 1000, layout, devices=devices, batch_size=batch, images_per_second=SPEED,
+        cluster=cluster, **more,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "rounds"), [("all-reduce", 2), ("all-gather", 1), ("reduce-scatter", 1)])  # noqa: E501  # fmt: skip
@@ -75,14 +78,17 @@ def test_nodes_are_full():
 
 
 def test_work_is_shared_out_by_multiply_adds():
-    layers = {one.layer: one for one in scaling.work(NET145, 1000, SPEED, 100)}
+    layers = {
+        one.layer: one
+        for one in scaling.layer_times(NET145, 1000, images_per_second=SPEED, images=100)
+    }
     assert sum(one.forward for one in layers.values()) == pytest.approx(0.1 / 3)
     assert sum(one.backward for one in layers.values()) == pytest.approx(0.2 / 3)
     share = 223_948_800 / 724_406_816  # conv2's, as in the table of the network
     assert layers["conv2"].forward == pytest.approx(0.1 / 3 * share)
 
 
-LAYERS = [Work("one", 1.0, 2.0), Work("two", 3.0, 6.0)]
+LAYERS = [LayerTime("one", 1.0, 2.0), LayerTime("two", 3.0, 6.0)]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +134,7 @@ def test_data_parallel_net145_on_two_devices():
     assert found.gradients == pytest.approx(size / 1e9 + 10 * 2 * 1e-3)
     assert found.after == pytest.approx(0.128 + found.gradients)
     # Beside: only the scores' sums and those of the softmax layer wait for nothing but it.
-    fc8 = scaling.work(NET145, 1000, SPEED, 128)[-1].backward
+    fc8 = scaling.layer_times(NET145, 1000, images_per_second=SPEED, images=128)[-1].backward
     assert found.beside == pytest.approx(0.128 / 3 + fc8 + found.gradients)
 
 
@@ -184,14 +190,14 @@ def flags(**changed):
     words = {
         "network": "net145", "layouts": "data,towers,hybrid", "devices": "1,2,3",
         "devices_per_node": 8, "inside": "nvlink4", "between": "ndr400", "dtype": "float32",
-        "batch": 128, "global_batch": None, "images_per_second": 100.0, "steps": 2, "json": None,
-        "plot": None,
+        "batch_size": 128, "global_batch_size": None, "images_per_second": 100.0, "steps": 2,
+        "json": None, "run": "scaling", "plot": None,
     }  # fmt: skip
     return argparse.Namespace(**(words | changed))
 
 
 def test_what_is_impossible_is_left_out_with_its_reason():
-    found, left_out = scaling_report.answer(scaling_report.question(flags()), 100.0)
+    found, left_out = scaling_report.predict_all(scaling_report.parse_question(flags()), 100.0)
     assert [(one.devices, one.layout) for one in found] == [
         (1, "data"), (1, "hybrid"), (2, "data"), (2, "towers"), (2, "hybrid"), (3, "data"),
     ]  # fmt: skip
@@ -202,8 +208,10 @@ def test_what_is_impossible_is_left_out_with_its_reason():
 
 
 def test_strong_scaling_holds_the_images_of_a_step():
-    asked = scaling_report.question(flags(global_batch=256, devices="1,2,512", layouts="data"))
-    found, left_out = scaling_report.answer(asked, 100.0)
+    asked = scaling_report.parse_question(
+        flags(global_batch_size=256, devices="1,2,512", layouts="data")
+    )
+    found, left_out = scaling_report.predict_all(asked, 100.0)
     assert [one.batch for one in found] == [256, 256]
     assert found[0].compute == 2 * found[1].compute
     assert "256 images cannot be shared by 512" in left_out[0]
@@ -218,7 +226,7 @@ def test_strong_scaling_holds_the_images_of_a_step():
         ({"devices": "0,2"}, "--devices must be at least 1, not 0"),
         ({"inside": "nvlink"}, "There is no link 'nvlink': did you mean nvlink4"),
         ({"dtype": "float16"}, "--dtype=float16 must be float32 or bfloat16"),
-        ({"global_batch": 0}, "--global_batch must be at least 1, not 0"),
+        ({"global_batch_size": 0}, "--global_batch_size must be at least 1, not 0"),
         ({"images_per_second": -1.0}, "--images_per_second=-1 must be above 0"),
         ({"plot": "scaling.bmp"}, "--plot=scaling.bmp must end in .png"),
         ({"json": "nowhere/a.json"}, "there is no folder nowhere"),
@@ -227,13 +235,13 @@ def test_strong_scaling_holds_the_images_of_a_step():
 )
 def test_a_mistake_gets_one_sentence(changed, sentence):
     with pytest.raises(UserError, match=sentence):
-        scaling_report.run(flags(**changed), Terminal(speaks=False))
+        scaling_report.run_scaling(flags(**changed), Terminal(speaks=False))
 
 
 def test_the_page_says_what_was_given_and_writes_all(tmp_path, capsys):
     files = {"json": str(tmp_path / "a.json"), "plot": str(tmp_path / "a.png")}
     with Terminal() as terminal:
-        scaling_report.run(flags(**files), terminal)
+        scaling_report.run_scaling(flags(**files), terminal)
     text = capsys.readouterr().out
     assert text.startswith("Assumptions\n  100 images/s of net145's training step in float32")
     assert "given, not measured" in text
@@ -257,7 +265,7 @@ def test_the_page_says_what_was_given_and_writes_all(tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_real_step_is_timed(dtype):
-    found = step_time.measure(
+    found = step_time.measure_steps(
         miniature.NARROW["quickstart"], 8, dtype, 3, Terminal(speaks=False)
     )  # fmt: skip
     assert len(found["seconds"]) == 3
@@ -267,7 +275,7 @@ def test_the_real_step_is_timed(dtype):
 
 @pytest.mark.slow
 def test_the_command_measures_by_default():
-    words = ["scaling", "--network=quickstart", "--batch=8", "--steps=2", "--devices=1,2,4"]
+    words = ["scaling", "--network=quickstart", "--batch_size=8", "--steps=2", "--devices=1,2,4"]
     done = subprocess.run(
         [sys.executable, "-m", "alexnet_jax", "benchmark", *words],
         cwd=ROOT, capture_output=True, text=True, check=False,
@@ -279,7 +287,7 @@ def test_the_command_measures_by_default():
 
 def test_help_does_not_import_jax():
     code = (
-        "import sys, alexnet_jax.benchmark.__main__; "
+        "import sys, alexnet_jax.benchmark.command; "
         "print([m for m in ('jax', 'tensorflow', 'flax', 'numpy') if m in sys.modules])"
     )
     done = subprocess.run(

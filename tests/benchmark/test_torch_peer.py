@@ -33,7 +33,7 @@ def test_logits_loss_and_one_update_agree(float64, name):
     double, side = jnp.dtype("float64"), architecture.input_size
     plain = Augmentation(crop=side, random_crop=False, flip=False, noise=0.0)
     changes = {"param_dtype": double, "augmentation": plain}
-    ready = step_time.ready(architecture, BATCH, "float64", **changes)
+    ready = step_time.compile_step(architecture, batch_size=BATCH, dtype="float64", **changes)
     ready.state = ready.state._replace(parameters=parameters)
     before = standard.to_standard(architecture, parameters)
     ready.preprocessing = ready.preprocessing._replace(divisor=np.float32(50))
@@ -44,7 +44,7 @@ def test_logits_loss_and_one_update_agree(float64, name):
     ready(1)
 
     for layout in torch_peer.LAYOUTS:
-        peer = torch_peer.make(architecture, before, layout)
+        peer = torch_peer.make_peer(architecture, before, layout)
         images, labels = peer.put(views, np.asarray(ready.labels))
         theirs = torch_peer.forward_pass(peer, images, "float64")().numpy()
         assert theirs.std() > 1e-2, "these logits say nothing"
@@ -66,16 +66,16 @@ def test_logits_loss_and_one_update_agree(float64, name):
 def test_a_network_is_proved_before_it_is_timed(name, monkeypatch):
     """Pooling by means, scaled tanh, towers; and one that differs is refused."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    assert torch_contest.prove(NETWORKS[name], "cpu")["logits"] < 1e-5
-    make = torch_peer.make
+    assert torch_contest.check_equal(NETWORKS[name], "cpu")["logits"] < 1e-5
+    make = torch_peer.make_peer
 
     def wrong(architecture, weights, layout, device):
         weights = {layer: (kernel * 1.001, bias) for layer, (kernel, bias) in weights.items()}
         return make(architecture, weights, layout, device)
 
-    monkeypatch.setattr(torch_peer, "make", wrong)
+    monkeypatch.setattr(torch_peer, "make_peer", wrong)
     with pytest.raises(UserError, match=f"PyTorch's {name} is not timed, since its logits differ"):
-        torch_contest.prove(NETWORKS[name], "cpu")
+        torch_contest.check_equal(NETWORKS[name], "cpu")
 
 
 @pytest.mark.parametrize(
@@ -88,14 +88,14 @@ def test_a_network_is_proved_before_it_is_timed(name, monkeypatch):
 )
 def test_what_pytorch_has_no_layers_for_is_said(name, reason):
     with pytest.raises(UserError, match=f"{name} is not compared with PyTorch: its {reason}"):
-        torch_peer.check(NETWORKS[name])
+        torch_peer.check_has_peer(NETWORKS[name])
 
 
 def test_pytorch_has_the_memory_of_its_users(monkeypatch):
     """Not what a command set for itself, but what the user set for both."""
     for value, left in ((malloc.TUNABLES, None), ("glibc.malloc.arena_max=1",) * 2):
         monkeypatch.setenv(malloc.VARIABLE, value)
-        with torch_process._as_its_users():
+        with torch_process._memory_of_users():
             assert os.environ.get(malloc.VARIABLE) == left
         assert os.environ[malloc.VARIABLE] == value
 

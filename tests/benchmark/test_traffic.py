@@ -43,7 +43,7 @@ def gradients(found):
 
 
 def test_data_parallel_net145_sends_each_parameter_once():
-    found = traffic.transfers(NET145, 1000, "data", 4, 1, 512)
+    found = traffic.transfers(NET145, 1000, "data", data=4, model=1, batch_size=512)
     assert {(one.kind, one.axis, one.phase) for one in found} == {
         ("all-reduce", "data", "gradient")
     }
@@ -55,7 +55,7 @@ def test_data_parallel_net145_sends_each_parameter_once():
 
 
 def test_towers_of_net145_meet_as_on_the_two_gpus():
-    found = traffic.transfers(NET145, 1000, "towers", 3, 2, 12)
+    found = traffic.transfers(NET145, 1000, "towers", data=3, model=2, batch_size=12)
     rows = 4
     forward = chosen(found, phase="forward")
     assert {one.axis for one in forward} == {"model"}
@@ -73,7 +73,7 @@ def test_towers_of_net145_meet_as_on_the_two_gpus():
 
 
 def test_hybrid_net145_sends_units_instead_of_dense_gradients():
-    found = traffic.transfers(NET145, 1000, "hybrid", 8, 1, 24)
+    found = traffic.transfers(NET145, 1000, "hybrid", data=8, model=1, batch_size=24)
     assert {one.axis for one in found} == {"data"}
     forward = chosen(found, phase="forward")
     assert [(one.kind, one.values // 24, one.layer) for one in forward] == [
@@ -96,13 +96,15 @@ def test_towers_that_do_not_meet_before_a_dense_layer_send_their_inputs_apart():
     """Net 150's first dense layer sees its own tower alone."""
     net150 = NETWORKS["net150"]
     shape = next(shape for layer, shape in net150.shapes() if getattr(layer, "units", 0))
-    found = traffic.transfers(net150, 1000, "hybrid", 2, 1, 2)
+    found = traffic.transfers(net150, 1000, "hybrid", data=2, model=1, batch_size=2)
     height, width, maps = shape
     assert sizes(found, phase="forward")[:2] == [2 * height * width * maps] * 2
 
 
 def test_a_norm_across_towers_gathers_its_input():
-    found = traffic.transfers(NETWORKS["bvlc_alexnet"], 1000, "towers", 1, 2, 1)
+    found = traffic.transfers(
+        NETWORKS["bvlc_alexnet"], 1000, "towers", data=1, model=2, batch_size=1
+    )
     norms = [one for one in chosen(found, phase="forward") if "norm" in one.name]
     assert [one.values for one in norms] == [55 * 55 * 96, 27 * 27 * 256]
     assert [one.layer for one in norms] == ["conv2", "conv3"]
@@ -112,7 +114,8 @@ def test_a_norm_across_towers_gathers_its_input():
 
 def test_half_precision_halves_all_but_the_logits():
     wide, narrow = (
-        traffic.transfers(NET145, 1000, "hybrid", 2, 1, 2, width) for width in (4, 2)
+        traffic.transfers(NET145, 1000, "hybrid", data=2, model=1, batch_size=2, width=width)
+        for width in (4, 2)
     )  # fmt: skip
     for one, other in zip(wide, narrow, strict=True):
         logits = one.layer == "fc8" or one.values <= 2
@@ -122,11 +125,11 @@ def test_half_precision_halves_all_but_the_logits():
 
 @pytest.mark.parametrize("layout", ["data", "hybrid"])
 def test_one_device_sends_nothing(layout):
-    assert traffic.transfers(NET145, 1000, layout, 1, 1, 128) == ()
+    assert traffic.transfers(NET145, 1000, layout, data=1, model=1, batch_size=128) == ()
 
 
 def test_one_pair_sums_no_gradients():
-    found = traffic.transfers(NET145, 1000, "towers", 1, 2, 128)
+    found = traffic.transfers(NET145, 1000, "towers", data=1, model=2, batch_size=128)
     (last,) = chosen(found, phase="gradient")
     assert (last.name, last.values) == ("length and finiteness of the gradient", 2)
 
@@ -145,7 +148,7 @@ def test_one_pair_sums_no_gradients():
 )  # fmt: skip
 def test_what_does_not_fit_is_explained(name, layout, data, model, batch, sentence):
     with pytest.raises(UserError, match=sentence):
-        traffic.transfers(NETWORKS[name], 1000, layout, data, model, batch)
+        traffic.transfers(NETWORKS[name], 1000, layout, data=data, model=model, batch_size=batch)
 
 
 def in_the_program(steps, stored, data, model):
@@ -197,7 +200,9 @@ def test_the_compiled_step_sends_exactly_this(name, layout, data, model):
     )
     stored = architecture.input_size + 4
     batch = test_collectives.BATCH
-    found = traffic.transfers(architecture, miniature.CLASSES, layout, data, model, batch)
+    found = traffic.transfers(
+        architecture, miniature.CLASSES, layout, data=data, model=model, batch_size=batch
+    )
     assert by_the_list(found) == in_the_program(steps, stored, data, model)
 
 
@@ -222,7 +227,9 @@ def test_bfloat16_gradients_and_maps_are_sent_in_bfloat16():
             width = 2 if dtype == "bf16" else 4
             count = math.prod(int(n) for n in shape.split("x") if n)
             seen[kind.replace("_", "-"), width] += parts * count
-    found = traffic.transfers(miniature.NARROW["quickstart"], 10, "towers", 2, 2, 4, width=2)
+    found = traffic.transfers(
+        miniature.NARROW["quickstart"], 10, "towers", data=2, model=2, batch_size=4, width=2
+    )
     listed = collections.Counter()
     for one in found:
         listed[one.kind, one.width] += one.values

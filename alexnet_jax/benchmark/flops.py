@@ -13,8 +13,8 @@ from alexnet_jax.model.summary import multiply_adds
 
 
 @dataclasses.dataclass(frozen=True)
-class Products:
-    """Operations of one layer for one image, in all towers.
+class LayerFlops:
+    """Floating-point operations of one layer for one image, in all towers.
 
     `input_gradient` is 0 where the input is the network's image, whose gradient nobody needs.
     """
@@ -30,17 +30,18 @@ class Products:
         return self.forward + self.weight_gradient + self.input_gradient
 
 
-def products(architecture: Architecture, classes: int) -> list[Products]:
+def layer_flops(architecture: Architecture, num_classes: int) -> list[LayerFlops]:
     """Those of each layer with weights, in order."""
-    towers, found = architecture.towers, []
+    towers = architecture.towers
+    layers: list[LayerFlops] = []
     for layer, shape in architecture.shapes():
         of_image = 0
         match layer:
             case Output():
-                adds = math.prod(shape) * classes
+                adds = math.prod(shape) * num_classes
             case Convolution() | LocallyConnected() | Dense():
                 adds = multiply_adds(layer, shape, towers)
-                if not found:
+                if not layers:
                     of_image = adds
                 elif getattr(layer, "low_resolution", None):
                     height, width, _ = layer.output(shape, towers)
@@ -49,15 +50,15 @@ def products(architecture: Architecture, classes: int) -> list[Products]:
             case _:
                 continue
         forward = 2 * towers * adds
-        found.append(Products(layer.name, forward, forward, forward - 2 * towers * of_image))
-    return found
+        layers.append(LayerFlops(layer.name, forward, forward, forward - 2 * towers * of_image))
+    return layers
 
 
-def training_operations(architecture: Architecture, classes: int) -> int:
+def training_flops(architecture: Architecture, num_classes: int) -> int:
     """Of one image in a training step."""
-    return sum(layer.total for layer in products(architecture, classes))
+    return sum(layer.total for layer in layer_flops(architecture, num_classes))
 
 
-def forward_operations(architecture: Architecture, classes: int) -> int:
+def forward_flops(architecture: Architecture, num_classes: int) -> int:
     """Of one image in the forward pass."""
-    return sum(layer.forward for layer in products(architecture, classes))
+    return sum(layer.forward for layer in layer_flops(architecture, num_classes))
