@@ -25,7 +25,7 @@ IMAGE = np.random.default_rng(4).uniform(90, 130, (36, 36, 3))
 COLOURS = np.float32([120.5, 110.25, 99.125])
 CONVENTIONS = {
     "a mean image at the crop's place": {"mean": IMAGE, "mean_at_crop": True, "warp": True},
-    "its centre": {"mean": IMAGE[4:32, 4:32], "divisor": 1.5},
+    "its center": {"mean": IMAGE[4:32, 4:32], "divisor": 1.5},
     "means and deviations of colours": {"mean": COLOURS, "divisor": [58.395, 57.12, 57.375]},
     "means alone": {"mean": COLOURS, "divisor": 1, "warp": True},
     "neither": {"mean": 0, "divisor": 255},
@@ -139,7 +139,7 @@ def test_each_source_goes_through_the_command(tmp_path):
     assert "a checkpoint of cuda-convnet" in out
     assert "cifar_18pct, 89,578 parameters" in out
     assert "10: name 0, name 1, name 2, ..." in out
-    assert "minus a mean image, the centre for every crop (what the file" in out
+    assert "minus a mean image, the center for every crop (what the file" in out
     first = out.split("SHA-256")[1].split()[0]
     for file in ("net.safetensors", "net.onnx", "net.pth"):
         out, _ = convert(f"--workdir={tmp_path / 'run'}", f"--to={tmp_path / file}")

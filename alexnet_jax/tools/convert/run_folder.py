@@ -75,7 +75,7 @@ def config_of(trained: Trained) -> ConfigDict:
     data.colour_noise = 0.0  # of which nothing is known
     mean = np.asarray(pixels.mean)
     if mean.ndim == 3:
-        data.mean, data.mean_at = "image", "crop" if pixels.mean_at_crop else "centre"
+        data.mean, data.mean_at = "image", "crop" if pixels.mean_at_crop else "center"
     elif mean.any():
         data.mean = "channel"
         channels = trained.architecture.channels
@@ -97,7 +97,7 @@ def config_of(trained: Trained) -> ConfigDict:
 def statistics_of(trained: Trained) -> Statistics:
     """What a run would have measured, as far as its Pixels tell.
 
-    Beyond the crop a mean of the centre alone is continued by its edge, which no view uses; the
+    Beyond the crop a mean of the center alone is continued by its edge, which no view uses; the
     colours' deviations are the divisor, or 0 where it is one number.
     """
     pixels, channels = trained.pixels, trained.architecture.channels
@@ -123,9 +123,9 @@ def as_seen(pixels: Pixels) -> str:
     mean, divisor = np.asarray(pixels.mean), np.ravel(pixels.divisor)
     size = pixels.size
     way = "pressed into" if pixels.warp else "shorter side to"
-    parts = [f"{way} {size} x {size} pixels" if pixels.warp else f"{way} {size} pixels, centre"]
+    parts = [f"{way} {size} x {size} pixels" if pixels.warp else f"{way} {size} pixels, center"]
     if mean.ndim == 3:
-        place = "at the place of the crop" if pixels.mean_at_crop else "the centre for every crop"
+        place = "at the place of the crop" if pixels.mean_at_crop else "the center for every crop"
         parts.append(f"minus a mean image, {place}")
     elif mean.any():
         parts.append(f"minus {_numbers(mean)}")
