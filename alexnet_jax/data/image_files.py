@@ -1,7 +1,4 @@
-"""Images that people name, and any others by number: read in batches by threads.
-
-TensorFlow is not needed.
-"""
+"""Image files named on the command line, read in batches by threads, without TensorFlow."""
 
 import collections
 import concurrent.futures
@@ -21,12 +18,12 @@ Batch = tuple[np.ndarray, np.ndarray, list[tuple[int, images.BadImage]]]
 
 
 def find(arguments: Sequence[str]) -> list[str]:
-    """Files of images, folders with all images below them, and patterns, as files in this order.
+    """The image files that arguments stand for: files, folders (all images below) and patterns.
 
-    What a folder or a pattern stands for comes in alphabetical order; each file is listed once.
+    The files of a folder or a pattern come in alphabetical order; each file is listed once.
     UserError where an argument stands for no image.
     """
-    found: dict[str, None] = {}
+    all_files: dict[str, None] = {}
     for argument in arguments:
         if os.path.isdir(argument):
             files = _below(argument)
@@ -41,8 +38,8 @@ def find(arguments: Sequence[str]) -> list[str]:
                 f"{argument} stands for no image: expected a file, a folder that holds some "
                 f"({', '.join(SUFFIXES)}), or a pattern such as 'folder/*.jpg'."
             )
-        found |= dict.fromkeys(files)
-    return list(found)
+        all_files |= dict.fromkeys(files)
+    return list(all_files)
 
 
 def loader(files: Sequence[str], size: int, channels: int, warp: bool = False) -> Load:
@@ -62,42 +59,43 @@ def loader(files: Sequence[str], size: int, channels: int, warp: bool = False) -
 
 
 def batches(load: Load, numbers: Sequence[int], batch: int, workers: int) -> Iterator[Batch]:
-    """(numbers, images uint8 [n, size, size, channels], unusable ones with their errors), in order.
+    """(numbers, images uint8 [n, size, size, channels], bad images with their errors), in order.
 
-    Each batch stands for the next `batch` of `numbers`; those that can't be used are left out of
-    its arrays. While one is worked on, threads read the next two.
+    Each batch covers the next `batch` of `numbers`; bad images are left out of its arrays. While
+    the caller works on one batch, threads read the next two.
     """
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        waiting: collections.deque = collections.deque()
+        pending: collections.deque[list[tuple[int, concurrent.futures.Future]]]
+        pending = collections.deque()
         rest = iter(numbers)
         while True:
-            while len(waiting) < 3 and (some := list(itertools.islice(rest, batch))):
-                waiting.append([(number, pool.submit(load, number)) for number in some])
-            if not waiting:
+            while len(pending) < 3 and (chunk := list(itertools.islice(rest, batch))):
+                pending.append([(number, pool.submit(load, number)) for number in chunk])
+            if not pending:
                 return
-            yield _gathered(waiting.popleft())
+            yield _gather(pending.popleft())
 
 
-def _gathered(some: list[tuple[int, concurrent.futures.Future]]) -> Batch:
-    usable, pixels, unusable = [], [], []
-    for number, future in some:
+def _gather(futures: list[tuple[int, concurrent.futures.Future]]) -> Batch:
+    good, pixels, bad = [], [], []
+    for number, future in futures:
         try:
             pixels.append(future.result())
-            usable.append(number)
+            good.append(number)
         except images.BadImage as error:
-            unusable.append((number, error))
+            bad.append((number, error))
     stacked = np.stack(pixels) if pixels else np.empty((0, 0, 0, 0), np.uint8)
-    return np.asarray(usable, np.int64), stacked, unusable
+    return np.asarray(good, np.int64), stacked, bad
 
 
 def _below(folder: str) -> list[str]:
     """All files of images below a folder; hidden ones are left out."""
-    found = []
+    paths = []
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
+        paths += [
             os.path.join(root, name)
             for name in sorted(files)
             if name.lower().endswith(SUFFIXES) and not name.startswith(".")
         ]
-    return found
+    return paths

@@ -1,8 +1,8 @@
-"""One way from an encoded image to stored pixels, for every user of an image file.
+"""Decoding and resizing of images, the same for preparation, training and prediction.
 
 Paper section 2: the shorter side is rescaled to 256 and the central 256 x 256 patch is cut out.
-As in the authors' later preparation script (cuda-convnet2, 2014): by area when shrinking, bicubic
-when enlarging. Rotation tags are not applied, as in 2012.
+Resampling is by area when shrinking and bicubic when enlarging, as in the authors' later
+preparation script (cuda-convnet2, 2014). Rotation tags are not applied, as in 2012.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ from PIL import Image
 
 from alexnet_jax.runtime.errors import UserError
 
-# An image beyond these is refused: at 1:50 the central square shows a fiftieth of it, and what is
-# read before it is cut out grows with both.
-MOST_SIDES_RATIO = 50
-MOST_PIXELS = 100_000_000
-MOST_BYTES = 512 * 2**20  # of a file: a bare one of so many pixels is shorter
-# Pillow knows others, and hands EPS to a program that runs it.
+# An image beyond these is refused: at 1:50 the central square shows a fiftieth of it, and decoding
+# takes memory in proportion to both.
+MAX_ASPECT_RATIO = 50
+MAX_PIXELS = 100_000_000
+MAX_BYTES = 512 * 2**20  # of a file: an uncompressed one of MAX_PIXELS is shorter
+# Pillow reads others too, and passes EPS to an interpreter that executes it.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
 
@@ -30,7 +30,7 @@ class BadImage(UserError):
 
 
 class Refused(BadImage):
-    """Beyond MOST_SIDES_RATIO, MOST_PIXELS or MOST_BYTES."""
+    """Beyond MAX_ASPECT_RATIO, MAX_PIXELS or MAX_BYTES."""
 
 
 class Undecodable(BadImage):
@@ -38,27 +38,27 @@ class Undecodable(BadImage):
 
 
 def read(path: str | os.PathLike) -> bytes:
-    """An image file, or so much of one beyond MOST_BYTES that `opened` refuses it."""
+    """The content of an image file, cut after MAX_BYTES + 1 bytes, which `opened` refuses."""
     with open(path, "rb", buffering=0) as file:
-        return file.read(min(os.fstat(file.fileno()).st_size, MOST_BYTES + 1))
+        return file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES + 1))
 
 
 @contextlib.contextmanager
-def opened(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> Iterator[Image.Image]:
-    """The decoded image; `name` is for the sentence of a Refused or Undecodable.
+def opened(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """The decoded image; `name` is for the message of a Refused or Undecodable.
 
-    What the headers say is judged before a pixel is decoded.
+    The limits are checked against the headers before a pixel is decoded.
     """
-    if len(data) > MOST_BYTES:
-        raise Refused(f"The image {name} is longer than {MOST_BYTES:,} bytes: take it away.")
+    if len(data) > MAX_BYTES:
+        raise Refused(f"The image {name} is longer than {MAX_BYTES:,} bytes: take it away.")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             long, short = max(image.size), min(image.size)
-            if _decoded(image) > most_pixels or long > MOST_SIDES_RATIO * short:
+            if _decoded_pixels(image) > max_pixels or long > MAX_ASPECT_RATIO * short:
                 raise Refused(
                     f"The image {name} of {width} x {height} pixels is beyond the limits of "
-                    f"1:{MOST_SIDES_RATIO} and {most_pixels:,} pixels: take it away."
+                    f"1:{MAX_ASPECT_RATIO} and {max_pixels:,} pixels: take it away."
                 )
             image.load()
             yield image
@@ -73,7 +73,7 @@ def opened(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> Iterator[I
 
 
 def decode(data: bytes, name: str, size: int, channels: int, warp: bool = False) -> np.ndarray:
-    """uint8 [size, size, channels] of an encoded image; BadImage, with its `name`, if unusable."""
+    """Pixels uint8 [size, size, channels] of an encoded image; BadImage with its `name` if bad."""
     with opened(data, name) as image:
         return pixels_of(image, size, channels, warp)
 
@@ -83,8 +83,8 @@ def pixels_of(image: Image.Image, size: int, channels: int, warp: bool = False) 
     return resize(image.convert("L" if channels == 1 else "RGB"), size, warp)
 
 
-def _decoded(image: Image.Image) -> int:
-    """The most pixels that are decoded at once: a tile of a TIFF may be larger than its image."""
+def _decoded_pixels(image: Image.Image) -> int:
+    """The number of pixels that are decoded: a tile of a TIFF may be larger than its image."""
     pixels, tags = image.width * image.height, getattr(image, "tag_v2", {})
     if TILE_WIDTH in tags and TILE_LENGTH in tags:
         return max(pixels, tags[TILE_WIDTH] * tags[TILE_LENGTH])
@@ -92,7 +92,7 @@ def _decoded(image: Image.Image) -> int:
 
 
 def resize(image: Image.Image, size: int, warp: bool = False) -> np.ndarray:
-    """Shorter side to `size`, centre cut out; an image that has this size is left as it is.
+    """Shorter side to `size`, center cut out; an image that has this size is left as it is.
 
     With `warp` both sides become `size`, whatever the shape, as in Caffe's ImageNet example. The
     filter is bilinear as there, but smooths when it shrinks, which Caffe's (OpenCV's) does not.

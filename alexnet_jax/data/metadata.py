@@ -1,4 +1,4 @@
-"""What lies beside the shards of a prepared set, put together from what was learnt of each."""
+"""The files beside the shards of a prepared set, made from the summaries of all its shards."""
 
 import collections
 import hashlib
@@ -10,16 +10,20 @@ import numpy as np
 
 from alexnet_jax.data import prepared, shards, statistics
 from alexnet_jax.data.origins.origin import Origin
-from alexnet_jax.data.shards import Outcome, Settings
+from alexnet_jax.data.shards import Settings, ShardSummary
 
-Outcomes = dict[str, list[Outcome]]
+MAX_NAMED = 20  # images left out that report_text names; the report names all of them
+
+Summaries = dict[str, list[ShardSummary]]  # of each split
 
 
-def facts(origin: Origin, outcomes: Outcomes, settings: Settings) -> dict:
-    """Contents of prepared.json: settings, classes and, of each split, shards and fingerprint."""
+def dataset_facts(origin: Origin, summaries: Summaries, settings: Settings) -> dict:
+    """Content of prepared.json: settings, classes and, of each split, shards and fingerprint."""
     splits = {}
-    for name, parts in outcomes.items():
-        digests = "\0".join([str(vars(settings)), *origin.classes, *(p.digest for p in parts)])
+    for name, parts in summaries.items():
+        digests = "\0".join(
+            [str(vars(settings)), *origin.classes, *(part.digest for part in parts)]
+        )
         splits[name] = {
             "images": sum(len(part.labels) for part in parts),
             "shards": [len(part.labels) for part in parts],
@@ -35,19 +39,19 @@ def facts(origin: Origin, outcomes: Outcomes, settings: Settings) -> dict:
     }
 
 
-def write_arrays(folder: pathlib.Path, outcomes: Outcomes, facts: dict) -> None:
+def write_arrays(folder: pathlib.Path, summaries: Summaries, facts: dict) -> None:
     """Labels and names of each split, and the statistics of the training split."""
-    for name, parts in outcomes.items():
+    for name, parts in summaries.items():
         labels = np.concatenate([part.labels for part in parts])
         np.save(prepared.labels_file(folder, name), labels)
-        found = itertools.chain(*(part.names for part in parts))
-        text = "".join(f"{one}\n" for one in found)
+        names = itertools.chain(*(part.names for part in parts))
+        text = "".join(f"{image}\n" for image in names)
         prepared.names_file(folder, name).write_bytes(os.fsencode(text))
-    parts = [part.sums for part in outcomes["train"]]
+    sums = [part.sums for part in summaries["train"]]
     total = statistics.Sums(
-        images=sum(part.images for part in parts),
-        pixels=sum(part.pixels for part in parts),
-        products=sum(part.products for part in parts),
+        images=np.sum([part.images for part in sums], axis=0),
+        pixels=np.sum([part.pixels for part in sums], axis=0),
+        products=np.sum([part.products for part in sums], axis=0),
     )
     measured = statistics.from_sums(total, facts["splits"]["train"]["fingerprint"])
     measured.save(folder / prepared.STATISTICS)
@@ -92,16 +96,16 @@ def write_for_tfds(folder: pathlib.Path, facts: dict) -> None:
     )
 
 
-def report(origin: Origin, outcomes: Outcomes) -> dict:
-    """Of each split: images found and written, images per class, and all oddities by name."""
+def make_report(origin: Origin, summaries: Summaries) -> dict:
+    """Content of report.json: of each split images found and written, per class, and oddities."""
     splits = {}
-    for name, parts in outcomes.items():
+    for name, parts in summaries.items():
         labels = np.concatenate([part.labels for part in parts])
         counts = np.bincount(labels[labels >= 0], minlength=len(origin.classes))
         per_class = dict(zip(_unique(origin.classes), counts.tolist(), strict=True))
         oddities = {
             word: sorted(itertools.chain(*(part.oddities[word] for part in parts)))
-            for word in shards.KEPT + shards.LEFT_OUT
+            for word in shards.KEPT_ODDITIES + shards.EXCLUDED
         }
         splits[name] = {
             "found": len(origin.splits[name]),
@@ -112,8 +116,27 @@ def report(origin: Origin, outcomes: Outcomes) -> dict:
     return {"splits": splits}
 
 
+def report_text(report: dict) -> str:
+    """A report for the terminal: a paragraph for each split."""
+    lines = []
+    for name, split in report["splits"].items():
+        counts = sorted(split["images_per_class"].values())
+        line = f"{name}: {split['images']:,} of {split['found']:,} images"
+        if counts:
+            low, middle, high = counts[0], counts[len(counts) // 2], counts[-1]
+            line += f" in {len(counts):,} classes of {low:,} to {high:,}, median {middle:,}"
+        lines.append(line)
+        for word, names in split["oddities"].items():
+            if names:
+                shown = MAX_NAMED if word in shards.EXCLUDED else 2
+                listed = ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
+                lines.append(f"  {len(names):>7,} {word}: {listed}")
+    lines.append(f"All names stand in {prepared.REPORT}.")
+    return "\n".join(lines)
+
+
 def _unique(names: tuple[str, ...]) -> list[str]:
-    """Two classes of one name, such as ImageNet's two cranes, are told apart by a number."""
+    """The names, with a number where two classes have the same, such as ImageNet's two cranes."""
     seen: collections.Counter[str] = collections.Counter()
     result = []
     for name in names:

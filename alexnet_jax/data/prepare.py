@@ -6,64 +6,51 @@ A preparation that was stopped goes on with the shards that are missing.
 import contextlib
 import fcntl
 import json
-import multiprocessing
 import os
 import pathlib
 import shutil
-import signal
-import threading
 from collections.abc import Iterator
-from concurrent import futures
-from multiprocessing import connection
 
-from alexnet_jax.data import prepared, shards
+from alexnet_jax.data import metadata, prepared, shards
 from alexnet_jax.data.origins.origin import Origin
+from alexnet_jax.data.shard_workers import write_shards
 from alexnet_jax.data.shards import Settings, Shard
 from alexnet_jax.runtime.errors import UserError
-from alexnet_jax.runtime.terminal import ProgressLine, Terminal
-
-POLL_SECONDS = 0.2
-NAMED = 20  # images left out are named at the terminal up to this number, and all in the report
+from alexnet_jax.runtime.terminal import Terminal
 
 
-def prepare(
-    origin: Origin, settings: Settings, folder: pathlib.Path, workers: int, terminal: Terminal
+def prepare_dataset(
+    origin: Origin,
+    settings: Settings,
+    folder: pathlib.Path,
+    *,
+    num_workers: int,
+    terminal: Terminal,
 ) -> dict:
-    """Write the set into `folder` and return its report; UserError if it can't be done."""
-    cuts = {name: shards.cut(name, split, settings.seed) for name, split in origin.splits.items()}
+    """Write the set into `folder` and return its report (metadata.make_report).
+
+    UserError if the folder is in use or holds something else, or the source can't be prepared.
+    """
+    divided = {
+        name: shards.divide_split(name, split, settings.seed)
+        for name, split in origin.splits.items()
+    }
     plan = _plan(origin, settings)
     _check_splits(origin)
-    with _claimed(folder, plan) as finished:
+    with _locked(folder, plan) as finished:
         if finished:
             terminal.info(f"{folder} is already prepared.")
         else:
-            _write_shards(origin, cuts, settings, folder, workers, terminal)
-            _finish(origin, cuts, settings, folder, plan)
+            missing = _missing_shards(folder, divided, terminal)
+            write_shards(
+                origin.splits, missing, settings, folder, num_workers=num_workers, terminal=terminal
+            )
+            _write_metadata(origin, divided, settings, folder, plan)
             shutil.rmtree(folder / prepared.UNFINISHED)
     report = _read_json(folder / prepared.REPORT)
-    terminal.info(told(report))
+    terminal.info(metadata.report_text(report))
     terminal.info(f"In {folder}: use it with --config.data.path={folder}.")
     return report
-
-
-def told(report: dict) -> str:
-    """The report for a person: a paragraph for each split."""
-    lines = []
-    for name, split in report["splits"].items():
-        counts = sorted(split["images_per_class"].values())
-        line = f"{name}: {split['images']:,} of {split['found']:,} images"
-        if counts:
-            low, middle, high = counts[0], counts[len(counts) // 2], counts[-1]
-            line += f" in {len(counts):,} classes of {low:,} to {high:,}, median {middle:,}"
-        lines.append(line)
-        for word, names in split["oddities"].items():
-            if names:
-                left_out = word in shards.LEFT_OUT
-                shown = ", ".join(names[: NAMED if left_out else 2])
-                more = ", ..." if len(names) > (NAMED if left_out else 2) else ""
-                lines.append(f"  {len(names):>7,} {word}: {shown}{more}")
-    lines.append(f"All names stand in {prepared.REPORT}.")
-    return "\n".join(lines)
 
 
 def _plan(origin: Origin, settings: Settings) -> dict:
@@ -85,12 +72,12 @@ def _check_splits(origin: Origin) -> None:
 
 
 @contextlib.contextmanager
-def _claimed(folder: pathlib.Path, plan: dict) -> Iterator[bool]:
-    """Hold `folder` for one preparation; gives whether the set is there already.
+def _locked(folder: pathlib.Path, plan: dict) -> Iterator[bool]:
+    """Lock `folder` for one preparation; yields whether the set is finished already.
 
-    UserError if it is used otherwise, or by another process at this moment.
+    UserError if the folder holds something else, or another process prepares it now.
     """
-    plan = json.loads(json.dumps(plan))
+    plan = json.loads(json.dumps(plan))  # as it comes back from a file
     unfinished = folder / prepared.UNFINISHED
     file = unfinished / "plan.json"
     finished = (folder / prepared.FACTS).exists()
@@ -103,12 +90,12 @@ def _claimed(folder: pathlib.Path, plan: dict) -> Iterator[bool]:
         if folder.exists() and any(e for e in folder.iterdir() if e.name != unfinished.name):
             raise UserError(f"{folder} is not empty: choose another --output.")
     if before not in (None, plan):
-        ours, theirs = plan["settings"], before.get("settings", {})
-        different = [f"--{name}" for name in ours if ours[name] != theirs.get(name)]
-        what = ", ".join(different) or "other images"
+        wanted, former = plan["settings"], before.get("settings", {})
+        flags = [f"--{name}" for name in wanted if wanted[name] != former.get(name)]
+        difference = ", ".join(flags) or "other images"
         raise UserError(
             f"{folder} holds a set that was prepared from another source or with other settings "
-            f"({what}): choose another --output, or take that folder away."
+            f"({difference}): choose another --output, or take that folder away."
         )
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
@@ -128,65 +115,35 @@ def _claimed(folder: pathlib.Path, plan: dict) -> Iterator[bool]:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write_shards(
-    origin: Origin,
-    cuts: dict[str, list[Shard]],
-    settings: Settings,
-    folder: pathlib.Path,
-    workers: int,
-    terminal: Terminal,
-) -> None:
-    """Write what is missing, in as many processes as there are workers."""
-    for left in (folder / prepared.UNFINISHED).glob("*.partial*"):
-        left.unlink()
-    everything = [shard for name in cuts for shard in cuts[name]]
-    missing = [s for s in everything if not shards.outcome_file(folder, s).exists()]
+def _missing_shards(
+    folder: pathlib.Path, divided: dict[str, list[Shard]], terminal: Terminal
+) -> list[Shard]:
+    """The shards that are not written yet; what a stopped process left of others is removed."""
+    for partial in (folder / prepared.UNFINISHED).glob("*.partial*"):
+        partial.unlink()
+    everything = [shard for of_split in divided.values() for shard in of_split]
+    missing = [shard for shard in everything if not shards.summary_file(folder, shard).exists()]
     if len(missing) < len(everything):
         terminal.info(f"Going on: {len(missing)} of {len(everything)} shards are missing.")
-    total = sum(len(shard.ids) for shard in missing)
-    progress = ProgressLine("preparing", terminal)
-    spawn = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
-    done, stop = spawn.Value("q", 0), spawn.Event()
-    arguments = (origin.splits, settings, folder, done, stop)
-    with futures.ProcessPoolExecutor(workers, spawn, _begin, arguments) as pool:
-        running = {pool.submit(_write, shard) for shard in missing}
-        try:
-            while running:
-                ended, running = futures.wait(running, POLL_SECONDS, futures.FIRST_COMPLETED)
-                for future in ended:
-                    future.result()
-                if done.value < total:
-                    progress(done.value, total)
-        except futures.process.BrokenProcessPool as error:
-            raise UserError(
-                "A process that writes shards was killed, perhaps for want of memory: give the "
-                "same command again, with fewer --workers."
-            ) from error
-        except BaseException:
-            stop.set()  # or the end of this block waits until every shard is whole
-            pool.shutdown(cancel_futures=True)
-            raise
-    progress(total, total)
+    return missing
 
 
-def _finish(
+def _write_metadata(
     origin: Origin,
-    cuts: dict[str, list[Shard]],
+    divided: dict[str, list[Shard]],
     settings: Settings,
     folder: pathlib.Path,
     plan: dict,
 ) -> None:
-    """Put together what was learnt of all shards; prepared.json comes last."""
-    from alexnet_jax.data import metadata
-
-    outcomes = {
-        name: [shards.Outcome.load(shards.outcome_file(folder, shard)) for shard in cuts[name]]
-        for name in cuts
+    """Write the files beside the shards; prepared.json, which marks the set as finished, last."""
+    summaries = {
+        name: [shards.ShardSummary.load(shards.summary_file(folder, shard)) for shard in of_split]
+        for name, of_split in divided.items()
     }
-    facts = metadata.facts(origin, outcomes, settings) | {"plan": plan}
-    metadata.write_arrays(folder, outcomes, facts)
+    facts = metadata.dataset_facts(origin, summaries, settings) | {"plan": plan}
+    metadata.write_arrays(folder, summaries, facts)
     metadata.write_for_tfds(folder, facts)
-    _write_json(folder / prepared.REPORT, metadata.report(origin, outcomes))
+    _write_json(folder / prepared.REPORT, metadata.make_report(origin, summaries))
     _write_json(folder / prepared.FACTS, facts)
 
 
@@ -204,36 +161,3 @@ def _write_json(path: pathlib.Path, value: dict) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(value, indent=1))
     os.replace(partial, path)
-
-
-# In the processes that write shards: splits, settings, folder, a count of images and an event that
-# asks to stop; set once when one begins.
-_job: tuple = ()
-
-
-def _begin(*job) -> None:
-    global _job
-    _job = job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _write(shard: Shard) -> None:
-    splits, settings, folder, done, stop = _job
-
-    def tell(images: int) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        with done.get_lock():
-            done.value += images
-
-    try:
-        shards.write(folder, shard, splits[shard.split], settings, tell)
-    except RuntimeError as error:  # array_record's writer on a full disk
-        raise OSError(error) from error
-
-
-def _end_with_parent() -> None:
-    """A killed parent can't end its processes: they would wait for work for ever."""
-    connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)

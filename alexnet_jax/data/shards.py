@@ -1,7 +1,7 @@
-"""The files of a prepared set, one at a time: which records go into one, and writing it.
+"""The shards of a prepared set: which records each one holds, and writing one.
 
-A shard is written beside its place and moved there when it is whole; what was learnt of it, an
-.npz in the folder of unfinished work, is written last and marks it as done.
+A shard is written under a temporary name and renamed when it is whole. Its summary, an .npz in the
+folder of unfinished work, is written last and marks it as done.
 """
 
 import dataclasses
@@ -20,19 +20,27 @@ from alexnet_jax.data import arrays, images, prepared, statistics, tf_example
 from alexnet_jax.data.origins.origin import Record, Split
 from alexnet_jax.runtime.errors import UserError
 
-MOST_IMAGES = 8192  # in a shard
-MOST_AT_ONCE = 2000  # records whose blocks are mixed, since they are held in memory
+MAX_IMAGES = 8192  # in a shard
+MAX_SHUFFLED = 2000  # records whose blocks are shuffled together, since they are held in memory
 JPEG_QUALITY = 95
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-TOLD_EVERY = 16  # images
-# What is worth knowing of an image, and why one is left out; the words stand in the report.
-KEPT = ("greyscale", "CMYK", "other format under a JPEG name", "rotated by EXIF, kept as stored")
-LEFT_OUT = ("refused", "undecodable")
+PROGRESS_IMAGES = 16  # between two calls of `progress`
+# What the report says of unusual images that are kept, and of those that are left out.
+KEPT_ODDITIES = (
+    "greyscale",
+    "CMYK",
+    "other format under a JPEG name",
+    "rotated by EXIF, kept as stored",
+)
+EXCLUDED = ("refused", "undecodable")
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How images are stored: `resize` is crop or warp, `format` jpeg or raw."""
+    """How a set is stored: its name, the images' size and channels, and the seed of the order.
+
+    `resize` is crop or warp, `format` jpeg or raw.
+    """
 
     name: str
     size: int
@@ -44,7 +52,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """File number `index` of `shards` of a split, with the records `ids` in this order."""
+    """File number `index` of the `shards` of a split, with the records `ids` in this order."""
 
     split: str
     index: int
@@ -52,36 +60,37 @@ class Shard:
     ids: np.ndarray
 
 
-def cut(name: str, split: Split, seed: int) -> list[Shard]:
-    """Divide a split into shards, which do not depend on the machine.
+def divide_split(name: str, split: Split, seed: int) -> list[Shard]:
+    """Divide a split into shards, which depend on its records and the seed alone.
 
-    The training split is shuffled; where records can't be read alone, their blocks are, and then
-    the records within every few blocks. The others keep their order.
+    The training split is shuffled. Where records can't be read one by one, their blocks are
+    shuffled, and then the records within every few blocks. Other splits keep their order.
     """
     records = len(split)
-    count = max(-(-records // MOST_IMAGES), min(16, -(-records // 256)))
+    count = max(-(-records // MAX_IMAGES), min(16, -(-records // 256)))
     starts = np.arange(records) if split.blocks is None else split.blocks
     lengths = np.diff(np.append(starts, records))
     random = np.random.default_rng([seed, 0])
     order = random.permutation(len(starts)) if name == "train" else np.arange(len(starts))
-    before = np.cumsum(lengths[order]) - lengths[order]
-    owner = before * count // max(records, 1)
+    first_records = np.cumsum(lengths[order]) - lengths[order]
+    shard_of_block = first_records * count // max(records, 1)
     shards = []
     for index in range(count):
-        ids = [np.arange(starts[b], starts[b] + lengths[b]) for b in order[owner == index]]
+        ids = [np.arange(starts[b], starts[b] + lengths[b]) for b in order[shard_of_block == index]]
         if name == "train" and split.blocks is not None:
-            few = max(1, MOST_AT_ONCE * len(starts) // records)
+            few = max(1, MAX_SHUFFLED * len(starts) // records)
             groups = (ids[first : first + few] for first in range(0, len(ids), few))
             ids = [random.permutation(np.concatenate(group)) for group in groups]
-        shards.append(Shard(name, index, count, np.concatenate(ids or [[]]).astype(np.int64)))
+        of_shard = np.concatenate(ids) if ids else np.empty(0)
+        shards.append(Shard(name, index, count, of_shard.astype(np.int64)))
     return shards
 
 
 @dataclasses.dataclass
-class Outcome:
-    """What was learnt of a shard: labels and names of its images, sums, a digest, and oddities.
+class ShardSummary:
+    """Labels and names of a shard's images, sums for the statistics, a digest, and oddities.
 
-    `oddities` has the names of images under the words of KEPT and LEFT_OUT.
+    `oddities` has the names of unusual images under the words of KEPT_ODDITIES and EXCLUDED.
     """
 
     labels: np.ndarray
@@ -102,7 +111,7 @@ class Outcome:
         os.replace(partial, path)
 
     @classmethod
-    def load(cls, path: pathlib.Path) -> "Outcome":
+    def load(cls, path: pathlib.Path) -> "ShardSummary":
         """Read what `save` wrote; UserError for a damaged archive."""
         stored = arrays.load_archive(path, "take it away, and its shard is written again")
         facts = json.loads(str(stored["facts"]))
@@ -111,33 +120,33 @@ class Outcome:
         return cls(stored["labels"], sums, **facts)
 
 
-def outcome_file(folder: pathlib.Path, shard: Shard) -> pathlib.Path:
-    """Where the outcome of a shard is kept until the set is whole."""
+def summary_file(folder: pathlib.Path, shard: Shard) -> pathlib.Path:
+    """The file of a shard's summary while the set is being prepared."""
     return folder / prepared.UNFINISHED / f"{shard.split}-{shard.index:05d}.npz"
 
 
-def write(
+def write_shard(
     folder: pathlib.Path,
     shard: Shard,
     split: Split,
     settings: Settings,
-    tell: Callable[[int], None],
+    progress: Callable[[int], None],
 ) -> None:
-    """Write one shard; `tell(n)` is called after every few images."""
+    """Write one shard; `progress(n)` is called after every n images, at most PROGRESS_IMAGES."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
     final = prepared.shard_file(folder, settings.name, shard.split, shard.index, shard.shards)
-    partial = str(outcome_file(folder, shard).with_suffix(".partial"))
+    partial = str(summary_file(folder, shard).with_suffix(".partial"))
     writer = ArrayRecordWriter(partial, "group_size:1,uncompressed")
     raw = None
     if settings.format == "raw":
         raw = _PixelsFile(partial + ".npy", (settings.size, settings.size, settings.channels))
     labels, names, digest = [], [], hashlib.sha256()
     sums = statistics.zero_sums(settings.size, settings.channels)
-    oddities = {word: [] for word in KEPT + LEFT_OUT}
-    for number, found in enumerate(split.read(shard.ids), start=1):
-        # Names are kept a line each, and are shown at terminals.
-        record = found._replace(name=CONTROL_CHARACTERS.sub("?", found.name))
+    oddities: dict[str, list[str]] = {word: [] for word in KEPT_ODDITIES + EXCLUDED}
+    for number, original in enumerate(split.read(shard.ids), start=1):
+        # Names are stored one a line, and are printed at terminals.
+        record = original._replace(name=CONTROL_CHARACTERS.sub("?", original.name))
         if record.label < 0 and shard.split != "test":
             raise UserError(
                 f"The image {record.name} of the split {shard.split} has no label: name a split "
@@ -158,8 +167,8 @@ def write(
             statistics.add_images(sums, pixels[None])
             if raw:
                 raw.append(pixels)
-        if number % TOLD_EVERY == 0 or number == len(shard.ids):
-            tell((number - 1) % TOLD_EVERY + 1)
+        if number % PROGRESS_IMAGES == 0 or number == len(shard.ids):
+            progress((number - 1) % PROGRESS_IMAGES + 1)
     writer.close()
     if raw:
         raw.close()
@@ -168,14 +177,14 @@ def write(
             prepared.pixels_file(folder, shard.split, shard.index, shard.shards),
         )
     os.replace(partial, final)
-    outcome = Outcome(np.asarray(labels, np.int32), sums, names, digest.hexdigest(), oddities)
-    outcome.save(outcome_file(folder, shard))
+    summary = ShardSummary(np.asarray(labels, np.int32), sums, names, digest.hexdigest(), oddities)
+    summary.save(summary_file(folder, shard))
 
 
 def _convert(
     record: Record, settings: Settings, oddities: dict[str, list[str]]
 ) -> tuple[bytes, np.ndarray]:
-    """The image as it is stored, and the pixels that come out of that."""
+    """The encoded image as it is stored, and the pixels that decoding it gives."""
     with images.opened(record.data, record.name) as image:
         for word in _traits(image, record.name):
             oddities[word].append(record.name)
@@ -198,8 +207,8 @@ def _convert(
 
 
 def _traits(image: Image.Image, name: str) -> Iterable[str]:
-    """Those words of KEPT that are true of an image."""
-    greyscale, cmyk, other, rotated = KEPT
+    """The words of KEPT_ODDITIES that apply to an image."""
+    greyscale, cmyk, other, rotated = KEPT_ODDITIES
     if image.mode in ("1", "L", "LA", "I", "I;16"):
         yield greyscale
     if image.mode == "CMYK":
@@ -220,7 +229,7 @@ class _PixelsFile:
         self._write_header()
 
     def append(self, pixels: np.ndarray) -> None:
-        """One more image."""
+        """Write one more image."""
         self._file.write(np.ascontiguousarray(pixels).data)
         self._count += 1
 

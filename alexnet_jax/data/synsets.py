@@ -1,7 +1,7 @@
-"""The 1,000 synsets of ILSVRC-2012 with their words, for people to read.
+"""The 1,000 synsets of ILSVRC-2012 and their words.
 
-The file beside this one has a line each, the WordNet number and the words, in the order of the
-labels that Caffe, PyTorch and tensorflow-datasets give them; facts from the devkit of ILSVRC-2012.
+Each line of the file beside this one has a WordNet number and its words, in the order of the labels
+of Caffe, PyTorch and tensorflow-datasets. Source: the devkit of ILSVRC-2012.
 """
 
 import collections
@@ -20,9 +20,9 @@ def ilsvrc2012() -> dict[str, str]:
 
 
 def words(name: str) -> str:
-    """A class that is called by its WordNet number in words; any other name as it is.
+    """The words of a class that is named by its WordNet number; any other name as it is.
 
-    The first of its words, or all where another class begins with the same: there are two cranes.
+    The first of the words, or all where two classes have the same first one: there are two cranes.
     """
     numbered = len(name) == 9 and name[0] == "n" and name[1:].isdigit()
     return _short().get(name, name) if numbered else name
@@ -38,7 +38,7 @@ def _short() -> dict[str, str]:
 
 
 def find_class(classes: Sequence[str], wanted: str) -> int | None:
-    """The label of the class that is called so, by its name or its words; None if none is."""
+    """The label of the class with this name or these words; None if there is none."""
     for label, name in enumerate(classes):
         if wanted in (name, words(name)):
             return label

@@ -1,4 +1,4 @@
-"""tf.train.Example, the record of tensorflow-datasets, without TensorFlow."""
+"""tf.train.Example, the record format of tensorflow-datasets, without TensorFlow."""
 
 import contextlib
 import os
@@ -7,9 +7,9 @@ import os
 def load_library() -> None:
     """Import what `parse` and `serialize` need, before threads call them.
 
-    Two threads that import tensorflow-datasets at a time can wait for each other for ever: its lazy
-    modules hold a lock while they import others. Where it is not installed, sets of raw pixels can
-    be read all the same.
+    Two threads that import tensorflow-datasets at the same time can deadlock: its lazy modules hold
+    a lock while they import others. Where it is not installed nothing is done: sets of raw pixels
+    can be read without it.
     """
     with contextlib.suppress(ImportError):
         import tensorflow_datasets.proto.tf_example_pb2  # noqa: F401
@@ -27,7 +27,7 @@ def serialize(image: bytes, label: int, file_name: str) -> bytes:
 
 
 def parse(record: bytes) -> tuple[bytes, int]:
-    """Image file and label of a record; raises protobuf's error or an IndexError if it has none."""
+    """Encoded image and label of a record; protobuf's error or an IndexError if it has none."""
     from tensorflow_datasets.proto import tf_example_pb2
 
     features = tf_example_pb2.Example.FromString(record).features.feature

@@ -1,11 +1,11 @@
-"""The exceptions whose messages are meant for the person at the terminal, and exit codes."""
+"""Exceptions whose messages are printed for the user, and the exit codes of commands."""
 
 EXIT_USER_ERROR = 2
 EXIT_PEER_LOST = 3  # another process of the run ended, failed or is silent
 EXIT_DIVERGED = 4  # a loss or gradient was not finite; the newest checkpoint is from before
 EXIT_STUCK = 5  # the watchdog saw no step finish for too long
-EXIT_PREEMPTED = 75  # SIGTERM came and nothing is lost: the same command goes on
-EXIT_INTERRUPTED = 130  # by Ctrl-C, where there is nothing to go on with
+EXIT_PREEMPTED = 75  # by SIGTERM; nothing is lost: the same command goes on
+EXIT_INTERRUPTED = 130  # by Ctrl-C, where there is nothing to resume
 
 
 class UserError(Exception):
@@ -17,10 +17,10 @@ class Diverged(Exception):
 
 
 class Stopped(BaseException):
-    """The run was asked to end and has saved what there was; the text says by what and where.
+    """A signal has stopped the run, which has saved its state; the text says which and where.
 
-    `code` is its exit code. It is `agreed` if all processes end here together. As with
-    KeyboardInterrupt nobody takes it for a failure, since it is no Exception.
+    `code` is the exit code. `agreed` says that all processes of the run stop at the same place.
+    Like KeyboardInterrupt it is a BaseException, so that no `except Exception` catches it.
     """
 
     def __init__(self, sentence: str, code: int, agreed: bool):

@@ -1,4 +1,4 @@
-"""JSON that any program reads, in files that appear whole or not at all."""
+"""Standard JSON, without NaN and infinity, in files that are written atomically."""
 
 import json
 import math
@@ -7,7 +7,7 @@ import pathlib
 
 
 def flatten(record: dict, prefix: str = "", separator: str = "/") -> list[tuple[str, object]]:
-    """Leaves of nested dicts with their names joined."""
+    """The leaves of nested dicts, each with the names on its path joined by the separator."""
     leaves = []
     for name, value in record.items():
         if isinstance(value, dict):
@@ -18,12 +18,12 @@ def flatten(record: dict, prefix: str = "", separator: str = "/") -> list[tuple[
 
 
 def as_json(content: dict, indent: int | None = None) -> str:
-    """JSON text, with null for numbers that are not finite: JSON has none."""
+    """JSON text, with null for numbers that are not finite, which JSON lacks."""
     return json.dumps(finite(content), indent=indent, allow_nan=False)
 
 
 def finite(content: object) -> object:
-    """The same with None for numbers in dicts and sequences that are not finite."""
+    """The content with None for every number in its dicts and sequences that is not finite."""
     match content:
         case dict():
             return {name: finite(value) for name, value in content.items()}
@@ -35,12 +35,12 @@ def finite(content: object) -> object:
 
 
 def write_json(path: pathlib.Path, content: dict) -> None:
-    """Write a JSON file that appears whole or not at all."""
+    """Write a JSON file atomically."""
     replace_file(path, (as_json(content, indent=2) + "\n").encode())
 
 
 def replace_file(path: pathlib.Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all."""
+    """Write a file atomically: under a temporary name, then renamed."""
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(content)
     os.replace(partial, path)

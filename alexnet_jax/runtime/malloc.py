@@ -1,21 +1,21 @@
-"""How the C library asks for memory: in large pages, and seldom.
+"""Tunables of the C library's allocator: large pages, and memory that is kept between steps.
 
-A step takes its temporary arrays anew and gives them back at its end: a few megabytes of a small
-network, gigabytes of AlexNet. By default they come as new pages of 4 KiB, each handed out and
-zeroed by itself.
+A step allocates its temporary arrays and frees them at its end: a few megabytes for a small
+network, gigabytes for AlexNet. By default they come as new pages of 4 KiB, each of which the kernel
+clears.
 """
 
 import os
 import sys
 
-VARIABLE = "GLIBC_TUNABLES"  # read by glibc when a program starts, by others not at all
-# Bytes: the first thread's arrays up to here are kept for the next step, once they were freed.
+VARIABLE = "GLIBC_TUNABLES"  # read by glibc when a program starts, by other C libraries not at all
+# Bytes: freed arrays of the main thread up to this size are kept for the next step.
 _KEPT = 2**30
-# What a thread that is not the first keeps comes in heaps of so many bytes. An empty one goes back
-# to the kernel, whatever may be kept, unless as much is padded. Such threads' larger arrays come
-# anew. A single arena for all would keep those too, but there XLA's threads, which take and return
-# room for each part of a product, hinder each other: small networks' steps took 1.2 to 1.3 times
-# as long (docs/performance.md).
+# Bytes of the heaps of all other threads' arenas. An empty heap goes back to the kernel, whatever
+# the thresholds are, unless top_pad is as large. Larger arrays of these threads are always new. A
+# single arena for all threads would keep those too, but XLA's threads, which allocate for each part
+# of a product, then wait for each other: steps of small networks took 1.2 to 1.3 times as long
+# (docs/performance.md).
 _HEAP = 64 * 2**20
 TUNABLES = ":".join(
     (
@@ -27,11 +27,11 @@ TUNABLES = ":".join(
 )
 
 
-def start_again() -> None:
-    """Start this command anew with `TUNABLES`, unless they or the user's own are set.
+def restart_with_tunables() -> None:
+    """Execute this command anew with `TUNABLES` in its environment, in the same process.
 
-    Returns where there is nothing to do: on another system than Linux, and in a program that is not
-    ours, such as a notebook. The process keeps its number.
+    Does nothing where the variable is set already, on another system than Linux, and in a program
+    that is not a command of this package, such as a notebook.
     """
     if sys.platform != "linux" or VARIABLE in os.environ or not _is_our_program():
         return

@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, hardware and commit, for the JSON beside it."""
+"""The provenance of a result: versions, hardware and commit, for the JSON beside it."""
 
 import importlib.metadata
 import os
@@ -28,14 +28,14 @@ def provenance() -> dict:
 
 
 def git_commit() -> str:
-    """Commit of the source in use, with a plus if it was changed since; "unknown" outside git.
+    """The commit of this source, with a plus if it has changes; "unknown" outside git.
 
-    Changes in docs/ don't count: results are written there.
+    Changes in docs/ are ignored: results are written there.
     """
     root = pathlib.Path(__file__).parent
 
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(root), *words]
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:

@@ -1,4 +1,4 @@
-"""What a run says at the terminal: lines that stay, and one that is rewritten in place."""
+"""Output of a run at the terminal: lines that stay, and one that is rewritten in place."""
 
 import shutil
 import sys
@@ -6,7 +6,7 @@ import time
 from typing import TextIO
 
 REDRAW_SECONDS = 0.5
-SAY_SECONDS = 10.0
+LINE_SECONDS = 10.0  # between two lines of progress where none is rewritten
 
 
 class Terminal:
@@ -31,16 +31,16 @@ class Terminal:
         self._live = ""
 
     def info(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         if self._speaks:
             self._write(f"{self._erasing()}{text}\n{self._live}")
 
     def warn(self, text: str) -> None:
-        """A line that stays, of silent processes too: what it tells, no other knows."""
+        """Print a warning, in silent processes too: the other processes don't know of it."""
         self._write(f"{self._erasing()}warning: {text}\n{self._live}")
 
     def live(self, text: str) -> None:
-        """The newest state of something long: overwritten by the next, or a plain line."""
+        """Show the newest state of a long task: overwritten by the next, or a plain line."""
         if self.rewrites:
             text = text[: shutil.get_terminal_size().columns - 1]
             self._write(self._erasing() + text)
@@ -49,7 +49,7 @@ class Terminal:
             self.info(text)
 
     def wants_redraw(self) -> bool:
-        """Whether a live line has stood long enough to be worth drawing again."""
+        """Whether the live line is old enough to be drawn again."""
         return bool(self._live) and time.monotonic() - self._drawn > REDRAW_SECONDS
 
     def end_live(self, text: str) -> None:
@@ -69,24 +69,24 @@ class Terminal:
 
 
 class ProgressLine:
-    """Says how far something long is; plainly at most every ten seconds, and at its end."""
+    """Prints the progress of a long task, and its end; plain lines at most every LINE_SECONDS."""
 
-    def __init__(self, what: str, terminal: Terminal, unit: str = "images"):
-        self._what, self._terminal, self._unit = what, terminal, unit
-        self._began = self._said = time.perf_counter()
+    def __init__(self, task: str, terminal: Terminal, unit: str = "images"):
+        self._task, self._terminal, self._unit = task, terminal, unit
+        self._start = self._last_line = time.perf_counter()
 
     def __call__(self, done: int, total: int) -> None:
-        """`done` of `total` images, or of another unit, are through."""
+        """`done` of `total` images, or of another unit, are finished."""
         now = time.perf_counter()
-        line = f"{self._what}: {done:,} of {total:,} {self._unit}"
+        line = f"{self._task}: {done:,} of {total:,} {self._unit}"
         if done:
-            each = max(now - self._began, 1e-9) / done
+            each = max(now - self._start, 1e-9) / done
             rate = f"{each:,.1f} s each" if each > 1 else f"{1 / each:,.0f} {self._unit}/s"
             line += f", {rate}"
         if done == total:
             self._terminal.end_live(line)
-        elif now - self._said > (REDRAW_SECONDS if self._terminal.rewrites else SAY_SECONDS):
-            self._said = now
+        elif now - self._last_line > (REDRAW_SECONDS if self._terminal.rewrites else LINE_SECONDS):
+            self._last_line = now
             left = f", {duration((total - done) * each)} left" if done else ""
             self._terminal.live(line + left)
 

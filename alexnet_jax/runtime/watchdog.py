@@ -1,4 +1,4 @@
-"""Ends a process in which training stands still, and says where each of its threads stood."""
+"""Ends a process whose training makes no progress, and prints the stacks of its threads."""
 
 import faulthandler
 import os
@@ -9,19 +9,21 @@ from collections.abc import Callable
 
 from alexnet_jax.runtime.errors import EXIT_STUCK
 
-GRACE_SECONDS = 60.0  # after which even a process that can't run Python any more is ended
+STDERR = 2  # the file descriptor: sys.stderr may be replaced
+GRACE_SECONDS = 60.0  # after which a process that can't run Python any more is ended too
 
 
 class Watchdog:
-    """Ends the process when there was no sign of life for `minutes`; with 0 never.
+    """Ends the process when `alive` was not called for `minutes`; with 0 never.
 
-    A sign is a step or an evaluation batch that the device has finished, or a save or the like that
-    the host has. `end` is called, in a thread of its own, with a sentence; by default it prints it
-    and the stacks of all threads, and ends the process with EXIT_STUCK. Where a thread keeps
-    Python's lock, so that no other can run, faulthandler prints the stacks and ends it with code 1
-    GRACE_SECONDS later. Time in which the process is stopped (SIGSTOP) counts too.
+    Call it for every step or evaluation batch that the device has finished, and every save and the
+    like that the host has. `end` is called, in a thread of its own, with a sentence; by default it
+    prints that and the stacks of all threads, and ends the process with EXIT_STUCK. Where a thread
+    holds Python's lock, so that no other can run, faulthandler prints the stacks and ends the
+    process with code 1 GRACE_SECONDS later. Time in which the process is stopped (SIGSTOP) counts
+    too.
 
-    Use as a context manager around work of which each part rightly takes less than that.
+    Use as a context manager.
     """
 
     def __init__(
@@ -32,7 +34,7 @@ class Watchdog:
     ):
         self._minutes, self._seconds = minutes, 60 * minutes
         self._end, self._clock = end or _end_process, clock
-        self._seen = clock()
+        self._last_progress = clock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -49,18 +51,16 @@ class Watchdog:
             faulthandler.cancel_dump_traceback_later()
 
     def alive(self) -> None:
-        """A sign of life."""
-        self._seen = self._clock()
+        """Report progress."""
+        self._last_progress = self._clock()
 
     def _watch(self) -> None:
         while True:
-            # Armed anew at each look: it ends the process if there is no further look.
-            faulthandler.dump_traceback_later(
-                self._seconds + GRACE_SECONDS, exit=True, file=sys.__stderr__
-            )
+            # Armed anew in each turn: it ends the process if there is no further turn.
+            faulthandler.dump_traceback_later(self._seconds + GRACE_SECONDS, exit=True, file=STDERR)
             if self._closing.wait(self._seconds / 60):
                 return
-            if self._clock() - self._seen > self._seconds:
+            if self._clock() - self._last_progress > self._seconds:
                 self._end(
                     f"No step, evaluation batch or save has ended for {self._minutes:g} minutes: "
                     "the stacks below say what each thread waits for. The same command goes on "
@@ -71,7 +71,7 @@ class Watchdog:
 
 
 def _end_process(sentence: str) -> None:
-    """Say it and end at once: the main thread may never come back, nor let go of its output."""
+    """Print it and end at once: the main thread may hang, and hold a lock of its output."""
     print(f"error: {sentence}", file=sys.stderr, flush=True)
-    faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
+    faulthandler.dump_traceback(file=STDERR, all_threads=True)
     os._exit(EXIT_STUCK)

@@ -26,7 +26,7 @@ def main() -> None:
     given = _parser().parse_args()
     from alexnet_jax.data import prepared
     from alexnet_jax.data.origins import open_origin
-    from alexnet_jax.data.prepare import prepare
+    from alexnet_jax.data.prepare import prepare_dataset
     from alexnet_jax.data.shards import Settings
     from alexnet_jax.runtime.terminal import Terminal
 
@@ -36,7 +36,7 @@ def main() -> None:
     try:
         with Terminal() as terminal:
             origin = open_origin(given.source, given.validation)
-            prepare(origin, settings, folder, given.workers, terminal)
+            prepare_dataset(origin, settings, folder, num_workers=given.workers, terminal=terminal)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)

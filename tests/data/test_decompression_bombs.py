@@ -130,7 +130,7 @@ def sparse(path, size):
 
 
 def test_a_file_of_a_terabyte_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(images, "MAX_BYTES", 2**20)
     for split in ("train", "val"):
         (tmp_path / split / "cat").mkdir(parents=True)
         sparse(tmp_path / split / "cat/1.jpg", 2**40)
@@ -171,7 +171,7 @@ def test_an_archive_cannot_hold_more_than_its_length(tmp_path):
 
 def test_a_row_group_of_gigabytes_is_refused(tmp_path, monkeypatch):
     source = layouts.parquet(tmp_path, small_set())
-    monkeypatch.setattr(parquet, "MOST_GROUP_BYTES", 1000)
+    monkeypatch.setattr(parquet, "MAX_GROUP_BYTES", 1000)
     with pytest.raises(UserError, match="row group of [0-9,]+ bytes, which would be held"):
         open_origin(source)
 
@@ -210,7 +210,7 @@ def test_a_devkit_cannot_claim_gigabytes(name, tmp_path):
 
 
 def test_a_devkit_of_compressed_zeros_is_not_unpacked_without_a_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(imagenet_tars, "MOST_DEVKIT_BYTES", 2**27)
+    monkeypatch.setattr(imagenet_tars, "MAX_DEVKIT_BYTES", 2**27)
     source = layouts.imagenet_tars(tmp_path, small_set())
     member = tarfile.TarInfo(f"kit/{imagenet_tars.META}")
     member.size = 2**28

@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pytest
 
-from alexnet_jax.data import images, prepare, prepared, statistics, stream
+from alexnet_jax.data import images, metadata, prepare, prepared, statistics, stream
 from alexnet_jax.data.origins import open_origin
 from alexnet_jax.runtime.errors import UserError
 from tests.support import layouts
@@ -72,10 +72,10 @@ def test_the_report_names_what_is_odd_and_what_is_lost(made):
     }
     assert (train["found"], train["images"]) == (16, 14)
     assert sorted(train["images_per_class"].values()) == [3, 5, 6]
-    told = prepare.told(report)
-    assert "train: 14 of 16 images in 3 classes of 3 to 6, median 5" in told
-    assert UNDECODABLE in told
-    assert REFUSED in told
+    text = metadata.report_text(report)
+    assert "train: 14 of 16 images in 3 classes of 3 to 6, median 5" in text
+    assert UNDECODABLE in text
+    assert REFUSED in text
 
 
 def test_statistics_equal_numpys_in_float64(made):
@@ -222,7 +222,7 @@ def test_two_commands_do_not_write_to_one_folder(tmp_path, data):
     source = layouts.folder(tmp_path, data)
     plan = prepare._plan(open_origin(source), settings())
     busy = pytest.raises(UserError, match="Another command is preparing")
-    with prepare._claimed(tmp_path / "set", plan), busy:
+    with prepare._locked(tmp_path / "set", plan), busy:
         make(source, tmp_path / "set")
 
 

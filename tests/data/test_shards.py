@@ -61,14 +61,14 @@ def test_shards_divide_a_split(records, blocks):
     split = Counted()
     split.blocks = None if blocks is None else np.arange(0, records, blocks)
     for name in ("train", "val"):
-        cut = shards.cut(name, split, 0)
-        ids = np.concatenate([shard.ids for shard in cut])
+        divided = shards.divide_split(name, split, 0)
+        ids = np.concatenate([shard.ids for shard in divided])
         np.testing.assert_array_equal(np.sort(ids), np.arange(records))
         assert (name == "train" and records > 1) == (ids.tolist() != list(range(records)))
-        assert max(len(shard.ids) for shard in cut) <= shards.MOST_IMAGES + (blocks or 1)
+        assert max(len(shard.ids) for shard in divided) <= shards.MAX_IMAGES + (blocks or 1)
         if blocks and name == "train":  # few blocks at a time have to be held in memory
-            window = ids[: len(cut[0].ids)][: shards.MOST_AT_ONCE]
-            assert len(np.unique(window // blocks)) <= shards.MOST_AT_ONCE // blocks + 1
+            window = ids[: len(divided[0].ids)][: shards.MAX_SHUFFLED]
+            assert len(np.unique(window // blocks)) <= shards.MAX_SHUFFLED // blocks + 1
 
 
 def test_jpeg_sets_hold_what_pillow_encodes_and_decodes(tmp_path, data):
@@ -97,4 +97,4 @@ def test_images_without_a_label_are_no_validation_set(tmp_path, data):
     origin = open_origin(layouts.parquet(tmp_path, data), "test")
     quiet = Terminal(speaks=False)
     with pytest.raises(UserError, match="of the split val has no label: name a split"):
-        prepare.prepare(origin, settings(), tmp_path / "set", 1, quiet)
+        prepare.prepare_dataset(origin, settings(), tmp_path / "set", num_workers=1, terminal=quiet)

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from alexnet_jax.data import prepared, sources, statistics, stream, tf_example
+from alexnet_jax.data import prepared, statistics, stream, tf_example
 from alexnet_jax.data.images import BadImage
 from alexnet_jax.data.origins import open_origin
 from alexnet_jax.runtime.errors import UserError
@@ -107,15 +107,15 @@ def never(*_):
 
 def reach(source, mesh):
     """Ask for training batches as the loop does, then evaluate."""
-    run = types.SimpleNamespace(
-        training=source, mesh=mesh,
-        config=types.SimpleNamespace(
-            batch_size=8, seed=0, data=types.SimpleNamespace(prefetch=1)
-        ),
-        plan=types.SimpleNamespace(steps=10, workers=1, replace_bad=True),
-    )  # fmt: skip
+    plan = types.SimpleNamespace(
+        seed=0, batch_size=8, num_steps=10, num_workers=1, prefetch=1, replace_bad_images=True
+    )
+    run = types.SimpleNamespace(training=source, mesh=mesh, plan=plan)
     yield lambda: list(loop.device_batches(run, 0))
-    evaluator = Evaluator(never, None, source, 8, mesh, 1, 1, print, True)
+    evaluator = Evaluator(
+        step=never, preprocessing=None, source=source, batch_size=8, mesh=mesh, num_workers=1,
+        prefetch=1, warn=print, count_bad_as_wrong=True,
+    )  # fmt: skip
     yield lambda: evaluator.measure({})
 
 

@@ -53,7 +53,7 @@ def one(tmp_path_factory):
 
 def started(folder, processes, devices):
     """The folder, with the runs of so many processes with so many devices each."""
-    launch(processes, devices, "-m", "tests.agreeing", folder)
+    launch(processes, devices, "-m", "tests.support.agreeing", folder)
     return folder
 
 

@@ -11,8 +11,8 @@ from tests.support.commands import ROOT
 
 # Compiles one program that takes more than the least time that is worth a file.
 PROGRAM = """
-from alexnet_jax.parallel import platform
-platform.configure()
+from alexnet_jax.runtime import xla_flags
+xla_flags.configure_xla()
 import os
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 import jax
@@ -76,15 +76,15 @@ def test_the_user_decides_where_programs_are_kept(tmp_path):
 
 def test_a_folder_that_others_may_write_to_is_not_used(tmp_path):
     environment = {"XDG_CACHE_HOME": str(tmp_path)}
-    folder = compilation_cache.folder(environment)
+    folder = compilation_cache.open_folder(environment)
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o720)
-    assert compilation_cache.folder(environment) is None
+    assert compilation_cache.open_folder(environment) is None
 
 
 def test_no_folder_is_no_error(tmp_path):
     (tmp_path / "file").touch()
-    assert compilation_cache.folder({"XDG_CACHE_HOME": str(tmp_path / "file")}) is None
+    assert compilation_cache.open_folder({"XDG_CACHE_HOME": str(tmp_path / "file")}) is None
 
 
 @pytest.mark.parametrize(("largest", "left"), [(100, "abc"), (60, "bc"), (10, "")])

@@ -35,7 +35,7 @@ stuck = never_read
 # The second evaluation does.
 NO_EVALUATION = """
 import threading
-from alexnet_jax.evaluate.split import Evaluator
+from alexnet_jax.training.evaluation import Evaluator
 whole, calls = Evaluator._batches, []
 def never_evaluated(): threading.Event().wait()
 def _batches(self, parameters):
@@ -50,7 +50,7 @@ Evaluator._batches = _batches
 NO_LOCK = (
     """
 import ctypes
-from alexnet_jax.training import watchdog
+from alexnet_jax.runtime import watchdog
 watchdog.GRACE_SECONDS = 5
 def never_let_go(): ctypes.PyDLL(None).sleep(1000)
 stuck = never_let_go

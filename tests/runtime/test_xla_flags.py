@@ -24,8 +24,8 @@ BOUNDS = {
 def test_products_are_right_as_users_compute_them(seed, count):
     """XLA's library for them is experimental, and wrong where it is not asked for alone."""
     program = (
-        "from alexnet_jax.parallel import platform; platform.configure(); "
-        f"from tests import products; products.report({seed}, {count})"
+        "from alexnet_jax.runtime import xla_flags; xla_flags.configure_xla(); "
+        f"from tests.support import products; products.report({seed}, {count})"
     )
     clean = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     done = subprocess.run(
@@ -50,8 +50,8 @@ def started(monkeypatch):
     return calls
 
 
-def test_a_command_starts_again_with_its_words(started):
-    malloc.start_again()
+def test_a_command_is_restarted_with_its_arguments(started):
+    malloc.restart_with_tunables()
     ((program, words, environment),) = started
     assert program == words[0] == sys.executable
     assert words[1:] == ["-m", "alexnet_jax.main", "--config=c"]
@@ -61,20 +61,20 @@ def test_a_command_starts_again_with_its_words(started):
 @pytest.mark.parametrize("theirs", ["", "glibc.malloc.tcache_count=7"])
 def test_the_user_decides_about_memory(started, monkeypatch, theirs):
     monkeypatch.setenv(malloc.VARIABLE, theirs)
-    malloc.start_again()
+    malloc.restart_with_tunables()
     assert not started
 
 
 @pytest.mark.parametrize("spec", [None, types.SimpleNamespace(name="pytest.__main__")])
-def test_other_programs_do_not_start_again(started, spec):
+def test_other_programs_are_not_restarted(started, spec):
     sys.modules["__main__"].__spec__ = spec
-    malloc.start_again()
+    malloc.restart_with_tunables()
     assert not started
 
 
-def test_other_systems_do_not_start_again(started, monkeypatch):
+def test_other_systems_are_not_restarted(started, monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
-    malloc.start_again()
+    malloc.restart_with_tunables()
     assert not started
 
 

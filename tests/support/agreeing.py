@@ -1,6 +1,6 @@
 """Ten steps of the quickstart in float64 and one in float32, in every layout that fits the devices.
 
-    python -m tests.agreeing FOLDER
+    python -m tests.support.agreeing FOLDER
 
 leaves FOLDER/LAYOUT-DTYPE with the metrics and the checkpoint of each run. Started in several
 processes it is one run of all of them, as alexnet_jax.main would be.

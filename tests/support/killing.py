@@ -1,6 +1,6 @@
 """Kills a run again and again and compares what it leaves with what an undisturbed one leaves.
 
-    python -m tests.killing --times=20 --seed=0 --processes=1
+    python -m tests.support.killing --times=20 --seed=0 --processes=1
 
 Each kill is aimed at a moment of the run's life and strikes after a random time; the table says
 what it hit. At last the run is left alone to its end. Every number, event and file has to be as in

@@ -16,7 +16,9 @@ def settings(**changed):
 def make(source, output, **changed):
     """Prepare, and give the report and the source for each split."""
     silent = terminal.Terminal(speaks=False)
-    report = prepare.prepare(open_origin(source), settings(**changed), output, 1, silent)
+    report = prepare.prepare_dataset(
+        open_origin(source), settings(**changed), output, num_workers=1, terminal=silent
+    )
     shape = (changed.get("size", SIZE), changed.get("channels", 3))
     warp = "resize" in changed
     splits = {name: prepared.Prepared(output, name, *shape, warp=warp) for name in report["splits"]}

@@ -17,7 +17,7 @@ from tests.support.leftovers import differences, left_by
 
 @pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path):
-    """python -m tests.killing kills more often, and two processes too."""
+    """python -m tests.support.killing kills more often, and two processes too."""
     hits, found = kill_again_and_again(tmp_path, times=5, seed=0)
     assert found == []
     assert len(hits) >= 3, "all kills hit the same"

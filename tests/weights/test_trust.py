@@ -116,7 +116,7 @@ def test_a_pickle_in_place_of_an_array_is_refused(name, form, prepared_set, evil
         prepared.Prepared(folder, "train", SIZE, 3)
 
 
-@pytest.mark.parametrize("load", [statistics.Statistics.load, shards.Outcome.load])
+@pytest.mark.parametrize("load", [statistics.Statistics.load, shards.ShardSummary.load])
 def test_a_pickle_in_an_archive_is_refused(load, tmp_path, evil):
     path = tmp_path / "statistics.npz"
     np.savez(path, mean_image=evil, labels=evil)

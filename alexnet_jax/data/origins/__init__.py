@@ -1,6 +1,7 @@
-"""Where raw labelled images come from before they are prepared: KIND:WHERE, a file for each kind.
+"""Origins of labelled images before they are prepared: KIND:WHERE, one module for each kind.
 
-Nothing here decodes an image: records hold files as they are stored.
+Records hold encoded files; nothing here decodes an image. May import runtime, and of data the
+modules below prepare: arrays, images and sources.
 """
 
 import pathlib
@@ -14,9 +15,10 @@ from alexnet_jax.runtime.errors import UserError
 
 
 def open_origin(source: str, validation: str | None = None) -> Origin:
-    """The set that KIND:WHERE names; `validation` is the name there of the split called "val".
+    """The data set KIND:WHERE; `validation` is the name there of the split to use as "val".
 
-    Lists and indexes it, which reads no images. UserError where there is none or it is damaged.
+    Lists and indexes the records without reading images. UserError if the set is missing or
+    damaged.
     """
     kind, colon, where = source.partition(":")
     if not colon or not where:

@@ -1,4 +1,4 @@
-"""Records that are pieces of larger files, read by their offsets."""
+"""Records that are slices of larger files, read by their offsets."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from alexnet_jax.data import images
+from alexnet_jax.data.arrays import RecordIds
 from alexnet_jax.runtime.errors import UserError
 
 
-class Pieces:
-    """`files` [records] numbers the `paths`; `offsets` and `sizes` [records] are in bytes."""
+class FileSlices:
+    """Record i is `sizes[i]` bytes from byte `offsets[i]` of the file `paths[files[i]]`."""
 
     def __init__(
         self, paths: Sequence[str], files: np.ndarray, offsets: np.ndarray, sizes: np.ndarray
@@ -23,23 +24,23 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def read(self, ids: Sequence[int]) -> Iterator[bytes]:
-        """The bytes of each record; a file is open while the ids stay in it, and not longer.
+    def read(self, ids: RecordIds) -> Iterator[bytes]:
+        """The bytes of each record; only the file of the current record is open.
 
-        Of one beyond images.MOST_BYTES only so many are read that it is refused. UserError where a
-        file has become shorter.
+        Of a record beyond images.MAX_BYTES one byte more than that is read, so that it is refused.
+        UserError where a file has become shorter.
         """
-        opened, descriptor = None, None
+        open_file, descriptor = -1, -1
         try:
             for record in ids:
                 number = int(self.files[record])
-                if number != opened:
-                    if descriptor is not None:
+                if number != open_file:
+                    if descriptor >= 0:
                         os.close(descriptor)
-                    descriptor = None  # nothing to close if the next line fails
-                    descriptor, opened = os.open(self.paths[number], os.O_RDONLY), number
+                    descriptor = -1  # nothing to close if the next line fails
+                    descriptor, open_file = os.open(self.paths[number], os.O_RDONLY), number
                 offset, size = int(self.offsets[record]), int(self.sizes[record])
-                size = min(size, images.MOST_BYTES + 1)
+                size = min(size, images.MAX_BYTES + 1)
                 data = os.pread(descriptor, size, offset)
                 if len(data) != size:
                     raise UserError(
@@ -48,5 +49,5 @@ class Pieces:
                     )
                 yield data
         finally:
-            if descriptor is not None:
+            if descriptor >= 0:
                 os.close(descriptor)

@@ -3,11 +3,12 @@
 import csv
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from alexnet_jax.data import images
+from alexnet_jax.data.arrays import RecordIds
 from alexnet_jax.data.origins.origin import (
     NO_LABEL,
     Names,
@@ -25,11 +26,13 @@ PARENTS_SEARCHED = 3  # KAGGLE is three folders deep
 
 
 class FolderSplit:
-    """The files `names` below `root`."""
+    """The image files `names` below `root`, with their sizes in bytes and their labels."""
 
-    blocks = None
+    blocks: np.ndarray | None = None
 
-    def __init__(self, root: pathlib.Path, names: Iterable[str], sizes: list, labels: list):
+    def __init__(
+        self, root: pathlib.Path, names: Iterable[str], sizes: list[int], labels: list[int]
+    ):
         self.root = root
         self.names = Names(names)
         self.labels = np.asarray(labels, np.int32)
@@ -38,7 +41,7 @@ class FolderSplit:
     def __len__(self) -> int:
         return len(self.names)
 
-    def read(self, ids: Sequence[int]) -> Iterator[Record]:
+    def read(self, ids: RecordIds) -> Iterator[Record]:
         for record in ids:
             name = self.names[record]
             yield Record(name, int(self.labels[record]), images.read(self.root / name))
@@ -47,52 +50,54 @@ class FolderSplit:
 def open_folder(root: pathlib.Path, validation: str | None = None) -> Origin:
     """The set below `root`: SPLIT/CLASS/*, or Kaggle's ImageNet, whose root lies up to 3 higher.
 
-    UserError for what is no such layout, for classes that training lacks and for labels that do
-    not fit the files.
+    UserError for any other layout, for classes that training lacks and for labels that do not fit
+    the files.
     """
-    place = _place(root)
-    found = [entry.name for entry in os.scandir(place) if entry.is_dir()]
-    chosen = choose_splits(found, validation, str(place))
-    classes = _folders(place / "train")
+    folder = _splits_folder(root)
+    names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
+    chosen = choose_splits(names, validation, str(folder))
+    classes = _folders(folder / "train")
     if not classes:
-        raise UserError(f"{place / 'train'} holds no class folders: expected CLASS/IMAGE in it.")
+        raise UserError(f"{folder / 'train'} holds no class folders: expected CLASS/IMAGE in it.")
     splits = {}
     for split, name in chosen.items():
-        if split == "train" or _folders(place / name):
-            splits[split] = _in_class_folders(place / name, classes)
+        if split == "train" or _folders(folder / name):
+            splits[split] = _in_class_folders(folder / name, classes)
         else:
-            labels = _solution(place, place / name, classes) if split == "val" else {}
-            splits[split] = _flat(place / name, labels)
-    facts = {"kind": "folder", "where": str(root)}
-    mapping = _beside(place, MAPPING)
+            labels = _solution(folder, folder / name, classes) if split == "val" else {}
+            splits[split] = _flat(folder / name, labels)
+    facts: dict[str, object] = {"kind": "folder", "where": str(root)}
+    mapping = _find_above(folder, MAPPING)
     if mapping:
         facts["class_words"] = _words(mapping, classes)
     return Origin(classes, splits, facts)
 
 
-def _place(root: pathlib.Path) -> pathlib.Path:
-    """The folder that holds the splits."""
+def _splits_folder(root: pathlib.Path) -> pathlib.Path:
+    """The folder that holds the splits: `root`, or one of Kaggle's below it."""
     below = [root.joinpath(*KAGGLE.parts[start:]) for start in range(len(KAGGLE.parts))]
-    places = [place for place in (root, *below) if (place / "train").is_dir()]
-    if not places:
+    candidates = [folder for folder in (root, *below) if (folder / "train").is_dir()]
+    if not candidates:
         raise UserError(
             f"{root} holds no folder train: expected train/CLASS/* and val/CLASS/* in it, or "
             f"Kaggle's {KAGGLE}."
         )
-    return places[0]
+    return candidates[0]
 
 
 def _in_class_folders(root: pathlib.Path, classes: tuple[str, ...]) -> FolderSplit:
-    found = _folders(root)
-    unknown = sorted(set(found) - set(classes))
+    folders = _folders(root)
+    unknown = sorted(set(folders) - set(classes))
     if unknown:
         raise UserError(
             f"{root} has a class '{unknown[0]}' that the training folder lacks: both splits need "
             "the same class folders."
         )
-    names, sizes, labels = [], [], []
+    names: list[str] = []
+    sizes: list[int] = []
+    labels: list[int] = []
     for label, name in enumerate(classes):
-        for file, size in _files(root / name) if name in found else ():
+        for file, size in _files(root / name) if name in folders else ():
             names.append(f"{name}/{file}")
             sizes.append(size)
             labels.append(label)
@@ -100,15 +105,16 @@ def _in_class_folders(root: pathlib.Path, classes: tuple[str, ...]) -> FolderSpl
 
 
 def _flat(root: pathlib.Path, labels: dict[str, int]) -> FolderSplit:
-    """Files in no class folder; `labels` by file name without ending, or none at all."""
+    """Files without class folders; `labels` maps names without suffix to labels, or is empty."""
     files = _files(root)
     stems = [pathlib.PurePath(file).stem for file, _ in files]
     if labels:
-        bare = sorted(set(stems) - set(labels))
+        unlabelled = sorted(set(stems) - set(labels))
         missing = sorted(set(labels) - set(stems))
-        if bare:
+        if unlabelled:
             raise UserError(
-                f"{root / bare[0]}.* has no row in {SOLUTION}: take it away, or get the whole file."
+                f"{root / unlabelled[0]}.* has no row in {SOLUTION}: take it away, or get the "
+                "whole file."
             )
         if missing:
             raise UserError(
@@ -120,8 +126,8 @@ def _flat(root: pathlib.Path, labels: dict[str, int]) -> FolderSplit:
 
 
 def _folders(root: pathlib.Path) -> tuple[str, ...]:
-    found = (entry.name for entry in os.scandir(root) if entry.is_dir())
-    return tuple(sorted(name for name in found if not name.startswith(".")))
+    names = (entry.name for entry in os.scandir(root) if entry.is_dir())
+    return tuple(sorted(name for name in names if not name.startswith(".")))
 
 
 def _files(folder: pathlib.Path) -> list[tuple[str, int]]:
@@ -140,16 +146,18 @@ def _files(folder: pathlib.Path) -> list[tuple[str, int]]:
     return sorted(files)
 
 
-def _beside(place: pathlib.Path, name: str) -> pathlib.Path | None:
-    """A file of the folder of splits, or of one that it lies in."""
-    here = place.resolve()
-    paths = (folder / name for folder in (here, *here.parents[:PARENTS_SEARCHED]))
+def _find_above(folder: pathlib.Path, name: str) -> pathlib.Path | None:
+    """A file in the folder or in one of its parents."""
+    resolved = folder.resolve()
+    paths = (parent / name for parent in (resolved, *resolved.parents[:PARENTS_SEARCHED]))
     return next((path for path in paths if path.is_file()), None)
 
 
-def _solution(place: pathlib.Path, root: pathlib.Path, classes: tuple[str, ...]) -> dict[str, int]:
-    """The label of each validation image, by its file name without ending."""
-    path = _beside(place, SOLUTION)
+def _solution(
+    splits_folder: pathlib.Path, root: pathlib.Path, classes: tuple[str, ...]
+) -> dict[str, int]:
+    """The label of each validation image, by its file name without suffix."""
+    path = _find_above(splits_folder, SOLUTION)
     if path is None:
         raise UserError(
             f"{root} has no class folders, and no {SOLUTION} was found beside it or up to "
@@ -175,7 +183,7 @@ def _solution(place: pathlib.Path, root: pathlib.Path, classes: tuple[str, ...])
 
 
 def _words(path: pathlib.Path, classes: tuple[str, ...]) -> list[str]:
-    """What each class is called: "n01440764 tench, Tinca tinca" is a line of the file."""
+    """The words of each class, from a file of lines such as "n01440764 tench, Tinca tinca"."""
     lines = path.read_text(encoding="utf-8").splitlines()
     words = {name: rest.strip() for name, _, rest in (line.partition(" ") for line in lines)}
     return [words.get(name, "") for name in classes]

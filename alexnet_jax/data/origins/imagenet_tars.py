@@ -11,18 +11,19 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from alexnet_jax.data.origins.file_slices import Pieces
+from alexnet_jax.data.arrays import RecordIds
+from alexnet_jax.data.origins.file_slices import FileSlices
 from alexnet_jax.data.origins.origin import NO_LABEL, Names, Origin, Record, fingerprint_of
 from alexnet_jax.runtime.errors import UserError
 
 TRAIN, VAL, TEST = (f"ILSVRC2012_img_{split}.tar" for split in ("train", "val", "test*"))
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
-MOST_DEVKIT_BYTES = 2**30  # of memory to read it; it takes a few megabytes
+MAX_DEVKIT_BYTES = 2**30  # of memory to read it; it takes a few megabytes
 META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
 
 
 class Member(NamedTuple):
-    """An image in a tar: its name, and where its bytes lie in the outermost file."""
+    """An image in a tar: its name, and its offset and size in bytes in the outermost file."""
 
     name: str
     offset: int
@@ -30,9 +31,9 @@ class Member(NamedTuple):
 
 
 class TarSplit:
-    """Images of one tar, perhaps in tars inside it."""
+    """The images of a tar, or of the tars inside it."""
 
-    blocks = None
+    blocks: np.ndarray | None = None
 
     def __init__(self, path: pathlib.Path, members: Sequence[Member], labels: Sequence[int]):
         if not members:
@@ -41,14 +42,14 @@ class TarSplit:
         self.labels = np.asarray(labels, np.int32)
         offsets = np.asarray([member.offset for member in members], np.int64)
         sizes = np.asarray([member.size for member in members], np.int64)
-        self.pieces = Pieces([str(path)], np.zeros(len(members), np.int32), offsets, sizes)
+        self.slices = FileSlices([str(path)], np.zeros(len(members), np.int32), offsets, sizes)
         self.fingerprint = fingerprint_of(self.names, sizes, self.labels)
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def read(self, ids: Sequence[int]) -> Iterator[Record]:
-        for record, data in zip(ids, self.pieces.read(ids), strict=True):
+    def read(self, ids: RecordIds) -> Iterator[Record]:
+        for record, data in zip(ids, self.slices.read(ids), strict=True):
             yield Record(self.names[record], int(self.labels[record]), data)
 
 
@@ -74,7 +75,7 @@ def open_imagenet_tars(root: pathlib.Path, validation: str | None = None) -> Ori
             raise UserError(
                 f"{root / name} is missing: the source needs {TRAIN}, {VAL} and {DEVKIT}."
             )
-    with _limited_memory(MOST_DEVKIT_BYTES):
+    with _limited_memory(MAX_DEVKIT_BYTES):
         meta, truth = _devkit(root / DEVKIT)
         synsets = _synsets(meta, root / DEVKIT)
     splits = {
@@ -95,7 +96,7 @@ def open_imagenet_tars(root: pathlib.Path, validation: str | None = None) -> Ori
 
 def _train(path: pathlib.Path, classes: tuple[str, ...]) -> TarSplit:
     label_of = {name: label for label, name in enumerate(classes)}
-    found = {}
+    by_class: dict[str, list[Member]] = {}
     with path.open("rb") as file:
         for class_tar in _members(file, 0, path.stat().st_size, str(path)):
             name = class_tar.name.removesuffix(".tar")
@@ -105,12 +106,14 @@ def _train(path: pathlib.Path, classes: tuple[str, ...]) -> TarSplit:
                     f"the synsets in {DEVKIT}; get the file of the 1000 classes of 2012."
                 )
             inside = _members(file, *class_tar[1:], f"{class_tar.name} in {path}")
-            found[name] = sorted(member._replace(name=f"{name}/{member.name}") for member in inside)
-    missing = [name for name in classes if name not in found]
+            by_class[name] = sorted(
+                member._replace(name=f"{name}/{member.name}") for member in inside
+            )
+    missing = [name for name in classes if name not in by_class]
     if missing:
         raise UserError(f"{path} lacks {missing[0]}.tar: get the file again.")
-    members = [member for name in classes for member in found[name]]
-    labels = [label_of[name] for name in classes for _ in found[name]]
+    members = [member for name in classes for member in by_class[name]]
+    labels = [label_of[name] for name in classes for _ in by_class[name]]
     return TarSplit(path, members, labels)
 
 
@@ -137,11 +140,11 @@ def _flat(path: pathlib.Path) -> list[Member]:
         return sorted(_members(file, 0, path.stat().st_size, str(path)))
 
 
-def _members(file: BinaryIO, start: int, size: int, what: str) -> Iterator[Member]:
-    """The files of a tar that lies in `file`, without their folders and what Apple's tar adds.
+def _members(file: BinaryIO, start: int, size: int, description: str) -> Iterator[Member]:
+    """The files of the tar in bytes `start` ... `start + size` of `file`, except hidden ones.
 
-    Only headers are read: nothing is unpacked, so that links and folders lead nowhere. UserError if
-    it is no tar or not a whole one.
+    Names come without their folders. Only headers are read and nothing is unpacked, so links do no
+    harm. UserError, with the `description`, if it is no tar or a truncated one.
     """
     file.seek(start)
     whole = False
@@ -161,29 +164,31 @@ def _members(file: BinaryIO, start: int, size: int, what: str) -> Iterator[Membe
     except tarfile.TarError:
         whole = False
     if not whole:
-        raise UserError(f"{what} is no tar, or not a whole one: get it again.")
+        raise UserError(f"{description} is no tar, or not a whole one: get it again.")
 
 
 def _devkit(path: pathlib.Path) -> tuple[bytes, list[str]]:
-    """meta.mat and the lines of the ground truth."""
-    found = {}
+    """The content of meta.mat, and the lines of the ground truth."""
+    contents: dict[str, bytes] = {}
     try:
         with tarfile.open(path, "r:gz") as tar:
             for member in tar:
                 for name in (META, TRUTH):
                     if member.isfile() and member.name.endswith(name):
-                        found[name] = tar.extractfile(member).read()
+                        file = tar.extractfile(member)
+                        assert file is not None  # since it is a file
+                        contents[name] = file.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error, MemoryError) as error:
         reason = str(error) or "it is too large"  # a MemoryError says nothing
         raise UserError(f"{path} can't be read ({reason}): get it again.") from error
     for name in (META, TRUTH):
-        if name not in found:
+        if name not in contents:
             raise UserError(f"{path} holds no {name}: get the devkit of tasks 1 and 2 again.")
-    return found[META], found[TRUTH].decode("ascii", "replace").split()
+    return contents[META], contents[TRUTH].decode("ascii", "replace").split()
 
 
 def _synsets(meta: bytes, path: pathlib.Path) -> Synsets:
-    """The leaves among the synsets of meta.mat: the others have children."""
+    """The classes: synsets of meta.mat without children."""
     import scipy.io
 
     try:
@@ -201,9 +206,10 @@ def _synsets(meta: bytes, path: pathlib.Path) -> Synsets:
 
 @contextlib.contextmanager
 def _limited_memory(most: int) -> Iterator[None]:
-    """MemoryError beyond `most` bytes more than this process has: a kilobyte can claim gigabytes.
+    """Limit this process to `most` bytes more than it uses now; MemoryError beyond.
 
-    Where the system doesn't say how much that is, or has a limit already, none is set.
+    A compressed file of a kilobyte can expand to gigabytes. No limit is set where the system
+    doesn't say how much is used, or has a limit already.
     """
     import scipy.io  # noqa: F401, so that its libraries don't count
 

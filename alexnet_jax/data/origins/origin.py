@@ -1,21 +1,22 @@
-"""What every origin of labelled images gives: its classes, and records of encoded images."""
+"""The interface of all origins of labelled images: classes, and splits of encoded images."""
 
 import dataclasses
 import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from alexnet_jax.data.arrays import RecordIds
 from alexnet_jax.runtime.errors import UserError
 
 NO_LABEL = -1
-VALIDATION_NAMES = ("val", "validation", "valid", "test")  # the first that there is becomes "val"
+VALIDATION_NAMES = ("val", "validation", "valid", "test")  # the first that exists becomes "val"
 
 
 class Record(NamedTuple):
-    """One image: a name that is unique in its split, its label or NO_LABEL, the file as stored."""
+    """One image: its name, unique in its split, its label or NO_LABEL, and the encoded file."""
 
     name: str
     label: int
@@ -23,35 +24,37 @@ class Record(NamedTuple):
 
 
 class Split(Protocol):
-    """Records by number; picklable, so that each process can read for itself.
+    """Records by number; picklable, so that worker processes can read them.
 
-    `blocks` holds the int64 starts of runs of records that can only be read together cheaply; it
-    is None where any record can be read alone. `fingerprint` tells sets apart without reading an
-    image. `read(ids)` gives the records in the order of `ids`.
+    `blocks` has the int64 first records of the blocks that are read as a whole; it is None where
+    any record can be read alone. `fingerprint` identifies the split without reading an image.
+    `read(ids)` gives the records in the order of `ids`.
     """
 
-    blocks: np.ndarray | None
     fingerprint: str
+
+    @property
+    def blocks(self) -> np.ndarray | None: ...
 
     def __len__(self) -> int: ...
 
-    def read(self, ids: Sequence[int]) -> Iterator[Record]: ...
+    def read(self, ids: RecordIds) -> Iterator[Record]: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """A set: labels are positions in `classes`, splits are "train", "val" and perhaps "test".
+    """A data set: labels are positions in `classes`; splits are "train", "val" and maybe "test".
 
-    `facts` can be written as JSON: `kind` and `where`, and what else an origin knows.
+    `facts` can be written as JSON: `kind` and `where`, and whatever else the origin knows.
     """
 
     classes: tuple[str, ...]
-    splits: dict[str, Split]
+    splits: Mapping[str, Split]
     facts: dict
 
 
 class Names:
-    """Many names in two arrays: a million strings would cost several times as much memory."""
+    """A sequence of names in two arrays, a fraction of the memory of a million strings."""
 
     def __init__(self, names: Iterable[str]):
         encoded = [os.fsencode(name) for name in names]
@@ -67,43 +70,45 @@ class Names:
 
 
 def fingerprint_of(*parts: str | Names | np.ndarray) -> str:
-    """16 hexadecimal digits of what tells a split from others."""
+    """A hash of the parts that identify a split, 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for part in parts:
         match part:
             case Names():
-                pieces = (part.text, part.ends.tobytes())
+                fields = [part.text, part.ends.tobytes()]
             case np.ndarray():
-                pieces = (part.astype(np.int64).tobytes(),)
+                fields = [part.astype(np.int64).tobytes()]
             case _:
-                pieces = (part.encode(),)
-        for piece in pieces:
-            digest.update(len(piece).to_bytes(8, "little") + piece)
+                fields = [part.encode()]
+        for field in fields:
+            digest.update(len(field).to_bytes(8, "little") + field)
     return digest.hexdigest()[:16]
 
 
-def choose_splits(found: Collection[str], validation: str | None, where: str) -> dict[str, str]:
-    """Which of the splits that were found are to be "train", "val" and, if one is left, "test".
+def choose_splits(names: Collection[str], validation: str | None, where: str) -> dict[str, str]:
+    """The names of the splits to use as "train", "val" and, if one is left, "test".
 
     UserError where training or validation is missing.
     """
-    listed = ", ".join(sorted(found)) or "none"
-    if "train" not in found:
+    listed = ", ".join(sorted(names)) or "none"
+    if "train" not in names:
         raise UserError(
             f"{where} has no split 'train' (found: {listed}): check the path, or get the training "
             "images."
         )
     if validation is None:
-        validation = next((name for name in VALIDATION_NAMES if name in found), None)
+        validation = next((name for name in VALIDATION_NAMES if name in names), None)
         if validation is None:
             raise UserError(
                 f"{where} has no split to validate on: expected one of "
                 f"{', '.join(VALIDATION_NAMES)}, found {listed}; name another one."
             )
-    if validation not in found:
+    if validation not in names:
         raise UserError(
             f"{where} has no split '{validation}' (found: {listed}): name one of these for "
             "validation."
         )
-    chosen = {"train": "train", "val": validation}
-    return chosen if validation == "test" or "test" not in found else chosen | {"test": "test"}
+    splits = {"train": "train", "val": validation}
+    if "test" in names and validation != "test":
+        splits["test"] = "test"
+    return splits

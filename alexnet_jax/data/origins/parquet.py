@@ -5,10 +5,11 @@ import json
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from alexnet_jax.data.arrays import RecordIds
 from alexnet_jax.data.origins.origin import (
     NO_LABEL,
     Names,
@@ -19,10 +20,13 @@ from alexnet_jax.data.origins.origin import (
 )
 from alexnet_jax.runtime.errors import UserError
 
+if TYPE_CHECKING:
+    from pyarrow import ChunkedArray
+
 SHARD = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\b.*\.parquet")
 NUMBERED = re.compile(r"(?P<number>\d{4})\.parquet")
-MOST_GROUP_BYTES = 2**31  # of a row group, which is held in memory
-MOST_UNNAMED_CLASSES = 100_000
+MAX_GROUP_BYTES = 2**31  # of a row group, which is held in memory
+MAX_UNNAMED_CLASSES = 100_000
 PREFERRED_LABELS = ("label", "labels", "fine_label")  # where a set has several
 
 
@@ -35,13 +39,13 @@ class Columns(NamedTuple):
 
 
 class ParquetSplit:
-    """The rows of some files, of which only whole row groups are read."""
+    """The records of some files, read by whole row groups."""
 
     def __init__(self, files: Sequence[pathlib.Path], columns: Columns):
         import pyarrow.parquet as pq
 
         self.files, self.image = tuple(map(str, files)), columns.image
-        groups, labels, paths, places = [], [], [], []
+        groups, labels, paths, positions = [], [], [], []
         for number, path in enumerate(files):
             with _reading(path), pq.ParquetFile(path) as file:
                 if _columns(file, path) != columns:
@@ -51,22 +55,22 @@ class ParquetSplit:
                     )
                 for group in range(file.num_row_groups):
                     facts = file.metadata.row_group(group)
-                    if facts.total_byte_size > MOST_GROUP_BYTES:
+                    if facts.total_byte_size > MAX_GROUP_BYTES:
                         raise UserError(
                             f"{path} has a row group of {facts.total_byte_size:,} bytes, "
                             "which would be held in memory: write it again with at most "
-                            f"{MOST_GROUP_BYTES:,} in each."
+                            f"{MAX_GROUP_BYTES:,} in each."
                         )
                     groups.append((number, group, facts.num_rows, facts.total_byte_size))
                 table = file.read([columns.label, f"{columns.image}.path"])
                 labels.append(table[columns.label].cast("int64").fill_null(NO_LABEL).to_numpy())
             paths += [entry and entry["path"] for entry in table[columns.image].to_pylist()]
-            places += [f"{path.name}__{row}" for row in range(len(table))]
+            positions += [f"{path.name}__{row}" for row in range(len(table))]
         table = np.asarray([group for group in groups if group[2]], np.int64).reshape(-1, 4)
         self.groups, rows = table[:, :2], table[:, 2]
         self.blocks = np.cumsum(rows) - rows
         self.labels = np.concatenate(labels)
-        limit = len(columns.classes) or MOST_UNNAMED_CLASSES
+        limit = len(columns.classes) or MAX_UNNAMED_CLASSES
         wrong = np.flatnonzero((self.labels < NO_LABEL) | (self.labels >= limit))
         if len(wrong):
             raise UserError(
@@ -75,24 +79,24 @@ class ParquetSplit:
             )
         self.labels = self.labels.astype(np.int32)
         unique = all(paths) and len(set(paths)) == len(paths)
-        self.names = Names(paths if unique else places)
+        self.names = Names(paths if unique else positions)
         self.fingerprint = fingerprint_of(self.names, table.ravel(), self.labels)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, ids: Sequence[int]) -> Iterator[Record]:
-        """The records in the order of `ids`; a row group is held from its first to its last one."""
-        ids = np.asarray(ids, np.int64)
-        blocks = (np.searchsorted(self.blocks, ids, side="right") - 1).tolist()
-        last = {block: place for place, block in enumerate(blocks)}
-        held = {}
-        for place, (record, block) in enumerate(zip(ids.tolist(), blocks, strict=True)):
-            if block not in held:
-                held[block] = self._images(block)
-            image = held[block][record - int(self.blocks[block])].as_py()
-            if last[block] == place:
-                del held[block]
+    def read(self, ids: RecordIds) -> Iterator[Record]:
+        """The records in the order of `ids`; a row group is in memory while it is needed."""
+        records = np.asarray(ids, np.int64)
+        blocks = (np.searchsorted(self.blocks, records, side="right") - 1).tolist()
+        last_use = {block: position for position, block in enumerate(blocks)}
+        cached: dict[int, ChunkedArray] = {}
+        for position, (record, block) in enumerate(zip(records.tolist(), blocks, strict=True)):
+            if block not in cached:
+                cached[block] = self._images(block)
+            image = cached[block][record - int(self.blocks[block])].as_py()
+            if last_use[block] == position:
+                del cached[block]
             if not image or image["bytes"] is None:
                 raise UserError(
                     f"Record {self.names[record]} holds no image, only a path at best: write the "
@@ -101,7 +105,7 @@ class ParquetSplit:
             yield Record(self.names[record], int(self.labels[record]), image["bytes"])
 
     def _images(self, block: int):
-        """The column of images of a row group."""
+        """The image column of a row group."""
         import pyarrow.parquet as pq
 
         number, group = map(int, self.groups[block])
@@ -118,28 +122,28 @@ def open_parquet(root: pathlib.Path, validation: str | None = None) -> Origin:
     """
     import pyarrow.parquet as pq
 
-    found = _find(root)
-    chosen = choose_splits(found, validation, str(root))
-    first = found["train"][0]
+    files = _find_files(root)
+    chosen = choose_splits(files, validation, str(root))
+    first = files["train"][0]
     with _reading(first), pq.ParquetFile(first) as file:
         columns = _columns(file, first)
-    splits = {split: ParquetSplit(found[theirs], columns) for split, theirs in chosen.items()}
+    splits = {split: ParquetSplit(files[name], columns) for split, name in chosen.items()}
     for split, records in splits.items():
         if not len(records):
-            raise UserError(f"{found[chosen[split]][0]} and its like hold no rows: get them again.")
+            raise UserError(f"{files[chosen[split]][0]} and its like hold no rows: get them again.")
     largest = max(int(split.labels.max()) for split in splits.values())
     classes = columns.classes or tuple(map(str, range(largest + 1)))
     return Origin(classes, splits, {"kind": "parquet", "where": str(root)})
 
 
-def _find(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+def _find_files(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     """The files of each split, in order; UserError if there are none or some are missing."""
     for folder in (root, root / "data"):
-        found = _splits_in(folder)
-        if found:
-            return found
+        splits = _splits_in(folder)
+        if splits:
+            return splits
     configs = {entry: _splits_in(entry) for entry in sorted(root.iterdir()) if entry.is_dir()}
-    configs = {folder: found for folder, found in configs.items() if found}
+    configs = {folder: splits for folder, splits in configs.items() if splits}
     if len(configs) > 1:
         names = ", ".join(folder.name for folder in configs)
         raise UserError(f"{root} holds several sets ({names}): add the name of one to the path.")
@@ -152,28 +156,28 @@ def _find(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
 
 
 def _splits_in(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-    found: dict[str, dict[int, pathlib.Path]] = {}
+    parts: dict[str, dict[int, pathlib.Path]] = {}
     counts: dict[str, int] = {}
     for path in sorted(folder.glob("*.parquet")):
         match = SHARD.fullmatch(path.name)
         if match:
-            found.setdefault(match["split"], {})[int(match["number"])] = path
+            parts.setdefault(match["split"], {})[int(match["number"])] = path
             counts[match["split"]] = int(match["count"])
     for path in sorted(folder.glob("*/*.parquet")):
         match = NUMBERED.fullmatch(path.name)
         if match:
-            found.setdefault(path.parent.name, {})[int(match["number"])] = path
-    for split, files in found.items():
+            parts.setdefault(path.parent.name, {})[int(match["number"])] = path
+    for split, files in parts.items():
         missing = set(range(counts.get(split, max(files) + 1))) - set(files)
         if missing:
             raise UserError(
                 f"{folder} lacks part {min(missing)} of the split '{split}': get the whole set."
             )
-    return {split: list(files.values()) for split, files in found.items()}
+    return {split: list(files.values()) for split, files in parts.items()}
 
 
 def _columns(file, path: pathlib.Path) -> Columns:
-    """Which columns hold image and class, after the schema's metadata or else after their types."""
+    """The columns of images and labels, by the schema's metadata or else by their types."""
     import pyarrow as pa
 
     schema = file.schema_arrow
@@ -203,7 +207,7 @@ def _columns(file, path: pathlib.Path) -> Columns:
 
 @contextlib.contextmanager
 def _reading(path: str | pathlib.Path) -> Iterator[None]:
-    """A file that can't be read, or with a schema that is none, is a mistake of the user."""
+    """Turn the errors of an unreadable file or a broken schema into a UserError."""
     import pyarrow as pa
 
     try:

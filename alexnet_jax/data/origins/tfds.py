@@ -3,9 +3,12 @@
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from alexnet_jax.data.arrays import RecordIds
 from alexnet_jax.data.origins.origin import NO_LABEL, Origin, Record, choose_splits
 from alexnet_jax.data.origins.shards import ArrayRecordShards, Shards, TfRecordShards, file_of
 from alexnet_jax.runtime.errors import UserError
@@ -14,7 +17,7 @@ FILE_NAME = "file_name"
 
 
 class Keys(NamedTuple):
-    """What a stored example calls its image, its label and, if it has one, its file name."""
+    """The names of the features with the image, the label and, if there is one, the file name."""
 
     image: str
     label: str
@@ -22,28 +25,29 @@ class Keys(NamedTuple):
 
 
 class TfdsSplit:
-    """Labels and names stand in the stored examples, so that they are known by reading alone."""
+    """A split whose labels and names are in its stored examples, unknown before they are read."""
 
-    blocks = None
+    blocks: np.ndarray | None = None
 
-    def __init__(self, shards: Shards, keys: Keys, classes: int):
-        self.shards, self.keys, self.classes = shards, keys, classes
+    def __init__(self, shards: Shards, keys: Keys, num_classes: int):
+        self.shards, self.keys, self.num_classes = shards, keys, num_classes
         self.fingerprint = shards.fingerprint
 
     def __len__(self) -> int:
         return len(self.shards)
 
-    def read(self, ids: Sequence[int]) -> Iterator[Record]:
+    def read(self, ids: RecordIds) -> Iterator[Record]:
         for record, data in zip(ids, self.shards.read(ids), strict=True):
-            yield self._parse(data, self._place(record))
+            yield self._parse(data, self._example_name(record))
 
-    def _place(self, record: int) -> str:
+    def _example_name(self, record: int) -> str:
+        """FILE__NUMBER, for an example without a file name and for error messages."""
         file = file_of(self.shards.starts, record)
         name = os.path.basename(self.shards.paths[file])
         return f"{name}__{record - self.shards.starts[file]}"
 
-    def _parse(self, data: bytes, place: str) -> Record:
-        # This module of theirs needs no TensorFlow.
+    def _parse(self, data: bytes, example: str) -> Record:
+        # This module of tensorflow-datasets needs no TensorFlow.
         from google.protobuf.message import DecodeError
         from tensorflow_datasets.proto import tf_example_pb2
 
@@ -55,22 +59,22 @@ class TfdsSplit:
             name = feature[keys.file_name].bytes_list.value[0] if keys.file_name else None
         except (DecodeError, IndexError) as error:
             raise UserError(
-                f"The example {place} can't be read ({error}): prepare the set again with "
+                f"The example {example} can't be read ({error}): prepare the set again with "
                 "tensorflow-datasets."
             ) from error
-        if not NO_LABEL <= label < self.classes:
+        if not NO_LABEL <= label < self.num_classes:
             raise UserError(
-                f"The example {place} has the label {label}, but its set has the classes 0 to "
-                f"{self.classes - 1}: prepare the set again with tensorflow-datasets."
+                f"The example {example} has the label {label}, but its set has the classes 0 to "
+                f"{self.num_classes - 1}: prepare the set again with tensorflow-datasets."
             )
-        return Record(os.fsdecode(name) if name else place, label, image)
+        return Record(os.fsdecode(name) if name else example, label, image)
 
 
 def open_tfds(name: str, validation: str | None = None) -> Origin:
     """A set by NAME, NAME:VERSION or NAME/CONFIG:VERSION, downloaded and prepared if need be.
 
-    It is looked for where the environment's TFDS_DATA_DIR says, or in the library's default.
-    UserError where it can't be had, or is not one encoded image and one class label a record.
+    Its folder is below TFDS_DATA_DIR of the environment, or the library's default. UserError where
+    the set can't be provided, or its examples are not one encoded image and one class label.
     """
     builder = _prepared(name)
     info, folder = builder.info, os.path.normpath(builder.data_path)
@@ -81,7 +85,10 @@ def open_tfds(name: str, validation: str | None = None) -> Origin:
             f"{name} does not say how many classes its '{keys.label}' has: take another set."
         )
     file_format = info.file_format.value
-    kinds = {"tfrecord": TfRecordShards, "array_record": ArrayRecordShards}
+    kinds: dict[str, Callable[[Sequence[str], Sequence[int]], Shards]] = {
+        "tfrecord": TfRecordShards,
+        "array_record": ArrayRecordShards,
+    }
     if file_format not in kinds:
         raise UserError(
             f"{name} is stored as {file_format}: expected {' or '.join(kinds)}; prepare it again "
@@ -89,8 +96,8 @@ def open_tfds(name: str, validation: str | None = None) -> Origin:
         )
     chosen = choose_splits(tuple(info.splits), validation, name)
     splits = {}
-    for split, theirs in chosen.items():
-        stored = info.splits[theirs]
+    for split, stored_name in chosen.items():
+        stored = info.splits[stored_name]
         paths = [os.fspath(path) for path in stored.filepaths]
         if any(os.path.dirname(os.path.normpath(path)) != folder for path in paths):
             raise UserError(
@@ -133,22 +140,24 @@ def _prepared(name: str):
 
 
 def _check_features(name: str) -> None:
-    """UserError for stored sets of this name that have tensorflow-datasets import foreign code.
+    """UserError for a stored set of this name whose features.json names foreign classes.
 
-    The library imports the classes that a features.json names.
+    tensorflow-datasets would import them.
     """
     from tensorflow_datasets.core.utils import file_utils
 
-    own = name.partition(":")[0].partition("/")[0]
-    for place in file_utils.list_data_dirs(os.environ.get("TFDS_DATA_DIR")):
+    set_name = name.partition(":")[0].partition("/")[0]
+    for data_dir in file_utils.list_data_dirs(os.environ.get("TFDS_DATA_DIR")):
         # In NAME/VERSION or NAME/CONFIG/VERSION; unlike **, these patterns follow links.
-        root = pathlib.Path(place) / own
+        root = pathlib.Path(data_dir) / set_name
         for path in sorted((*root.glob("*/features.json"), *root.glob("*/*/features.json"))):
             try:
-                foreign = set(_class_names(json.loads(path.read_text())))
+                imported = set(_class_names(json.loads(path.read_text())))
             except (OSError, ValueError, RecursionError) as error:
                 raise UserError(f"{path} can't be read ({error}): get the set again.") from error
-            foreign = sorted(one for one in foreign if not one.startswith("tensorflow_datasets."))
+            foreign = sorted(
+                name for name in imported if not name.startswith("tensorflow_datasets.")
+            )
             if foreign:
                 raise UserError(
                     f"{path} names the code {foreign[0]}, which is not run: take another set, or "
@@ -159,17 +168,17 @@ def _check_features(name: str) -> None:
 def _class_names(value) -> Iterator[str]:
     """Everything in features.json that would be imported, in all of its spellings."""
     if isinstance(value, list):
-        for one in value:
-            yield from _class_names(one)
+        for item in value:
+            yield from _class_names(item)
     elif isinstance(value, dict):
-        for key, one in value.items():
-            if key in ("pythonClassName", "python_class_name", "type") and isinstance(one, str):
-                yield one
-            yield from _class_names(one)
+        for key, item in value.items():
+            if key in ("pythonClassName", "python_class_name", "type") and isinstance(item, str):
+                yield item
+            yield from _class_names(item)
 
 
 def _keys(info, name: str) -> Keys:
-    """The image and the label of a set: what it is trained on by default, or the only ones."""
+    """The image and the label of a set: its supervised keys, or its only ones of these types."""
     import tensorflow_datasets as tfds
 
     features = {key: info.features[key] for key in info.features}
