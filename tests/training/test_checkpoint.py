@@ -109,38 +109,38 @@ def test_parameters_of_another_run_are_taken_whole_or_by_layer(tmp_path):
     drawn = saved_run(tmp_path, miniature.make_steps("quickstart", 1, 1))
     there = miniature.make_steps("quickstart", 2, 2)  # and laid out on this run's mesh
     shapes = there.state_shapes().parameters
-    whole, where = load_parameters(tmp_path / "run", shapes, ())
+    whole, where = load_parameters(tmp_path / "run", shapes, layers=())
     assert where.endswith("checkpoints/8")
     assert set(whole) == set(drawn)
     assert_equal(whole, jax.tree.map(lambda x: x * 8, drawn))
     for leaf, shape in zip(jax.tree.leaves(whole), jax.tree.leaves(shapes), strict=True):
         assert leaf.sharding == shape.sharding
-    part, _ = load_parameters(tmp_path / "run/checkpoints/4", shapes, ("conv2", "fc6"))
+    part, _ = load_parameters(tmp_path / "run/checkpoints/4", shapes, layers=("conv2", "fc6"))
     assert set(part) == {"conv2", "fc6"}
     assert_equal(part["fc6"], jax.tree.map(lambda x: x * 4, drawn["fc6"]))
 
 
 def test_parameters_that_do_not_fit_are_refused_by_name(tmp_path):
     saved_run(tmp_path, miniature.make_steps("quickstart", 1, 1))
-    steps = dataclasses.replace(miniature.make_steps("quickstart", 1, 1), classes=7)
+    steps = dataclasses.replace(miniature.make_steps("quickstart", 1, 1), num_classes=7)
     shapes = steps.state_shapes().parameters
     with pytest.raises(UserError, match="fc8.*has the shape .*10.* there and .*7.* here"):
-        load_parameters(tmp_path / "run", shapes, ())
-    assert "fc8" not in load_parameters(tmp_path / "run", shapes, ("conv1", "fc7"))[0]
+        load_parameters(tmp_path / "run", shapes, layers=())
+    assert "fc8" not in load_parameters(tmp_path / "run", shapes, layers=("conv1", "fc7"))[0]
     with pytest.raises(UserError, match="layer conv9 is not in both networks"):
-        load_parameters(tmp_path / "run", shapes, ("conv9",))
-    assert "fc8" not in load_parameters(tmp_path / "run", shapes, (), ("fc8",))[0]
-    assert set(load_parameters(tmp_path / "run", shapes, (), ("fc8", "fc7"))[0]) == {
+        load_parameters(tmp_path / "run", shapes, layers=("conv9",))
+    assert "fc8" not in load_parameters(tmp_path / "run", shapes, layers=(), skip=("fc8",))[0]
+    assert set(load_parameters(tmp_path / "run", shapes, layers=(), skip=("fc8", "fc7"))[0]) == {
         "conv1", "conv2", "conv3", "fc6"
     }  # fmt: skip
     with pytest.raises(UserError, match="init.skip names fc9, but the networks have the layers"):
-        load_parameters(tmp_path / "run", shapes, (), ("fc9",))
+        load_parameters(tmp_path / "run", shapes, layers=(), skip=("fc9",))
     with pytest.raises(UserError, match="conv1 is to be taken by init.layers and left out"):
-        load_parameters(tmp_path / "run", shapes, ("conv1", "conv2"), ("conv1",))
+        load_parameters(tmp_path / "run", shapes, layers=("conv1", "conv2"), skip=("conv1",))
     with pytest.raises(UserError, match="not the folder of a run"):
-        load_parameters(tmp_path, shapes, ())
+        load_parameters(tmp_path, shapes, layers=())
     with pytest.raises(UserError, match="there is no complete checkpoint"):
-        load_parameters(tmp_path / "run/checkpoints/5", shapes, ())
+        load_parameters(tmp_path / "run/checkpoints/5", shapes, layers=())
 
 
 def test_the_hash_sees_every_bit_and_name():

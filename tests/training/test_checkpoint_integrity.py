@@ -123,7 +123,7 @@ def test_readers_refuse_what_is_damaged_and_only_that(saved, tmp_path, steps):
     truncate(folder / "8/parameters/manifest.ocdbt")
     for read in (
         lambda: checkpoint.parameters_at(folder, 8, shapes),
-        lambda: warm_start.load_parameters(folder / "8", shapes, ()),
+        lambda: warm_start.load_parameters(folder / "8", shapes, layers=()),
     ):
         with pytest.raises(UserError, match=r"/8 is damaged: parameters/manifest.ocdbt has"):
             read()

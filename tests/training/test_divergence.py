@@ -152,11 +152,10 @@ def test_after_so_many_rollbacks_a_run_stops(tmp_path, capsys):
 
 def test_rollbacks_and_the_plateau_rule_lower_the_rates_together():
     plan = types.SimpleNamespace(plateau=optimizer.Plateau(3, 10.0, 3), rollback_factor=2.0)
-    run = types.SimpleNamespace(plan=plan)
     seen = dataclasses.asdict(optimizer.PlateauState(0.5, 0, drops=1))
-    assert rate_factor(run, Progress(plateau=seen, rollbacks=2)) == pytest.approx(1 / 40)
+    assert rate_factor(plan, Progress(plateau=seen, rollbacks=2)) == pytest.approx(1 / 40)
     plan.plateau = None
-    assert rate_factor(run, Progress(rollbacks=2)) == 1 / 4
+    assert rate_factor(plan, Progress(rollbacks=2)) == 1 / 4
 
 
 def start_with_an_unlikely_class(workdir, config):
@@ -231,8 +230,8 @@ def test_steps_at_the_loss_of_guessing_are_counted_in_a_row():
 
 
 def test_an_epoch_without_learning_is_long():
-    assert plan_of(load("imagenet")).stalled == 10_010  # an epoch
-    assert plan_of(load("quickstart"), records=1438, classes=10).stalled == 500
+    assert plan_of(load("imagenet")).stall_steps == 10_010  # an epoch
+    assert plan_of(load("quickstart"), records=1438, classes=10).stall_steps == 500
 
 
 def test_a_diverged_command_has_its_own_exit_code(capsys):

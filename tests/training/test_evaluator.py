@@ -40,8 +40,8 @@ def evaluator_of(steps, preprocessing, source, batch, views="center"):
         source,
         batch,
         steps.mesh,
-        workers=2,
-        ahead=2,
+        num_workers=2,
+        prefetch=2,
         warn=print,
         count_bad_as_wrong=True,
     )
