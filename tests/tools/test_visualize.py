@@ -116,7 +116,7 @@ def test_the_gradient_of_a_logit_is_that_of_finite_differences():
     found = saliency.gradient(trained, image, 3)
     assert found.shape == (28, 28, 1)
     places = np.random.default_rng(2).integers(0, 28, (12, 2))
-    graph, _ = alexnet.draw_parameters(trained.architecture, 10, jax.random.key(0))
+    graph = alexnet.graph_of(trained.architecture, 10)
     views = np.repeat(np.float32(image[2:30, 2:30])[None], 24, axis=0)
     for index, (row, column) in enumerate(places):
         views[2 * index, row, column] += 1
@@ -145,7 +145,7 @@ def test_occlusion_is_a_loop_over_hidden_squares():
             own = view.copy()
             own[row - 2 : row + 3, column - 2 : column + 3] = 0
             hidden.append(own)
-    graph, _ = alexnet.draw_parameters(trained.architecture, 10, jax.random.key(0))
+    graph = alexnet.graph_of(trained.architecture, 10)
     apply = jax.jit(alexnet.apply, static_argnums=0)
     logits = np.asarray(apply(graph, trained.parameters, np.float32(hidden)))
     expected = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -49,7 +49,7 @@ def test_layers_are_seen_after_their_function_and_by_tower():
     asked = ("conv2", "conv1.norm", "fc6", "fc8")
     seen = {one.name: one.values for one in activations.look(trained, image, asked)}
     view = (image[None, 2:30, 2:30] - trained.pixels.mean) / trained.pixels.divisor
-    graph, _ = alexnet.draw_parameters(trained.architecture, 10, jax.random.key(0))
+    graph = alexnet.graph_of(trained.architecture, 10)
     whole = jax.jit(functools.partial(names.activations, graph))(
         trained.parameters, np.float32(view)
     )
@@ -125,7 +125,7 @@ def test_maximising_raises_each_unit_and_repeats_itself():
     assert np.array_equal(found.after, again.after)
     # The picture itself, as anyone would show it to the network, has that logit.
     view = (np.float32(found.images) - trained.pixels.mean) / trained.pixels.divisor
-    graph, _ = alexnet.draw_parameters(trained.architecture, 10, jax.random.key(0))
+    graph = alexnet.graph_of(trained.architecture, 10)
     logits = np.asarray(jax.jit(alexnet.apply, static_argnums=0)(graph, trained.parameters, view))
     np.testing.assert_allclose(logits[[0, 1], [7, 2]], found.after, atol=0.05)
     with pytest.raises(UserError, match="fc5 has no unit 10: it has 10, numbered from 0 on"):
@@ -186,7 +186,7 @@ def test_gradients_reach_no_further_than_the_receptive_field(network_name):
     """With windows as such; Winograd's sums leave rounding errors beyond it, and no more."""
     trained = weighted.trained(network_name, width=1)
     side = trained.architecture.input_size
-    graph, _ = alexnet.draw_parameters(trained.architecture, 10, jax.random.key(0))
+    graph = alexnet.graph_of(trained.architecture, 10)
     module = nnx.merge(graph, trained.parameters)
     places = names.activation_places(trained.architecture)
     images = np.random.default_rng(0).normal(scale=2, size=(16, side, side, 3)).astype(np.float32)

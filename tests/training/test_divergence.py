@@ -77,7 +77,7 @@ def test_bad_parameters_are_never_saved(tmp_path, rate, saved, bad):
         train_and_evaluate(config, tmp_path)
     assert checkpoint.steps_in(tmp_path / "checkpoints") == saved
     for step in saved:
-        _, shapes = alexnet.draw_parameters(architecture_of(config), 10, jax.random.key(0))
+        shapes = alexnet.draw_parameters(architecture_of(config), 10, jax.random.key(0))
         parameters = checkpoint.parameters_at(tmp_path / "checkpoints", step, shapes)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(parameters))
 
