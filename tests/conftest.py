@@ -1,8 +1,9 @@
 """Eight simulated CPU devices for every test; set before jax starts.
 
-XLA optimises less here than it does for users, since most of a test's time is compilation; the
-tests that start `alexnet_jax.main` as a process run what users run. What was compiled once is kept
-for the rest of the session, in those processes and in pytest-xdist's other workers too.
+XLA optimises less here than it does for users, since most of a test's time is compilation. Its
+older code generator for fusions compiles a training step in less than half of the time. Processes
+that tests start inherit both, and all find what was compiled once in this session, by whichever of
+pytest-xdist's workers. tests/test_main.py alone starts what users run.
 """
 
 import atexit
@@ -14,14 +15,18 @@ import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
-os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
-if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker inherits the folder
+if "TESTS_COMPILED" in os.environ:  # a folder of programs that outlives the session
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["TESTS_COMPILED"]
+elif "PYTEST_XDIST_WORKER" not in os.environ:  # a worker inherits the folder
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
-# Under nohup the programs that tests send SIGHUP to would never hear it.
+# Under nohup, or in the background of a script, the programs that tests send these signals to
+# would inherit that they are ignored, and never end.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from alexnet_jax.runtime import xla_flags
 

@@ -17,7 +17,7 @@ LOCAL = str(ROOT / "launch/local.sh")
 
 
 def launch(*words, **environment):
-    clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    clean = {k: v for k, v in os.environ.items() if k != "JAX_NUM_CPU_DEVICES"}
     return subprocess.run(
         [LOCAL, *words], cwd=ROOT, env=clean | environment, capture_output=True, text=True,
         check=False,

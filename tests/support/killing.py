@@ -32,7 +32,7 @@ OPTIONS = (
     "--config.checkpoint.every_steps=20", f"--config.evaluate.every_steps={EVALUATES}",
     "--config.log.pictures_every_steps=40", "--config.log.histograms_every_steps=40",
 )  # fmt: skip
-LEFT_OUT = ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES", "JAX_COMPILATION_CACHE_DIR")
+LEFT_OUT = ("JAX_NUM_CPU_DEVICES", "JAX_COMPILATION_CACHE_DIR")
 # Where kills are aimed at, the most telling first; the last one comes last, since it ends the run.
 AIMS = ("saving", "opening", "stepping", "recording", "evaluating", "preparing", "starting",
         "ending")  # fmt: skip
