@@ -23,7 +23,7 @@ class Command:
 COMMANDS = {
     "train": Command("alexnet_jax.main", "Train a network; the same command goes on."),
     "evaluate": Command("alexnet_jax.tools.evaluate.command", "Measure the error of checkpoints."),
-    "predict": Command("alexnet_jax.tools.predict", "Name what images show."),
+    "predict": Command("alexnet_jax.tools.predict.command", "Name what images show."),
     "features": Command("alexnet_jax.tools.features.command", "Write a layer's activations."),
     "neighbours": Command("alexnet_jax.tools.neighbours.command", "Find the most similar images."),
     "visualize": Command("alexnet_jax.tools.visualize.command", "Draw filters, curves and more."),
@@ -37,11 +37,12 @@ COMMANDS = {
 
 def main() -> None:
     """Run the command that the first word names; without one, or with --help, list them all."""
-    name, *words = sys.argv[1:] or ["--help"]
-    if name in cli.HELP_FLAGS:
-        cli.print_help(usage())
-    cli.answer(lambda: cli.check_word("command", name, COMMANDS, PROGRAM))
-    sys.argv[:] = [f"{PROGRAM} {name}", *words]
+    argv = [PROGRAM, *(sys.argv[1:] or ["--help"])]
+    cli.answer(lambda: _run(*cli.choose("command", argv, usage(), COMMANDS)))
+
+
+def _run(name: str, argv: list[str]) -> None:
+    sys.argv[:] = argv
     importlib.import_module(COMMANDS[name].module).main()
 
 

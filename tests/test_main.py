@@ -46,7 +46,7 @@ def assert_one_sentence(done, sentence):
         (["--config.bach_size=3"], 'Did you mean "batch_size"'),
         (["--config.data.pth=3"], 'Did you mean "path"'),
         (["--config.batch_size=many"], "--config.batch_size=many"),
-        (["--confg=x"], "Did you mean: config"),
+        (["--confg=x"], "no flag --confg: did you mean --config?"),
         (["quickstart"], "'quickstart' was not understood"),
         (["--processes=2"], "needs --coordinator"),
         (["--config=configs/imagenet.py"], "add --config.data.path=DIR"),

@@ -1,135 +1,43 @@
-"""Measure speeds and predict them: python -m alexnet_jax benchmark WHAT; WHAT --help lists flags.
+"""Measure speeds and predict them: python -m alexnet_jax benchmark WHAT [FLAGS]
 
-input --path=DIR[,DIR...]: images a second from the files of prepared sets to batches on the host,
-against bare libjpeg-turbo and a copy in memory in as many threads, and against PyTorch's DataLoader
-where that is installed. These take turns, so that a noisy machine is noisy for all; trust the
-ratios.
+  input     the input pipeline on the host, from files to batches
+  scaling   a prediction of the speed on 1 to 1,024 devices
+  step      the training step on one device, and where its time goes
+  train     the training loop with its data
+  gpu       many cases of step on a GPU, the most important first
 
-scaling: step time and efficiency on 1 to 1,024 devices in the layouts data, towers and hybrid, from
-the speed of one device, which is measured here or given, the bytes on the wire and the speeds of
-links. A model, not a measurement; it prints what it assumes. docs/scaling.md explains it.
-
-step: the real training step on one device: images a second, share of the machine's measured peak,
-time by layer, memory, and with --against=torch the same network in PyTorch, turn by turn.
-docs/performance.md explains it.
-
-train [--config=FILE] [--path=DIR|synthetic]: the training loop with its data against its step
-alone, the share of time that the device waits for data, and the way to the first step. Every field
-of the config is a flag, as of alexnet_jax.main.
-
-gpu --json=FILE: many cases of step on a GPU, the most important first, each written when done; out
-of time (--minutes) the same command goes on with what is missing.
-
---json=FILE keeps one JSON line a run: a measurement replaces the line of its --run=NAME.
+WHAT --help explains a benchmark and lists its flags.
 """
 
 import argparse
+import inspect
 import os
 import pathlib
 import sys
 import time
 
-from alexnet_jax.benchmark.kernel_choices import NAMES
-from alexnet_jax.benchmark.links import LINKS
-from alexnet_jax.runtime.errors import EXIT_USER_ERROR, UserError
+from alexnet_jax.benchmark import benchmark_flags
+from alexnet_jax.runtime import cli, command_flags
+from alexnet_jax.runtime.errors import UserError
 
 
 def main() -> None:
-    """Parse flags, then measure."""
-    parser = argparse.ArgumentParser(
-        prog="python -m alexnet_jax benchmark", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    benchmarks = parser.add_subparsers(dest="benchmark", required=True)
-    _input_flags(benchmarks.add_parser("input", help="the input pipeline on the host"))
-    _scaling_flags(benchmarks.add_parser("scaling", help="predictions for many devices"))
-    _step_flags(benchmarks.add_parser("step", help="the training step and where its time goes"))
-    _train_flags(benchmarks.add_parser("train", help="the loop with its data", allow_abbrev=False))
-    _gpu_flags(benchmarks.add_parser("gpu", help="many cases of step on a GPU"))
-    flags, rest = parser.parse_known_args()
-    flags.rest = rest
-    try:
-        if rest and flags.benchmark != "train":
-            raise UserError(f"'{rest[0]}' was not understood: see {flags.benchmark} --help.")
-        flags.action(flags)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+    """Parse flags, then import the rest: --help and a wrong flag answer at once."""
+    cli.answer(_main)
 
 
-def _input_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--path", required=True, metavar="DIR,...", help="prepared sets")
-    add("--batch_size", type=int, default=128, metavar="N", help="images (%(default)s)")
-    add("--num_workers", type=int, default=0, metavar="N",
-        help="threads or processes; by default one a core")  # fmt: skip
-    add("--seconds", type=float, default=2.0, help="of each turn (%(default)s)")
-    add("--turns", type=int, default=7, help="of each contestant (%(default)s)")
-    _add_json(parser, "input")
-    parser.set_defaults(action=_run_input)
-
-
-def _scaling_flags(parser: argparse.ArgumentParser) -> None:
-    counts = ",".join(str(2**power) for power in range(11))
-    add = parser.add_argument
-    add("--network", default="net145", help="its name (%(default)s)")
-    add("--layouts", default="data,towers,hybrid", metavar="LAYOUT,...", help="(%(default)s)")
-    add("--devices", default=counts, metavar="N,...", help="how many (%(default)s)")
-    add("--devices_per_node", type=int, default=8, metavar="N", help="(%(default)s)")
-    add("--inside", default="nvlink4", metavar="LINK",
-        help=f"of a node (%(default)s): {', '.join(LINKS)}")  # fmt: skip
-    add("--between", default="ndr400", metavar="LINK", help="nodes (%(default)s)")
-    add("--dtype", default="float32", help="of activations: float32 or bfloat16 (%(default)s)")
-    add("--batch_size", type=int, default=128, metavar="N", help="of a device (%(default)s)")
-    add("--global_batch_size", type=int, metavar="N", help="of all devices, however many")
-    add("--images_per_second", type=float, metavar="X",
-        help="of a training step on one device; by default measured here")  # fmt: skip
-    add("--steps", type=int, default=5, metavar="N", help="that are timed (%(default)s)")
-    add("--plot", metavar="FILE", help="a picture: .png, .svg or .pdf")
-    _add_json(parser, "scaling")
-    parser.set_defaults(action=_run_scaling)
-
-
-def _step_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--network", default="bvlc_alexnet", metavar="NAME,...", help="or all (%(default)s)")
-    add("--batch_size", default="128", metavar="N,...", help="images (%(default)s)")
-    add("--dtype", default="float32", help="of activations: float32 or bfloat16 (%(default)s)")
-    add("--steps", type=int, default=10, metavar="N", help="samples of each (%(default)s)")
-    add("--against", metavar="torch", help="the same network in PyTorch, turn by turn")
-    add("--torch_layouts", metavar="LAYOUT,...",
-        help="of PyTorch's arrays: channels_last, NCHW; by default both")  # fmt: skip
-    add("--inference", action="store_true", help="the forward pass too")
-    add("--by_layer", action=argparse.BooleanOptionalAction, default=True,
-        help="time of each layer; never with --network=all")  # fmt: skip
-    add("--kernels", metavar="NAME,...",
-        help=f"in turn with the usual step: all, {', '.join(NAMES)}")  # fmt: skip
-    add("--width", type=float, default=1.0, metavar="X",
-        help="factor on filters and units, to try the command; the peak is small then")  # fmt: skip
-    _add_json(parser, "step")
-    parser.set_defaults(action=_run_step)
-
-
-def _train_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--path", metavar="DIR|synthetic", help="data; by default the config's")
-    add("--steps", type=int, default=20, metavar="N", help="of a turn (%(default)s)")
-    _add_json(parser, "train")
-    parser.epilog = "--config=FILE and --config.FIELD=VALUE as of alexnet_jax.main"
-    parser.set_defaults(action=_run_train)
-
-
-def _gpu_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--json", required=True, metavar="FILE", help="a line for each case and a summary")
-    add("--minutes", type=float, default=9.0, metavar="X", help="then it stops (%(default)s)")
-    add("--tiny", action="store_true", help="tiny numbers, to try the command anywhere")
-    parser.set_defaults(action=_run_gpu)
-
-
-def _add_json(parser: argparse.ArgumentParser, run: str) -> None:
-    parser.add_argument("--json", metavar="FILE", help="where the line of all numbers is written")
-    parser.add_argument("--run", default=run, metavar="NAME", help="name of it (%(default)s)")
+def _main() -> None:
+    benchmarks = {
+        "input": (benchmark_flags.input_pipeline, _run_input),
+        "scaling": (benchmark_flags.scaling, _run_scaling),
+        "step": (benchmark_flags.step, _run_step),
+        "train": (benchmark_flags.train, _run_train),
+        "gpu": (benchmark_flags.gpu, _run_gpu),
+    }
+    name, argv = cli.choose("benchmark", sys.argv, __doc__, benchmarks)
+    define, run = benchmarks[name]
+    flags, _ = command_flags.parse(argv, inspect.getdoc(define) or "", define)
+    run(flags)
 
 
 def _run_input(flags: argparse.Namespace) -> None:
@@ -140,10 +48,10 @@ def _run_input(flags: argparse.Namespace) -> None:
     from alexnet_jax.runtime.provenance import provenance
     from alexnet_jax.runtime.terminal import Terminal
 
-    if min(flags.batch_size, flags.turns) < 1 or flags.seconds <= 0 or flags.num_workers < 0:
-        raise UserError(
-            "--batch_size, --turns and --seconds must be above 0, --num_workers at least 0."
-        )
+    if not flags.path:
+        raise UserError("Which images? Add --path=DIR, a prepared set.")
+    if flags.seconds <= 0:
+        raise UserError(f"--seconds={flags.seconds:g} must be above 0.")
     path = json_output.check_json(flags.json) if flags.json else None
     with Terminal() as terminal:
         result = host_input.measure_input(
@@ -186,14 +94,15 @@ def _run_step(flags: argparse.Namespace) -> None:
 def _run_train(flags: argparse.Namespace) -> None:
     began = time.perf_counter()
     from alexnet_jax.benchmark import loop_speed
-    from alexnet_jax.runtime import cli
 
-    cli.alone(lambda: loop_speed.run_train(flags, flags.rest, began))
+    cli.alone(lambda: loop_speed.run_train(flags, began))
 
 
 def _run_gpu(flags: argparse.Namespace) -> None:
     from alexnet_jax.benchmark import gpu
 
+    if not flags.json:
+        raise UserError("Where to? Add --json=FILE, which gets a line for each case.")
     gpu.run_gpu(flags.json, flags.minutes, flags.tiny)
 
 

@@ -55,7 +55,7 @@ def gpu_cases(tiny: bool, torch: bool) -> list[Case]:
     def case(dtype: str, batch_size: int, name: str = "", *more: str, flags: str = "") -> Case:
         words = (*common, f"--dtype={dtype}", f"--batch_size={batch_size}", *more)
         if "--by_layer" not in more:
-            words += ("--no-by_layer",)
+            words += ("--noby_layer",)
         return Case(f"{dtype}-{batch_size}{name and '-'}{name}", words, flags)
 
     first, half = batch_sizes[0], dtypes[0]

@@ -13,24 +13,21 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-from absl import flags as absl_flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from alexnet_jax.benchmark import json_output
-from alexnet_jax.runtime import cli
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.runtime.terminal import ProgressLine, Terminal
 
-CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
 TURNS = 5
 
 
-def run_train(flags: argparse.Namespace, words: list[str], began: float) -> None:
-    """Measure, print and write. `words` are flags of the config.
+def run_train(flags: argparse.Namespace, began: float) -> None:
+    """Measure, print and write. `began` is when the command began, by time.perf_counter.
 
-    `began` is when the command began, by time.perf_counter. UserError for any mistake in a flag.
+    UserError for any mistake in a flag.
     """
-    config = parse_config(words, flags.path)
+    config = with_data(flags.config, flags.path)
     if flags.steps < 1:
         raise UserError(f"--steps={flags.steps} must be at least 1.")
     path = json_output.check_json(flags.json) if flags.json else None
@@ -41,18 +38,8 @@ def run_train(flags: argparse.Namespace, words: list[str], began: float) -> None
             json_output.write_json(path, flags.run, result, terminal)
 
 
-def parse_config(words: list[str], path: str | None) -> ConfigDict:
-    """The config that --config and its fields' flags make; UserError for any mistake.
-
-    Without --config it is the quickstart's, or with a `path` that of net 145 on ImageNet.
-    """
-    default = CONFIGS / ("imagenet.py" if path else "quickstart.py")
-
-    def define() -> None:
-        config_flags.DEFINE_config_file("config", str(default), "Config file.")
-
-    cli.parse(["train", *words], __doc__, define)
-    config = absl_flags.FLAGS.config
+def with_data(config: ConfigDict, path: str | None) -> ConfigDict:
+    """The config with the data of `path`: a folder or "synthetic"; None leaves it as it is."""
     if path == "synthetic":
         config.data.source = "synthetic"
     elif path:

@@ -91,7 +91,8 @@ def _locked(folder: pathlib.Path, plan: dict) -> Iterator[bool]:
             raise UserError(f"{folder} is not empty: choose another --output.")
     if before not in (None, plan):
         wanted, former = plan["settings"], before.get("settings", {})
-        flags = [f"--{name}" for name in wanted if wanted[name] != former.get(name)]
+        changed = [name for name in wanted if wanted[name] != former.get(name)]
+        flags = ["--image_size" if name == "size" else f"--{name}" for name in changed]
         difference = ", ".join(flags) or "other images"
         raise UserError(
             f"{folder} holds a set that was prepared from another source or with other settings "

@@ -49,7 +49,7 @@ def write_shards(
         except BrokenProcessPool as error:
             raise UserError(
                 "A process that writes shards was killed, perhaps for want of memory: give the "
-                "same command again, with fewer --workers."
+                "same command again, with fewer --num_workers."
             ) from error
         except BaseException:
             stop.set()  # or the end of this block waits until every shard is whole

@@ -3,22 +3,22 @@
 Importing this imports neither jax nor NumPy, so that --help answers at once.
 """
 
+import argparse
 import contextlib
 import os
 from collections.abc import Callable
 
-from absl import flags
-
 from alexnet_jax.parallel import preemption
 from alexnet_jax.parallel.cluster import KINDS
 from alexnet_jax.runtime.cli import silence_echoes
+from alexnet_jax.runtime.command_flags import Flags
 
 
-def in_processes(action: Callable[[], None], saves: bool = False) -> None:
+def in_processes(action: Callable[[], None], args: argparse.Namespace, saves: bool = False) -> None:
     """Set up XLA, join the other processes if there are any, and run `action` in all of them.
 
-    If it `saves` its state when it is asked to end (preemption.PreemptionGuard), SIGTERM and Ctrl-C are no
-    failures before that either.
+    `args` has the flags of `define_process_flags`. If the command `saves` its state when it is
+    asked to end (preemption.PreemptionGuard), SIGTERM and Ctrl-C are no failures before that.
     """
     with preemption.raise_on_signal() if saves else contextlib.nullcontext():
         from alexnet_jax.runtime import xla_flags
@@ -27,31 +27,32 @@ def in_processes(action: Callable[[], None], saves: bool = False) -> None:
         silence_echoes()
         from alexnet_jax.parallel import cluster, processes
 
-        given = flags.FLAGS
         member = cluster.resolve_membership(
-            given.cluster,
-            coordinator=given.coordinator,
-            num_processes=given.processes,
-            process_id=given.process,
+            args.cluster,
+            coordinator=args.coordinator,
+            num_processes=args.processes,
+            process_id=args.process,
             environment=os.environ,
         )
-        with processes.distributed_run(member, given.join_seconds, saves):
+        with processes.distributed_run(member, args.join_seconds, saves):
             action()
 
 
-def define_process_flags() -> None:
-    """The flags that say which processes there are; cluster.resolve_membership reads them."""
+def define_process_flags(flags: Flags) -> None:
+    """The flags that say which processes there are; cluster.membership reads them."""
     variables = os.environ.get
-    flags.DEFINE_string(
+    flags.string(
         "coordinator", variables("COORDINATOR_ADDRESS"), "HOST:PORT of process 0, for several."
     )
-    flags.DEFINE_integer("processes", variables("NUM_PROCESSES"), "How many processes there are.")
-    flags.DEFINE_integer("process", variables("PROCESS_ID"), "Which of them this is, from 0.")
-    flags.DEFINE_string(
+    flags.integer("processes", variables("NUM_PROCESSES"), "How many processes there are.")
+    flags.integer("process", variables("PROCESS_ID"), "Which of them this is, from 0.")
+    flags.string(
         "cluster",
         variables("ALEXNET_CLUSTER", "auto"),
-        f"Where what these don't say is found: {', '.join(KINDS)}.",
+        f"The system that starts the processes and knows the rest: {', '.join(KINDS)}.",
     )
-    flags.DEFINE_float(
-        "join_seconds", variables("JOIN_SECONDS", 100.0), "How long to wait for all to start."
+    flags.number(
+        "join_seconds",
+        variables("JOIN_SECONDS", 100.0),
+        "Seconds to wait for all processes to start.",
     )

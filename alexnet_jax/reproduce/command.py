@@ -12,63 +12,60 @@ import argparse
 import pathlib
 import sys
 
-from alexnet_jax.runtime.errors import EXIT_USER_ERROR, Stopped, UserError
+from alexnet_jax.runtime import cli, command_flags
+from alexnet_jax.runtime.errors import UserError
 
 
 def main() -> None:
-    """Parse flags first: --help answers before jax is imported."""
-    parser = argparse.ArgumentParser(
-        prog="python -m alexnet_jax reproduce", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add = parser.add_argument
-    add("experiment", nargs="?", help="its name, or tables, or table2; none lists them")
-    add("--path", metavar="DIR", help="prepared CIFAR-10, or a folder of its images")
-    add("--seeds", type=int, default=3, metavar="N", help="0 to N - 1 (%(default)s)")
-    add("--only", default="", metavar="NAME,...", help="these runs, and what they compare with")
-    add("--runs", default="runs/reproduce", metavar="DIR", help="folders of runs (%(default)s)")
-    add("--docs", default="docs", metavar="DIR", help="results.md and runs/ (%(default)s)")
-    given = parser.parse_args()
-    try:
-        answer(given)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-    except Stopped as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(stop.code)
+    """Parse flags, then import the rest: --help and a wrong flag answer at once."""
+    cli.answer(_main)
 
 
-def answer(given: argparse.Namespace) -> None:
+def _main() -> None:
+    args, words = command_flags.parse(sys.argv, __doc__, _define_flags, arguments=True)
+    if len(words) > 1:
+        raise UserError(f"'{words[1]}' was not understood: name one experiment.")
+    answer(words[0] if words else None, args)
+
+
+def _define_flags(flags: command_flags.Flags) -> None:
+    flags.string("path", None, "Prepared CIFAR-10, or a folder of its images.")
+    flags.integer("seeds", 3, "How many seeds, from 0.")
+    flags.string("only", "", "Names of runs between commas: these, and what they compare with.")
+    flags.string("runs", "runs/reproduce", "Folder of the runs.")
+    flags.string("docs", "docs", "Folder with results.md and runs/.")
+
+
+def answer(experiment_name: str | None, args: argparse.Namespace) -> None:
     """List, run, or say what would run."""
     from alexnet_jax.reproduce import execute, imagenet, runner, tables
     from alexnet_jax.reproduce.experiments import EXPERIMENTS, named
 
-    if given.seeds < 1:
-        raise UserError(f"--seeds={given.seeds} must be at least 1.")
-    if given.experiment == "table2":
-        print(imagenet.table2_commands(given.path or "IMAGENET", given.runs))
+    if args.seeds < 1:
+        raise UserError(f"--seeds={args.seeds} must be at least 1.")
+    if experiment_name == "table2":
+        print(imagenet.table2_commands(args.path or "IMAGENET", args.runs))
         return
-    if given.experiment == "tables":
-        runner.write_tables(EXPERIMENTS, pathlib.Path(given.docs))
+    if experiment_name == "tables":
+        runner.write_tables(EXPERIMENTS, pathlib.Path(args.docs))
         return
-    if given.experiment is None:
+    if experiment_name is None:
         runs = [run for experiment in EXPERIMENTS for run in experiment.runs]
-        records = runner.records_file(pathlib.Path(given.docs))
+        records = runner.records_file(pathlib.Path(args.docs))
         results = execute.read_results(records, runs)
-        print(tables.listing(EXPERIMENTS, given.seeds, results))
+        print(tables.listing(EXPERIMENTS, args.seeds, results))
         print("table2: what would run on ImageNet, python -m alexnet_jax reproduce table2")
         return
-    experiment = named(given.experiment)
-    if not given.path:
+    experiment = named(experiment_name)
+    if not args.path:
         raise UserError(
             f"Which images? Add --path=DIR, CIFAR-10 prepared or as DIR/train/CLASS/* and "
             f"DIR/test/CLASS/*, to python -m alexnet_jax reproduce {experiment.name}."
         )
-    only = [name for name in given.only.split(",") if name]
-    path = str(pathlib.Path(given.path).resolve())
-    workdirs, docs = pathlib.Path(given.runs).resolve(), pathlib.Path(given.docs)
-    runner.ExperimentRunner(EXPERIMENTS, path, workdirs, docs).run(experiment, given.seeds, only)
+    only = [name for name in args.only.split(",") if name]
+    path = str(pathlib.Path(args.path).resolve())
+    workdirs, docs = pathlib.Path(args.runs).resolve(), pathlib.Path(args.docs)
+    runner.ExperimentRunner(EXPERIMENTS, path, workdirs, docs).run(experiment, args.seeds, only)
 
 
 if __name__ == "__main__":

@@ -18,71 +18,63 @@ import pathlib
 import re
 import sys
 
-from alexnet_jax.runtime.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from alexnet_jax.runtime import cli, command_flags
+from alexnet_jax.runtime.errors import UserError
+
+NAME = re.compile("[a-z][a-z0-9_]*")  # as in data.prepared
 
 
 def main() -> None:
-    """Parse flags, then prepare."""
-    given = _parser().parse_args()
+    """Parse flags, then import the rest: --help and a wrong flag answer at once."""
+    cli.answer(_main, interrupted="Stopped; the same command goes on from here.")
+
+
+def _main() -> None:
+    args, _ = command_flags.parse(sys.argv, __doc__, _define_flags)
+    if not args.source:
+        raise UserError("Prepare what? Add --source=KIND:WHERE, such as --source=folder:DIR.")
+    if not NAME.fullmatch(args.name):
+        raise UserError(f"--name={args.name} is no name like imagenet or cifar_10.")
+    _run(args)
+
+
+def _define_flags(flags: command_flags.Flags) -> None:
+    flags.string("source", None, "KIND:WHERE as above.")
+    flags.string(
+        "output", None, "Folder to write; unset: where tensorflow-datasets keeps its data."
+    )
+    flags.string("name", "imagenet", "Name of the set.")
+    flags.string("validation", None, "The split to validate on, if it is not the usual one.")
+    flags.integer("image_size", 256, "Side of the stored images, pixels.", at_least=1)
+    flags.choice("channels", "3", ["3", "1"], "3: colour, 1: grey.")
+    flags.choice(
+        "resize", "crop", ["crop", "warp"],
+        "crop: shorter side to the size, the center cut out; warp: both sides, as for Caffe.",
+    )  # fmt: skip
+    flags.choice(
+        "format", "jpeg", ["jpeg", "raw"],
+        "jpeg: quality 95; raw: PNG and raw pixels, nothing lost, ten times the space.",
+    )  # fmt: skip
+    flags.integer("seed", 0, "Seed of the order.", at_least=0)
+    flags.integer("num_workers", os.cpu_count() or 1, "Processes; by default one a core.",
+                  at_least=1)  # fmt: skip
+
+
+def _run(args: argparse.Namespace) -> None:
     from alexnet_jax.data import prepared
     from alexnet_jax.data.origins import open_origin
     from alexnet_jax.data.prepare import prepare_dataset
     from alexnet_jax.data.shards import Settings
     from alexnet_jax.runtime.terminal import Terminal
 
-    name = given.name
-    folder = pathlib.Path(given.output) if given.output else prepared.default_folder(name)
-    settings = Settings(name, given.size, given.channels, given.resize, given.format, given.seed)
-    try:
-        with Terminal() as terminal:
-            origin = open_origin(given.source, given.validation)
-            prepare_dataset(origin, settings, folder, num_workers=given.workers, terminal=terminal)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        print("Stopped; the same command goes on from here.", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m alexnet_jax prepare", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add = parser.add_argument
-    add("--source", required=True, metavar="KIND:WHERE", help="see above")
-    add("--output", metavar="DIR", help="by default where tensorflow-datasets keeps its data")
-    add("--name", type=_name, default="imagenet", help="of the set (%(default)s)")
-    add("--validation", metavar="NAME", help="the split to validate on, if it is not the usual one")
-    add("--size", type=_positive, default=256, help="side of the stored images (%(default)s)")
-    add("--channels", type=int, choices=(3, 1), default=3, help="colour, or 1 for grey")
-    crop_or_warp = "shorter side to the size and the centre cut out, or both sides as for Caffe"
-    add("--resize", choices=("crop", "warp"), default="crop", help=crop_or_warp)
-    jpeg_or_raw = "JPEG of quality 95, or PNG and raw pixels: nothing lost, ten times the space"
-    add("--format", choices=("jpeg", "raw"), default="jpeg", help=jpeg_or_raw)
-    add("--seed", type=_natural, default=0, help="of the order (%(default)s)")
-    workers = os.cpu_count() or 1
-    add("--workers", type=_positive, default=workers, help="processes; by default one a core")
-    return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number above 0")
-    return int(text)
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 0")
-    return int(text)
-
-
-def _name(text: str) -> str:
-    if not re.fullmatch("[a-z][a-z0-9_]*", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is no name like imagenet or cifar_10")
-    return text
+    name = args.name
+    folder = pathlib.Path(args.output) if args.output else prepared.default_folder(name)
+    settings = Settings(
+        name, args.image_size, int(args.channels), args.resize, args.format, args.seed
+    )
+    with Terminal() as terminal:
+        origin = open_origin(args.source, args.validation)
+        prepare_dataset(origin, settings, folder, num_workers=args.num_workers, terminal=terminal)
 
 
 if __name__ == "__main__":

@@ -273,7 +273,7 @@ def test_train_measures_the_loop_and_its_step(tmp_path):
 @pytest.mark.slow
 def test_gpu_writes_as_it_goes_and_goes_on(tmp_path, monkeypatch, capfd):
     """A failing case takes no other with it; what is there is not measured again."""
-    good = ("--network=lenet5_28", "--width=0.5", "--batch_size=2", "--steps=1", "--no-by_layer")
+    good = ("--network=lenet5_28", "--width=0.5", "--batch_size=2", "--steps=1", "--noby_layer")
     asked = [Case("good", good), Case("bad", ("--network=none",)), Case("late", good)]
     monkeypatch.setattr(gpu, "gpu_cases", lambda tiny, torch: asked)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")

@@ -121,7 +121,7 @@ def test_a_killed_preparation_goes_on_without_redoing_shards(tmp_path):
     validation = {"1.jpg": files["0000.jpg"]}
     source = layouts.folder(tmp_path, {"train": {"a": files}, "val": {"a": validation}})
     output = tmp_path / "set"
-    arguments = (f"--source={source}", f"--output={output}", "--workers=1", "--size=32")
+    arguments = (f"--source={source}", f"--output={output}", "--num_workers=1", "--image_size=32")
     process = run(*arguments)
     while not list((output / prepared.UNFINISHED).glob("train-*.npz")):
         assert process.poll() is None, process.stderr.read()
@@ -156,7 +156,7 @@ def test_killed_at_random_instants_the_set_is_the_same_byte_by_byte(tmp_path):
     source = layouts.folder(
         tmp_path, {"train": {"a": files}, "val": {"a": {"1.jpg": jpeg(9, 9, 0)}}}
     )
-    arguments = (f"--source={source}", "--workers=2", "--size=32", "--format=raw")
+    arguments = (f"--source={source}", "--num_workers=2", "--image_size=32", "--format=raw")
     began, undisturbed = time.monotonic(), tmp_path / "undisturbed"
     process = run(*arguments, f"--output={undisturbed}")
     while not list((undisturbed / prepared.UNFINISHED).glob("train-*.npz")):
@@ -191,7 +191,7 @@ def test_mistakes_are_said_in_one_sentence(tmp_path, data):
     source = layouts.folder(tmp_path, data)
     make(source, tmp_path / "set")
     for output, changed, sentence in (
-        ("set", {"size": 32}, r"other settings \(--size\): choose another"),
+        ("set", {"size": 32}, r"other settings \(--image_size\): choose another"),
         ("train", {}, "is not empty: choose another --output"),
     ):
         with pytest.raises(UserError, match=sentence):

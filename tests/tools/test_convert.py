@@ -133,7 +133,7 @@ def test_each_source_goes_through_the_command(tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("".join(f"name {label}\n" for label in range(10)))
     out, _ = convert(
-        tmp_path / "9.5", f"--mean={tmp_path / 'batches.meta'}", f"--classes={names}",
+        tmp_path / "9.5", f"--mean={tmp_path / 'batches.meta'}", f"--class_names={names}",
         f"--to={tmp_path / 'run'}",
     )  # fmt: skip
     assert "a checkpoint of cuda-convnet" in out

@@ -41,8 +41,8 @@ def test_an_ensemble_from_the_command_line(trained_runs, tmp_path):
     workdirs = [trained_runs / name for name in evaluated.RUNS]
     file = tmp_path / "found.json"
     done = run(
-        f"--workdir={workdirs[0]},{workdirs[1]}", "--step=2,3", "--weights=1,3", f"--json={file}",
-        "--batch=50",
+        f"--workdir={workdirs[0]},{workdirs[1]}", "--step=2,3", "--member_weights=1,3", f"--json={file}",
+        "--batch_size=50",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -94,7 +94,7 @@ def test_two_processes_find_what_one_finds(trained_runs, tmp_path):
     assert run(f"--workdir={names}", f"--json={one}").returncode == 0
     clean = {k: v for k, v in os.environ.items() if k != "JAX_NUM_CPU_DEVICES"}
     command = [str(ROOT / "launch/local.sh"), "2", sys.executable, "-m", "alexnet_jax", "evaluate",
-               f"--workdir={names}", f"--json={two}", "--batch=14"]  # fmt: skip
+               f"--workdir={names}", f"--json={two}", "--batch_size=14"]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     ours, theirs = (json.loads(file.read_text()) for file in (two, one))
@@ -109,11 +109,11 @@ def test_two_processes_find_what_one_finds(trained_runs, tmp_path):
         ([], "No run was named: add --workdir=DIR"),
         (["--workdir=a,b", "--step=1,2,3"], "--step names 3 steps for 2 run(s)"),
         (["--workdir=a", "--search"], "--search looks for the weights of several runs"),
-        (["--workdir=a,b", "--search", "--weights=1,2"], "leave --weights out"),
+        (["--workdir=a,b", "--search", "--member_weights=1,2"], "leave --member_weights out"),
         (["--workdir=a,b", "--follow"], "--follow scores every checkpoint of one run"),
         (["--workdir=a", "--follow", "--step=3"], "leave --step out"),
         (["--workdir=a", "--views=five"], "<center|ten|all>"),
-        (["--workdir=a", "--batch=0"], "--batch"),
+        (["--workdir=a", "--batch_size=0"], "--batch_size"),
         (["--workdir=a", "--json=nowhere/x.json"], "name a file in a folder that exists"),
         (["--workdir=a", "--wiews=ten"], "Did you mean: views"),
         (["--workdir=nowhere"], "--workdir=nowhere is not a folder"),

@@ -275,7 +275,7 @@ def test_features_are_those_of_pytorch(tmp_path, layer):
     (tmp_path / "class 3/broken.png").write_bytes(named[0].read_bytes()[:200])
     output = tmp_path / "found.npz"
     said, _ = run(
-        tmp_path / "class 3", f"--weights={tmp_path / 'weights.safetensors'}", "--batch=2",
+        tmp_path / "class 3", f"--weights={tmp_path / 'weights.safetensors'}", "--batch_size=2",
         f"--layer={layer}", f"--output={output}",
     )  # fmt: skip
     assert "1 images that can't be read are left out" in said
@@ -341,7 +341,7 @@ def test_killed_again_and_again_it_ends_with_the_same_file(tmp_path):
     safetensors.write_safetensors(tmp_path / "weights.safetensors", trained)
     weighted.photographs(tmp_path / "images", 300)
     (tmp_path / "images/image144.png").write_bytes(b"\x89PNG\r\n")
-    common = (tmp_path / "images", f"--weights={tmp_path / 'weights.safetensors'}", "--batch=16",
+    common = (tmp_path / "images", f"--weights={tmp_path / 'weights.safetensors'}", "--batch_size=16",
               "--layer=conv1")  # fmt: skip
     run(*common, f"--output={tmp_path / 'undisturbed.npz'}")
     output, instants = tmp_path / "killed.npz", random.Random(5)

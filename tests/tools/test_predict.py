@@ -69,7 +69,7 @@ def test_synsets_have_words():
 
 def test_help_and_mistakes_answer_with_a_sentence(tmp_path):
     (image,) = weighted.photographs(tmp_path, 1)
-    assert {"--views", "--workdir"} <= set(predict("--help")[0].replace(":", " ").split())
+    assert {"--views", "--workdir"} <= set(predict("--help")[0].replace("=", " ").split())
     for arguments, said in (
         ([], "No image was named"),
         ([image], "Which network? Name a training run with --workdir=DIR or"),
@@ -91,7 +91,7 @@ def test_probabilities_are_those_of_pytorch(tmp_path):
     files = weighted.photographs(tmp_path / "class 3", 5, side=300)
     (tmp_path / "class 3/broken.png").write_bytes(files[0].read_bytes()[:200])
     said, warned = predict(
-        tmp_path / "class 3", f"--weights={tmp_path / 'weights.safetensors'}", "--batch=2",
+        tmp_path / "class 3", f"--weights={tmp_path / 'weights.safetensors'}", "--batch_size=2",
         f"--json={tmp_path / 'found.json'}", f"--plot={tmp_path / 'found.png'}", code=2,
     )  # fmt: skip
     assert "broken.png could not be decoded" in warned

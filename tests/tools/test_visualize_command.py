@@ -32,7 +32,7 @@ def test_help_lists_the_pages_and_each_its_flags():
         (["curves", "--workdir=a"], "Where to? Add --output=FILE"),
         (["curves", "--workdir=a", "--output=x.jpg"], "x.jpg is no name for a picture: end it in"),
         (["curves", "--workdir=a", "--output=no/x.png"], "name a file in a folder that exists"),
-        (["filters", "--tyle=3"], "Did you mean: tile"),
+        (["filters", "--tyle=3"], "did you mean --tile?"),
     ],
 )
 def test_a_mistake_gets_one_sentence(words, sentence):

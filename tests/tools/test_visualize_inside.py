@@ -112,7 +112,7 @@ def test_views_without_any_chance_are_the_centre():
 
 def test_maximising_raises_each_unit_and_repeats_itself():
     trained = weighted.trained("lenet5_relu", width=1, size=36)
-    how = maximise.Ascent(steps=12, rate=8.0)
+    how = maximise.Ascent(steps=12, step_size=8.0)
     told = []
     found = maximise.ascend(
         trained, "fc5", [7, 2], how, 0, lambda done, total: told.append((done, total))
@@ -137,7 +137,7 @@ def test_maximising_raises_each_unit_and_repeats_itself():
 @pytest.mark.slow
 def test_a_unit_of_a_map_is_raised_in_the_middle_and_another_seed_gives_another_image():
     trained = weighted.trained("quickstart", width=1 / 4, size=32, mean=110)
-    how = maximise.Ascent(steps=20, rate=8.0)
+    how = maximise.Ascent(steps=20, step_size=8.0)
     found = maximise.ascend(trained, "conv1", [0, 3], how, 0, quiet)
     assert np.all(found.after > found.before)
     assert found.images.shape[1:3] == (5, 5)

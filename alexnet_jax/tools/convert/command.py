@@ -6,15 +6,17 @@ cuda-convnet, the program of 2012; its content tells which. The ending of OUT sa
 these becomes a folder that other commands take as --workdir.
 """
 
+import argparse
 import pathlib
 import sys
 
-from absl import flags
-
-from alexnet_jax.runtime import cli
+from alexnet_jax.runtime import cli, command_flags
 from alexnet_jax.runtime.errors import UserError
 
 ENDINGS = (".safetensors", ".onnx", ".pth", ".pt", ".stablehlo")
+# What a file may not say itself.
+FILE_FLAGS = ("network", "mean", "class_names")
+REMARKS = {"weights": "name the file of weights without a flag, as in convert FILE --to=OUT."}
 
 
 def main() -> None:
@@ -23,54 +25,57 @@ def main() -> None:
 
 
 def _main() -> None:
-    files = cli.parse(sys.argv, __doc__, _define_flags, arguments=True)
-    given = flags.FLAGS
-    if len(files) + (given.workdir is not None) != 1:
+    args, files = command_flags.parse(
+        sys.argv, __doc__, _define_flags, arguments=True, remarks=REMARKS
+    )
+    if len(files) + (args.workdir is not None) != 1:
         raise UserError(
             "Convert what? Name one file of weights, or a training run with --workdir=DIR."
         )
-    if not given.to:
+    if not args.to:
         raise UserError(
             f"Convert into what? Add --to=OUT, which ends in {', '.join(ENDINGS)}, or not at all "
             "for a folder like a training run's."
         )
-    ours = [name for name in ("network", "mean", "classes") if given[name].value is not None]
-    if given.workdir and ours:
+    ours = [name for name in FILE_FLAGS if getattr(args, name) is not None]
+    if args.workdir and ours:
         raise UserError(f"A training run knows all itself: leave --{ours[0]} out.")
-    if given.step and not given.workdir:
+    if args.step and not args.workdir:
         raise UserError("--step names a checkpoint of a run: leave it out.")
-    if pathlib.Path(given.to).suffix in ENDINGS:
-        cli.check_output("to", given.to)
-    elif pathlib.Path(given.to).exists():
-        raise UserError(f"--to={given.to} exists already: name another folder, or take it away.")
-    cli.alone(lambda: _run(files))
+    if pathlib.Path(args.to).suffix in ENDINGS:
+        cli.check_output("to", args.to)
+    elif pathlib.Path(args.to).exists():
+        raise UserError(f"--to={args.to} exists already: name another folder, or take it away.")
+    cli.alone(lambda: _run(args, files))
 
 
-def _define_flags() -> None:
-    flags.DEFINE_string("to", None, "File or folder that is written.")
-    flags.DEFINE_string("network", None, "Its name, where the file does not tell it.")
-    flags.DEFINE_string("mean", None, "File with the mean of the training images, if needed.")
-    flags.DEFINE_string("classes", None, "File with the classes' names, one a line, in order.")
-    flags.DEFINE_string("workdir", None, "Folder of a training run instead of a file.")
-    flags.DEFINE_string("step", None, "best, latest or a number; unset: best if it was kept.")
-    flags.DEFINE_bool(
+def _define_flags(flags: command_flags.Flags) -> None:
+    flags.string("to", None, "File or folder that is written.")
+    flags.string("network", None, "Its name, where the file does not tell it.")
+    flags.string("mean", None, "File with the mean of the training images, if needed.")
+    flags.string("class_names", None, "File with the names of the classes, one a line, in order.")
+    flags.string("workdir", None, "Folder of a training run instead of a file.")
+    flags.string("step", None, "best, latest or a number; unset: best if it was kept.")
+    flags.switch(
         "prove", True, "Compare with the program that the file comes from, if it is installed."
     )
 
 
-def _run(files: list[str]) -> None:
+def _run(args: argparse.Namespace, files: list[str]) -> None:
     from alexnet_jax.tools import load
     from alexnet_jax.tools.convert import proof, run_folder
     from alexnet_jax.training.checkpoint import parameters_sha256
     from alexnet_jax.weights import files as reading
     from alexnet_jax.weights.files import FileKind
 
-    given, kind = flags.FLAGS, None
-    if given.workdir:
-        trained = load.from_run(pathlib.Path(given.workdir), given.step)
+    kind = None
+    if args.workdir:
+        trained = load.from_run(pathlib.Path(args.workdir), args.step)
     else:
         kind = reading.detect_kind(reading.resolve_checkpoint(pathlib.Path(files[0])))
-        trained = reading.read_weights(pathlib.Path(files[0]), _wanted(kind is FileKind.NATIVE))
+        trained = reading.read_weights(
+            pathlib.Path(files[0]), _wanted(args, kind is FileKind.NATIVE)
+        )
     count = sum(array.size for kinds in trained.parameters.values() for array in kinds.values())
     changed = f", {trained.variant.width:g} times as wide" if trained.variant.width != 1 else ""
     print(f"Read       {trained.name}" + (f", {kind.value}" if kind else ""))
@@ -84,7 +89,7 @@ def _run(files: list[str]) -> None:
         else ""
     )
     print(f"Images     {run_folder.as_seen(trained.pixels)}{assumed}", flush=True)
-    if kind and given.prove:
+    if kind and args.prove:
         found = proof.compare_logits(
             reading.resolve_checkpoint(pathlib.Path(files[0])), kind, trained
         )
@@ -92,25 +97,24 @@ def _run(files: list[str]) -> None:
             program, difference, spread = found
             print(f"Proof      {program}'s logits differ by up to {difference:.1e}; they spread by "
                   f"{spread:.3g}")  # fmt: skip
-    for path in _write(pathlib.Path(given.to), trained):
+    for path in _write(pathlib.Path(args.to), trained):
         print(f"Written    {path}", flush=True)
 
 
-def _wanted(ours: bool):
+def _wanted(args: argparse.Namespace, ours: bool):
     """What the flags say of the file; UserError where they say what it tells itself."""
     from alexnet_jax.model.networks import Variant
     from alexnet_jax.weights.user_hints import UserHints
 
-    given = flags.FLAGS
-    said = [name for name in ("network", "mean", "classes") if given[name].value is not None]
+    said = [name for name in FILE_FLAGS if getattr(args, name) is not None]
     if ours and said:
         raise UserError(f"Safetensors of this program tell all themselves: leave --{said[0]} out.")
-    if given.network:
-        Variant(given.network).architecture()
+    if args.network:
+        Variant(args.network).architecture()
     return UserHints(
-        variant=Variant(given.network) if given.network else None,
-        mean=pathlib.Path(given.mean) if given.mean else None,
-        classes=_names(pathlib.Path(given.classes)) if given.classes else None,
+        variant=Variant(args.network) if args.network else None,
+        mean=pathlib.Path(args.mean) if args.mean else None,
+        classes=_names(pathlib.Path(args.class_names)) if args.class_names else None,
     )
 
 
@@ -118,7 +122,7 @@ def _names(path: pathlib.Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--classes={path} can't be read as text: {error}.") from error
+        raise UserError(f"--class_names={path} can't be read as text: {error}.") from error
     return tuple(line.strip() for line in lines if line.strip())
 
 

@@ -76,7 +76,7 @@ def together(
     return (members[0] if len(members) == 1 else ensemble.combine(members, weights)), weights
 
 
-def weights_of(text: str, members: int) -> tuple[float, ...]:
+def parse_member_weights(text: str, members: int) -> tuple[float, ...]:
     """The weights that a flag gives, one a member; UserError unless they can be weights."""
     try:
         weights = tuple(float(part) for part in text.split(","))
@@ -89,7 +89,7 @@ def weights_of(text: str, members: int) -> tuple[float, ...]:
         or not any(weights)
     ):
         raise UserError(
-            f"--weights={text}: expected {members} number(s) of at least 0, one for each of "
+            f"--member_weights={text}: expected {members} number(s) of at least 0, one for each of "
             "--workdir and not all of them 0, such as 0.3,0.7."
         )
     return weights

@@ -7,13 +7,12 @@ alone the data of the run. Dense layers give a row for each image, others their 
 maps]. Killed at any moment, the same command goes on. TensorFlow is not needed.
 """
 
+import argparse
 import os
 import pathlib
 import sys
 
-from absl import flags
-
-from alexnet_jax.runtime import cli
+from alexnet_jax.runtime import cli, command_flags
 from alexnet_jax.runtime.errors import UserError
 
 
@@ -23,77 +22,75 @@ def main() -> None:
 
 
 def _main() -> None:
-    images = cli.parse(sys.argv, __doc__, _define_flags, arguments=True)
-    given = flags.FLAGS
-    if not given.output:
+    args, images = command_flags.parse(sys.argv, __doc__, _define_flags, arguments=True)
+    if not args.output:
         raise UserError("Where to? Add --output=FILE.npz or --output=FILE.parquet.")
-    cli.check_output("output", given.output)
-    if images and (given.path or given.split):
+    cli.check_output("output", args.output)
+    if images and (args.path or args.split):
         raise UserError(
-            f"--{'path' if given.path else 'split'} names a data set, and '{images[0]}' an image: "
+            f"--{'path' if args.path else 'split'} names a data set, and '{images[0]}' an image: "
             "leave one."
         )
-    if not images and not given.path and not (given.split and given.workdir):
+    if not images and not args.path and not (args.split and args.workdir):
         raise UserError(
             "No image was named: add files, folders or patterns after the flags, --path=SET, or "
             "for the data of a run --workdir=DIR --split=val."
         )
-    cli.alone(lambda: _run(images))
+    cli.alone(lambda: _run(args, images))
 
 
-def _define_flags() -> None:
-    cli.define_trained_flags()
-    flags.DEFINE_string("layer", "fc7", "Name of a layer; a wrong one is answered with all names.")
-    flags.DEFINE_string("output", None, "File to write, .npz or .parquet.")
-    flags.DEFINE_string("path", None, "Prepared set, or folder of images with train/ and val/.")
-    flags.DEFINE_enum("split", None, ["train", "val"], "Split of the set; unset: val.")
-    flags.DEFINE_integer("batch", 64, "Images at a time.", lower_bound=1)
-    flags.DEFINE_enum(
-        "on_bad_image", "leave_out", ["leave_out", "stop"], "An image that can't be read is that."
+def _define_flags(flags: command_flags.Flags) -> None:
+    flags.trained_network()
+    flags.string("layer", "fc7", "Name of a layer; a wrong one is answered with all names.")
+    flags.string("output", None, "File to write, .npz or .parquet.")
+    flags.string("path", None, "Prepared set, or folder of images with train/ and val/.")
+    flags.choice("split", None, ["train", "val"], "Split of the set; unset: val.")
+    flags.integer("batch_size", 64, "Images at a time.", at_least=1)
+    flags.choice(
+        "on_bad_image", "leave_out", ["leave_out", "stop"], "What is done with an unreadable image."
     )
 
 
-def _run(arguments: list[str]) -> None:
+def _run(args: argparse.Namespace, images: list[str]) -> None:
     from alexnet_jax.runtime.terminal import Terminal
     from alexnet_jax.tools import load
     from alexnet_jax.tools.features import extract, files, parts
 
-    given = flags.FLAGS
-    output = pathlib.Path(given.output)
+    output = pathlib.Path(args.output)
     files.check_path(output)
-    trained = load.from_flags(given.workdir, given.step, given.weights)
-    about = extract.described(trained, given.layer)
-    collection = _collection(arguments, trained)
+    trained = load.from_flags(args.workdir, args.step, args.weights)
+    about = extract.described(trained, args.layer)
+    collection = _collection(args, images, trained)
     files.check_path(output, collection.names)
-    part_images = extract.part_images(about["shape"], given.batch)
+    part_images = extract.part_images(about["shape"], args.batch_size)
     plan = {
         "layer": about["layer"],
         "weights": about["parameters_sha256"],
         "pixels": about["pixels"],
         "images": [collection.fingerprint, len(collection)],
-        "batch": [given.batch, part_images],
+        "batch": [args.batch_size, part_images],
     }
     workers = os.cpu_count() or 1
-    stop = given.on_bad_image == "stop"
+    stop = args.on_bad_image == "stop"
     with (
         Terminal() as terminal,
         parts.opened(output, plan, len(collection), part_images, about["shape"]) as own,
     ):
-        extract.fill(own, trained, given.layer, collection, given.batch, workers, stop, terminal)
+        extract.fill(own, trained, args.layer, collection, args.batch_size, workers, stop, terminal)
         terminal.info(_finish(output, about, trained.name, collection, own))
 
 
-def _collection(arguments: list[str], trained):
+def _collection(args: argparse.Namespace, images: list[str], trained):
     from alexnet_jax.data import image_files
     from alexnet_jax.tools.features import collection, extract
 
-    given, stored = flags.FLAGS, extract.stored_of(trained)
-    if arguments:
-        return collection.of_files(image_files.find(arguments), trained.classes, stored)
-    split = given.split or "val"
-    if given.path:
-        return collection.of_set(given.path, split, stored)
-    return collection.of_run(given.workdir, split)
+    stored = extract.stored_of(trained)
+    if images:
+        return collection.of_files(image_files.find(images), trained.classes, stored)
+    split = args.split or "val"
+    if args.path:
+        return collection.of_set(args.path, split, stored)
+    return collection.of_run(args.workdir, split)
 
 
 def _finish(output: pathlib.Path, about: dict, weights: str, collection, own) -> str:

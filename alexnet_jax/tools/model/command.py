@@ -9,47 +9,50 @@ import argparse
 import pathlib
 import sys
 
-from alexnet_jax.runtime.errors import EXIT_USER_ERROR, UserError
+from alexnet_jax.runtime import cli, command_flags
+from alexnet_jax.runtime.errors import UserError
 
 
 def main() -> None:
-    """Parse flags first: --help answers before jax is imported."""
-    parser = argparse.ArgumentParser(
-        prog="python -m alexnet_jax model", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("name", nargs="?", help="a network's name")
-    parser.add_argument("--compare", metavar="NAME", help="another network, side by side")
-    parser.add_argument("--classes", type=int, help="by default as many as its authors had")
-    parser.add_argument("--plot", metavar="FILE", help="draw it: a .png, .svg or .pdf")
-    given = parser.parse_args()
-    try:
-        show(given)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+    """Parse flags, then import the rest: --help and a wrong flag answer at once."""
+    cli.answer(_main)
 
 
-def show(given: argparse.Namespace) -> None:
-    """Print or draw what was asked for."""
+def _main() -> None:
+    args, names = command_flags.parse(sys.argv, __doc__, _define_flags, arguments=True)
+    if len(names) > 1:
+        raise UserError(
+            f"'{names[1]}' was not understood: name one network; --compare has another."
+        )
+    if not names and (args.compare or args.plot):
+        raise UserError("Name the network to show: python -m alexnet_jax model NAME.")
+    show(names[0] if names else None, args)
+
+
+def _define_flags(flags: command_flags.Flags) -> None:
+    flags.string("compare", None, "Name of another network, side by side.")
+    flags.integer("num_classes", None, "By default as many as its authors had.", at_least=1)
+    flags.string("plot", None, "Picture of it to write: .png, .svg or .pdf.")
+
+
+def show(name: str | None, args: argparse.Namespace) -> None:
+    """Print or draw what the flags ask for; without a name all networks are listed."""
     from alexnet_jax.model import summary
     from alexnet_jax.model.networks import NETWORKS, named
     from alexnet_jax.tools.model import drawing
 
-    if given.name is None:
-        if given.compare or given.plot:
-            raise UserError("Name the network to show: python -m alexnet_jax model NAME.")
+    if name is None:
         print(listing(NETWORKS.values()))
         return
-    network = named(given.name)
-    classes = given.classes or network.num_classes
-    if given.compare:
-        print(summary.comparison(network, named(given.compare)))
-    if given.plot:
-        drawing.draw(network, classes, pathlib.Path(given.plot))
-        print(f"Drawn: {given.plot}")
-    if not (given.compare or given.plot):
-        print(summary.full_table(network, classes))
+    network = named(name)
+    num_classes = args.num_classes or network.num_classes
+    if args.compare:
+        print(summary.comparison(network, named(args.compare)))
+    if args.plot:
+        drawing.draw(network, num_classes, pathlib.Path(args.plot))
+        print(f"Drawn: {args.plot}")
+    if not (args.compare or args.plot):
+        print(summary.full_table(network, num_classes))
 
 
 def listing(networks) -> str:

@@ -7,13 +7,12 @@ the same one the first comes first. A query whose nearest images have its class 
 knows the class.
 """
 
+import argparse
 import os
 import pathlib
 import sys
 
-from absl import flags
-
-from alexnet_jax.runtime import cli
+from alexnet_jax.runtime import cli, command_flags
 from alexnet_jax.runtime.errors import UserError
 
 
@@ -23,101 +22,97 @@ def main() -> None:
 
 
 def _main() -> None:
-    images = cli.parse(sys.argv, __doc__, _define_flags, arguments=True)
-    given = flags.FLAGS
-    if not given.features:
+    args, images = command_flags.parse(sys.argv, __doc__, _define_flags, arguments=True)
+    if not args.features:
         raise UserError(
             "Among which images? Add --features=FILE, written by python -m alexnet_jax features."
         )
-    if bool(images) == bool(given.queries):
+    if bool(images) == bool(args.queries):
         raise UserError(
             "Whose neighbours? Add --queries=FILE with their features, or images after the flags, "
             "one of the two."
         )
-    named = [name for name in ("workdir", "step", "weights") if given[name].value]
+    named = [name for name in ("workdir", "step", "weights") if getattr(args, name)]
     if named and not images:
         raise UserError(f"--{named[0]} is for images, and --queries has features: leave it out.")
     for name in ("json", "plot"):
-        cli.check_output(name, given[name].value)
-    cli.alone(lambda: _run(images))
+        cli.check_output(name, getattr(args, name))
+    cli.alone(lambda: _run(args, images))
 
 
-def _define_flags() -> None:
-    cli.define_trained_flags()
-    flags.DEFINE_string("features", None, "Features of the images to search, .npz or .parquet.")
-    flags.DEFINE_string("queries", None, "Features of the queries.")
-    flags.DEFINE_integer("k", 6, "How many neighbours.", lower_bound=1)
-    flags.DEFINE_bool(
+def _define_flags(flags: command_flags.Flags) -> None:
+    flags.trained_network()
+    flags.string("features", None, "Features of the images to search, .npz or .parquet.")
+    flags.string("queries", None, "Features of the queries.")
+    flags.integer("k", 6, "How many neighbours.", at_least=1)
+    flags.switch(
         "leave_out_self", None,
         "A query is no neighbour of its own; unset: where both files are the same.",
     )  # fmt: skip
-    flags.DEFINE_integer("rows", 8, "Queries in table and picture, evenly spread.", lower_bound=1)
-    flags.DEFINE_integer("batch", 64, "Images at a time.", lower_bound=1)
-    flags.DEFINE_string("json", None, "File for what was found, of every query.")
-    flags.DEFINE_string("plot", None, "PNG or SVG as the right half of Figure 4.")
+    flags.integer("rows", 8, "Queries in table and picture, evenly spread.", at_least=1)
+    flags.integer("batch_size", 64, "Images at a time.", at_least=1)
+    flags.string("json", None, "File for the neighbours of every query.")
+    flags.string("plot", None, "PNG or SVG as the right half of Figure 4.")
 
 
-def _run(arguments: list[str]) -> None:
+def _run(args: argparse.Namespace, images: list[str]) -> None:
     from alexnet_jax.runtime import json_files
     from alexnet_jax.runtime.terminal import Terminal
     from alexnet_jax.tools.features import files
     from alexnet_jax.tools.neighbours import report
     from alexnet_jax.tools.visualize import figure
 
-    given = flags.FLAGS
-    if given.plot:
-        figure.check_path(pathlib.Path(given.plot))
-    features = files.read(pathlib.Path(given.features))
+    if args.plot:
+        figure.check_path(pathlib.Path(args.plot))
+    features = files.read(pathlib.Path(args.features))
     with Terminal() as terminal:
-        queries = _queries(arguments, features, terminal)
-        distances, numbers, left_out = _search(features, queries, terminal)
+        queries = _queries(args, images, features, terminal)
+        distances, numbers, left_out = _search(args, features, queries, terminal)
         record = report.content(features, queries, distances, numbers, left_out)
-        chosen = report.spread(len(queries), given.rows)
+        chosen = report.spread(len(queries), args.rows)
         terminal.info(report.table(record, chosen))
-        if given.json:
-            json_files.write_json(pathlib.Path(given.json), record)
-            terminal.info(f"In {given.json}: all of this, of every query.")
-        if given.plot:
-            _draw(pathlib.Path(given.plot), features, queries, numbers, chosen)
-            terminal.info(f"Drawn in {given.plot}.")
+        if args.json:
+            json_files.write_json(pathlib.Path(args.json), record)
+            terminal.info(f"In {args.json}: all of this, of every query.")
+        if args.plot:
+            _draw(pathlib.Path(args.plot), features, queries, numbers, chosen)
+            terminal.info(f"Drawn in {args.plot}.")
 
 
-def _queries(arguments: list[str], features, terminal):
+def _queries(args: argparse.Namespace, images: list[str], features, terminal):
     from alexnet_jax.tools.features import files
     from alexnet_jax.tools.neighbours import queries
 
-    given = flags.FLAGS
-    if arguments:
+    if images:
         from alexnet_jax.tools import load as tools_load
 
-        trained = tools_load.from_flags(given.workdir, given.step, given.weights)
-        return queries.of_images(trained, features, arguments, given.batch, terminal)
-    found = files.read(pathlib.Path(given.queries))
+        trained = tools_load.from_flags(args.workdir, args.step, args.weights)
+        return queries.of_images(trained, features, images, args.batch_size, terminal)
+    found = files.read(pathlib.Path(args.queries))
     queries.check_comparable(features, found.about, found.path)
     return found
 
 
-def _search(features, wanted, terminal):
+def _search(args: argparse.Namespace, features, wanted, terminal):
     """(distances, numbers of rows, whether queries were left out of their own neighbours)."""
     import numpy as np
 
     from alexnet_jax.runtime.terminal import ProgressLine
     from alexnet_jax.tools.neighbours import queries, search
 
-    given = flags.FLAGS
     own = np.full(len(wanted), search.NOBODY, np.int64)
-    left_out = given.leave_out_self
+    left_out = args.leave_out_self
     if left_out is None:
-        left_out = bool(given.queries) and os.path.samefile(given.queries, given.features)
+        left_out = bool(args.queries) and os.path.samefile(args.queries, args.features)
     if left_out:
         own = queries.rows_of(wanted, features)
     most = len(features) - bool((own != search.NOBODY).any())
-    if given.k > most:
+    if args.k > most:
         raise UserError(
-            f"--k={given.k} neighbours are more than the {most:,} that {features.path} has."
+            f"--k={args.k} neighbours are more than the {most:,} that {features.path} has."
         )
     progress = ProgressLine("queries", terminal)
-    found = search.search(wanted.blocks, own, features.blocks, features.width, given.k, progress)
+    found = search.search(wanted.blocks, own, features.blocks, features.width, args.k, progress)
     return *found, left_out
 
 

@@ -11,14 +11,13 @@
 PAGE --help lists the flags of a page. TensorFlow is not needed.
 """
 
-import difflib
+import argparse
+import dataclasses
 import inspect
 import pathlib
 import sys
 
-from absl import flags
-
-from alexnet_jax.runtime import cli
+from alexnet_jax.runtime import cli, command_flags
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.tools.visualize import page_flags
 
@@ -38,34 +37,20 @@ def _main() -> None:
         "saliency": (page_flags.saliency, _saliency),
         "maximise": (page_flags.maximise, _maximise),
     }
-    page = sys.argv[1] if len(sys.argv) > 1 else ""
-    if page in ("--help", "-help", "-h"):
-        print(__doc__)
-        return
-    if page not in pages:
-        near = difflib.get_close_matches(page, pages, n=1)
-        said = f"There is no page '{page}'" if page else "No page was named"
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"{said}: {hint}The first word is one of {', '.join(pages)}.")
+    page, argv = cli.choose("page", sys.argv, __doc__, pages)
     define, draw = pages[page]
-    usage = inspect.cleandoc(define.__doc__) + "\n"
-    rest = cli.parse([sys.argv[0], *sys.argv[2:]], usage, lambda: _define(define), arguments=True)
-    output = _output()
-    cli.alone(lambda: _write(output, draw(rest)))
+    usage = inspect.getdoc(define) or ""
+    args, images = command_flags.parse(argv, usage, define, arguments=True)
+    output = _output(args)
+    cli.alone(lambda: _write(output, draw(args, images)))
 
 
-def _define(define) -> None:
-    define()
-    for module in (page_flags, cli):
-        flags.adopt_module_key_flags(module)
-
-
-def _output() -> pathlib.Path:
+def _output(args: argparse.Namespace) -> pathlib.Path:
     from alexnet_jax.tools.visualize import figure
 
-    if not flags.FLAGS.output:
+    if not args.output:
         raise UserError("Where to? Add --output=FILE, with a name that ends in .png or .svg.")
-    path = pathlib.Path(flags.FLAGS.output)
+    path = pathlib.Path(args.output)
     figure.check_path(path)
     return path
 
@@ -83,22 +68,21 @@ def _write(path: pathlib.Path, drawn) -> None:
     print(figure.written(path))
 
 
-def _no_image(rest: list[str]) -> None:
-    if rest:
-        raise UserError(f"'{rest[0]}' was not understood: flags look like --name=value.")
+def _no_image(images: list[str]) -> None:
+    if images:
+        raise UserError(f"'{images[0]}' was not understood: flags look like --name=value.")
 
 
-def _trained():
+def _trained(args: argparse.Namespace):
     from alexnet_jax.tools import load
 
-    given = flags.FLAGS
-    return load.from_flags(given.workdir, given.step, given.weights)
+    return load.from_flags(args.workdir, args.step, args.weights)
 
 
-def _one_image(rest: list[str]) -> str:
-    if len(rest) != 1:
-        raise UserError(f"Expected the file of one image, but {len(rest)} were named.")
-    return rest[0]
+def _one_image(images: list[str]) -> str:
+    if len(images) != 1:
+        raise UserError(f"Expected the file of one image, but {len(images)} were named.")
+    return images[0]
 
 
 def _load(file: str, size: int, channels: int, warp: bool):
@@ -113,35 +97,34 @@ def _load_for(trained, file: str):
     return _load(file, pixels.size, trained.architecture.channels, pixels.warp)
 
 
-def _filters(rest: list[str]):
+def _filters(args: argparse.Namespace, images: list[str]):
     from alexnet_jax.tools.visualize import filters
 
-    _no_image(rest)
-    given, trained = flags.FLAGS, _trained()
+    _no_image(images)
+    trained = _trained(args)
     name, kernel = filters.first_kernel(trained)
-    if given.raw:
-        return filters.picture(kernel, given.tile, given.grey)
-    return filters.draw(name, kernel, given.tile, given.grey, trained.variant.network)
+    if args.raw:
+        return filters.picture(kernel, args.tile, args.grey)
+    return filters.draw(name, kernel, args.tile, args.grey, trained.variant.network)
 
 
-def _curves(rest: list[str]):
+def _curves(args: argparse.Namespace, images: list[str]):
     from alexnet_jax.tools.visualize import curves
 
-    _no_image(rest)
-    given = flags.FLAGS
-    if not all(given.workdir) or not given.workdir:
+    _no_image(images)
+    if not all(args.workdir) or not args.workdir:
         raise UserError("No run was named: add --workdir=DIR or --workdir=DIR,DIR,...")
-    runs = curves.read(given.workdir)
-    if given.form == "figure1":
-        print(curves.comparison(runs, given.level))
-        return curves.draw_figure1(runs, given.level)
-    return curves.draw(runs, given.error)
+    runs = curves.read(args.workdir)
+    if args.form == "figure1":
+        print(curves.comparison(runs, args.level))
+        return curves.draw_figure1(runs, args.level)
+    return curves.draw(runs, args.error)
 
 
-def _activations(rest: list[str]):
+def _activations(args: argparse.Namespace, images: list[str]):
     from alexnet_jax.tools.visualize import activations
 
-    file, layer, trained = _one_image(rest), flags.FLAGS.layer, _trained()
+    file, layer, trained = _one_image(images), args.layer, _trained(args)
     image = _load_for(trained, file)
     if layer is not None:
         (seen,) = activations.look(trained, image, [layer])
@@ -151,36 +134,34 @@ def _activations(rest: list[str]):
     return activations.draw_all(trained, image, seen, logits.values[0])
 
 
-def _augmentation(rest: list[str]):
-    import dataclasses
-
+def _augmentation(args: argparse.Namespace, images: list[str]):
     from alexnet_jax.tools.visualize import augmentation
 
-    given, file = flags.FLAGS, _one_image(rest)
-    if not given.workdir:
+    file = _one_image(images)
+    if not args.workdir:
         raise UserError("No run was named: add --workdir=DIR, the folder of a training run.")
-    recipe = augmentation.recipe_of(pathlib.Path(given.workdir), given.step)
-    if given.noise is not None:
-        recipe = dataclasses.replace(recipe, noise=given.noise)
+    recipe = augmentation.recipe_of(pathlib.Path(args.workdir), args.step)
+    if args.noise is not None:
+        recipe = dataclasses.replace(recipe, noise=args.noise)
     image = _load(file, recipe.size, recipe.channels, recipe.warp)
     return augmentation.draw(
-        recipe, image, augmentation.views_of(recipe, image, given.views, given.seed)
+        recipe, image, augmentation.views_of(recipe, image, args.views, args.seed)
     )
 
 
-def _confusion(rest: list[str]):
+def _confusion(args: argparse.Namespace, images: list[str]):
     from alexnet_jax.tools.visualize import confusion
 
-    _no_image(rest)
-    if not flags.FLAGS.json:
+    _no_image(images)
+    if not args.json:
         raise UserError(
             "Whose confusions? Add --json=FILE, which python -m alexnet_jax evaluate --workdir=DIR "
             "--json=FILE writes."
         )
-    return confusion.draw(confusion.read(pathlib.Path(flags.FLAGS.json)))
+    return confusion.draw(confusion.read(pathlib.Path(args.json)))
 
 
-def _saliency(rest: list[str]):
+def _saliency(args: argparse.Namespace, images: list[str]):
     import numpy as np
 
     from alexnet_jax.data import augment, synsets
@@ -188,22 +169,28 @@ def _saliency(rest: list[str]):
     from alexnet_jax.tools import inference
     from alexnet_jax.tools.visualize import classes, figure, saliency
 
-    given, file, trained = flags.FLAGS, _one_image(rest), _trained()
+    file, trained = _one_image(images), _trained(args)
     crop = trained.architecture.input_size
-    square, stride = given.square or max(1, crop // 5), given.stride or max(1, crop // 28)
+    square, stride = args.square or max(1, crop // 5), args.stride or max(1, crop // 28)
     if max(square, stride) > crop:
         raise UserError(
             f"--square={square} and --stride={stride} must be at most the {crop} pixels that "
             f"{trained.variant.network} sees."
         )
-    wanted = None if given.label is None else classes.find(trained, given.label)
+    wanted = None if args.label is None else classes.find(trained, args.label)
     image = _load_for(trained, file)
     predicted = inference.log_probabilities(trained)(trained.parameters, image[None])[0]
     probabilities = np.exp(np.asarray(predicted))
     label = int(probabilities.argmax()) if wanted is None else wanted
     with Terminal() as terminal:
         hidden = saliency.occlusion(
-            trained, image, label, square, stride, given.batch, ProgressLine("occlusion", terminal)
+            trained,
+            image,
+            label,
+            square,
+            stride,
+            args.batch_size,
+            ProgressLine("occlusion", terminal),
         )
     name = figure.shortened(synsets.words(trained.classes[label]), 28)
     return saliency.draw(
@@ -216,33 +203,31 @@ def _saliency(rest: list[str]):
     )
 
 
-def _maximise(rest: list[str]):
+def _maximise(args: argparse.Namespace, images: list[str]):
     from alexnet_jax.data import synsets
     from alexnet_jax.runtime.terminal import ProgressLine, Terminal
     from alexnet_jax.tools.visualize import classes, maximise
 
-    _no_image(rest)
-    given = flags.FLAGS
-    wanted = given["class"].value
-    if bool(wanted) == bool(given.unit) or bool(given.layer) != bool(given.unit):
+    _no_image(images)
+    wanted = getattr(args, "class")
+    if bool(wanted) == bool(args.unit) or bool(args.layer) != bool(args.unit):
         raise UserError(
             "What is to be maximised? Name classes with --class=NAME,... or units with "
             "--layer=NAME --unit=N,..., one of the two."
         )
-    how = maximise.Ascent(
-        given.steps, given.rate, given.decay, given.jitter, given.blur, given.blur_every, given.grey
-    )
-    trained = _trained()
+    fields = [field.name for field in dataclasses.fields(maximise.Ascent)]
+    how = maximise.Ascent(**{name: getattr(args, name) for name in fields})
+    trained = _trained(args)
     if wanted:
         layer = trained.architecture.layers[-1].name
         units = [classes.find(trained, name) for name in wanted]
         names = [synsets.words(trained.classes[unit]) for unit in units]
     else:
-        layer, units = given.layer, classes.numbers("unit", given.unit)
+        layer, units = args.layer, classes.numbers("unit", args.unit)
         names = [f"{layer}, unit {unit}" for unit in units]
     with Terminal() as terminal:
         progress = ProgressLine("gradient ascent", terminal, "steps")
-        found = maximise.ascend(trained, layer, units, how, given.seed, progress)
+        found = maximise.ascend(trained, layer, units, how, args.seed, progress)
     return maximise.draw(found, names)
 
 

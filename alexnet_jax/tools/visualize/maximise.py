@@ -28,7 +28,7 @@ COLUMNS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Ascent:
-    """How to climb: `rate` is the root mean square change of a pixel in a step, in grey levels.
+    """How to climb: `step_size` is the root mean square change of a pixel in a step, grey levels.
 
     `decay` is the share that is taken off the image in each step, `jitter` the most pixels that it
     is moved by, `blur` the deviation in pixels of the Gaussian of every `blur_every`-th step. With
@@ -36,7 +36,7 @@ class Ascent:
     """
 
     steps: int = 200
-    rate: float = 4.0
+    step_size: float = 4.0
     decay: float = 0.01
     jitter: int = 2
     blur: float = 0.5
@@ -160,7 +160,7 @@ def _climbing(trained: Trained, score: Callable, how: Ascent, key: jax.Array) ->
         if how.grey:
             change = jnp.broadcast_to(change.mean(axis=-1, keepdims=True), change.shape)
         size = jnp.sqrt(jnp.mean(change**2, axis=(1, 2, 3), keepdims=True))
-        images = (1 - how.decay) * images + how.rate * change / (size + 1e-12) / divisor
+        images = (1 - how.decay) * images + how.step_size * change / (size + 1e-12) / divisor
         blurred = jnp.einsum("ij,njkc,lk->nilc", blur, images, blur)
         images = jnp.where((number + 1) % how.blur_every == 0, blurred, images)
         return (jnp.clip(images * divisor + mean, 0, augment.LARGEST_GREY_LEVEL) - mean) / divisor

@@ -1,0 +1,1 @@
+"""Names what images show, with probabilities."""
