@@ -5,8 +5,6 @@ import pathlib
 import subprocess
 import sys
 
-import pytest
-
 ROOT = pathlib.Path(__file__).parent.parent / "alexnet_jax"
 
 # A room may import those that stand below it; rooms on one line do not see each other.
@@ -126,28 +124,3 @@ def test_the_step_runs_where_tensorflow_is_not_installed():
     )
     assert done.returncode == 0, done.stderr
     assert 0 < float(done.stdout) < 100
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "benchmark.__main__",
-        "main",
-        "convert.__main__",
-        "evaluate.__main__",
-        "features.__main__",
-        "neighbours.__main__",
-        "predict",
-        "reproduce.__main__",
-        "visualize.__main__",
-    ],
-)
-def test_help_does_not_import_jax(command):
-    code = (
-        f"import sys, alexnet_jax.{command}; "
-        "print([m for m in ('jax', 'tensorflow', 'flax', 'numpy') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"

@@ -41,8 +41,8 @@ def test_an_ensemble_from_the_command_line(trained_runs, tmp_path):
     workdirs = [trained_runs / name for name in evaluated.RUNS]
     file = tmp_path / "found.json"
     done = run(
-        f"--workdir={workdirs[0]},{workdirs[1]}", "--step=2,3", "--member_weights=1,3", f"--json={file}",
-        "--batch_size=50",
+        f"--workdir={workdirs[0]},{workdirs[1]}", "--step=2,3", "--member_weights=1,3",
+        f"--json={file}", "--batch_size=50",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -341,8 +341,8 @@ def test_killed_again_and_again_it_ends_with_the_same_file(tmp_path):
     safetensors.write_safetensors(tmp_path / "weights.safetensors", trained)
     weighted.photographs(tmp_path / "images", 300)
     (tmp_path / "images/image144.png").write_bytes(b"\x89PNG\r\n")
-    common = (tmp_path / "images", f"--weights={tmp_path / 'weights.safetensors'}", "--batch_size=16",
-              "--layer=conv1")  # fmt: skip
+    common = (tmp_path / "images", f"--weights={tmp_path / 'weights.safetensors'}",
+              "--batch_size=16", "--layer=conv1")  # fmt: skip
     run(*common, f"--output={tmp_path / 'undisturbed.npz'}")
     output, instants = tmp_path / "killed.npz", random.Random(5)
     folder = parts.folder_of(output)
