@@ -45,9 +45,9 @@ def opened(written, monkeypatch):
 
 
 def by_name(records):
-    found = {pathlib.PurePath(record.name).name: record for record in records}
-    assert len(found) == len({record.name for record in records}) == len(records)
-    return found
+    records_by_name = {pathlib.PurePath(record.name).name: record for record in records}
+    assert len(records_by_name) == len({record.name for record in records}) == len(records)
+    return records_by_name
 
 
 @pytest.mark.parametrize("kind", layouts.LAYOUTS)
@@ -57,10 +57,10 @@ def test_every_record_comes_back_once_with_its_bytes_label_and_name(kind, opened
     assert set(origin.splits) == {"train", "val", "test"}
     for split, records in origin.splits.items():
         expected = {file: rest for file, *rest in layouts.labelled(small_set(), split)}
-        found = by_name(list(records.read(range(len(records)))))
-        assert {file: [r.data, r.label] for file, r in found.items()} == expected
+        named = by_name(list(records.read(range(len(records)))))
+        assert {file: [r.data, r.label] for file, r in named.items()} == expected
         if (kind, split) in IN_CLASS_FOLDERS:
-            names = {record.name: record.label for record in found.values()}
+            names = {record.name: record.label for record in named.values()}
             assert {name.split("/")[0]: label for name, label in names.items()} == {
                 FISH: 0, BIRD: 1, DOG: 2
             }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is wrong with a set is said in one sentence that names it."""
+"""What is wrong with a set is message in one sentence that names it."""
 
 import pathlib
 import re
@@ -20,7 +20,7 @@ from tests.support.odd_images import jpeg
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
+def make_source(tmp_path, monkeypatch):
     """Writes a layout to damage and tells where."""
 
     def write(kind):
@@ -31,7 +31,7 @@ def own(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         ("/data/imagenet", "KIND:WHERE"),
         ("folder:", "KIND:WHERE"),
@@ -41,9 +41,9 @@ def own(tmp_path, monkeypatch):
         ("tfds:no_such_set", "'no_such_set'"),
     ],
 )
-def test_a_source_that_is_none(source, said, tmp_path, monkeypatch):
+def test_a_source_that_is_none(source, message, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    with pytest.raises(UserError, match=re.escape(said)) as caught:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
         open_origin(source)
     assert "\n" not in str(caught.value)
 
@@ -55,16 +55,16 @@ def test_an_empty_folder_is_no_set(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", layouts.LAYOUTS)
-def test_a_validation_split_that_is_not_there(kind, own):
-    _, source = own(kind)
+def test_a_validation_split_that_is_not_there(kind, make_source):
+    _, source = make_source(kind)
     with pytest.raises(UserError, match="'holdout'"):
         open_origin(source, "holdout")
 
 
-def damaged(change, own, kind, said):
-    root, source = own(kind)
+def damaged(change, make_source, kind, message):
+    root, source = make_source(kind)
     change(root)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         open_origin(source)
 
 
@@ -84,9 +84,9 @@ FOLDER_DAMAGE = {
 
 
 @pytest.mark.parametrize("name", FOLDER_DAMAGE)
-def test_a_damaged_folder(name, own):
-    change, said = FOLDER_DAMAGE[name]
-    damaged(change, own, "folder", said)
+def test_a_damaged_folder(name, make_source):
+    change, message = FOLDER_DAMAGE[name]
+    damaged(change, make_source, "folder", message)
 
 
 def edit(path, old, new):
@@ -111,11 +111,11 @@ KAGGLE_DAMAGE = {
 
 
 @pytest.mark.parametrize("name", KAGGLE_DAMAGE)
-def test_a_damaged_kaggle_folder(name, own):
-    change, said = KAGGLE_DAMAGE[name]
-    root, _ = own("kaggle")
+def test_a_damaged_kaggle_folder(name, make_source):
+    change, message = KAGGLE_DAMAGE[name]
+    root, _ = make_source("kaggle")
     change(root)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         open_origin(f"folder:{root}")
 
 
@@ -181,13 +181,13 @@ TARS_DAMAGE = {
 
 
 @pytest.mark.parametrize("name", TARS_DAMAGE)
-def test_damaged_tars(name, own):
-    change, said = TARS_DAMAGE[name]
-    damaged(change, own, "imagenet_tars", said)
+def test_damaged_tars(name, make_source):
+    change, message = TARS_DAMAGE[name]
+    damaged(change, make_source, "imagenet_tars", message)
 
 
-def test_a_tar_that_shrinks_after_it_was_opened(own):
-    root, source = own("imagenet_tars")
+def test_a_tar_that_shrinks_after_it_was_opened(make_source):
+    root, source = make_source("imagenet_tars")
     records = open_origin(source).splits["val"]
     shorten(root / VAL, 700)
     with pytest.raises(UserError, match="ends within"):
@@ -195,8 +195,8 @@ def test_a_tar_that_shrinks_after_it_was_opened(own):
 
 
 @pytest.mark.parametrize("kind", ["tfds_tfrecord", "tfds_array_record"])
-def test_damaged_sets_of_tensorflow_datasets(kind, own):
-    root, source = own(kind)
+def test_damaged_sets_of_tensorflow_datasets(kind, make_source):
+    root, source = make_source(kind)
     path = sorted(root.glob("miniature/*/miniature-train*"))[0]
     shorten(path, path.stat().st_size // 2)
     with pytest.raises(UserError, match=re.escape(path.name)):
@@ -206,8 +206,8 @@ def test_damaged_sets_of_tensorflow_datasets(kind, own):
         open_origin(source)
 
 
-def test_a_tfrecord_with_whole_records_missing(own):
-    root, source = own("tfds_tfrecord")
+def test_a_tfrecord_with_whole_records_missing(make_source):
+    root, source = make_source("tfds_tfrecord")
     path = sorted(root.glob("miniature/*/miniature-train*"))[0]
     length = int.from_bytes(path.read_bytes()[:8], "little")
     shorten(path, 12 + length + 4)
@@ -215,8 +215,8 @@ def test_a_tfrecord_with_whole_records_missing(own):
         open_origin(source)
 
 
-def test_a_damaged_example_is_named(own):
-    root, source = own("tfds_tfrecord")
+def test_a_damaged_example_is_named(make_source):
+    root, source = make_source("tfds_tfrecord")
     path = sorted(root.glob("miniature/*/miniature-train*"))[0]
     data = bytearray(path.read_bytes())
     length = int.from_bytes(data[:8], "little")
@@ -301,13 +301,13 @@ PARQUET_DAMAGE = {
 
 
 @pytest.mark.parametrize("name", PARQUET_DAMAGE)
-def test_damaged_parquet(name, own):
-    change, said = PARQUET_DAMAGE[name]
-    damaged(change, own, "parquet", said)
+def test_damaged_parquet(name, make_source):
+    change, message = PARQUET_DAMAGE[name]
+    damaged(change, make_source, "parquet", message)
 
 
-def test_parquet_names_are_unique_even_where_its_paths_are_not(own):
-    root, source = own("parquet")
+def test_parquet_names_are_unique_even_where_its_paths_are_not(make_source):
+    root, source = make_source("parquet")
 
     def same_path(table):
         rows = [{"bytes": row["bytes"], "path": "image.jpg"} for row in table["image"].to_pylist()]
@@ -320,8 +320,8 @@ def test_parquet_names_are_unique_even_where_its_paths_are_not(own):
     assert len(set(names)) == len(names)
 
 
-def test_parquet_that_holds_paths_alone(own):
-    root, source = own("parquet")
+def test_parquet_that_holds_paths_alone(make_source):
+    root, source = make_source("parquet")
 
     def without_bytes(table):
         rows = [{"bytes": None, "path": row["path"]} for row in table["image"].to_pylist()]

@@ -79,11 +79,11 @@ def streams(source, go_on=False):
 
 @pytest.mark.parametrize("name", WRONG)
 def test_no_stream_lets_it_through(name):
-    source, said = WRONG[name]
+    source, message = WRONG[name]
     for batches in streams(source):
-        with pytest.raises(UserError, match=said) as caught:
+        with pytest.raises(UserError, match=message) as caught:
             list(batches)
-        assert not isinstance(caught.value, BadImage), "it would be replaced instead of told"
+        assert not isinstance(caught.value, BadImage), "it would be replaced instead of reported"
 
 
 def test_an_image_that_cannot_be_read_hides_no_wrong_label():
@@ -94,9 +94,10 @@ def test_an_image_that_cannot_be_read_hides_no_wrong_label():
 
 def test_what_is_right_comes_through_even_from_a_source_with_memory_of_its_own():
     for batches in streams(Some(unreadable=[5]), go_on=True):
-        found = list(batches)
-        assert all((one.images.dtype, one.labels.dtype) == (np.uint8, np.int32) for one in found)
-        seen = np.concatenate([one.images[one.labels >= 0] for one in found])
+        loaded = list(batches)
+        dtypes = {(batch.images.dtype, batch.labels.dtype) for batch in loaded}
+        assert dtypes == {(np.dtype(np.uint8), np.dtype(np.int32))}
+        seen = np.concatenate([batch.images[batch.labels >= 0] for batch in loaded])
         assert len(seen) >= RECORDS - 1
         assert (seen == 7).all()
 
@@ -140,10 +141,10 @@ FORGED_LABELS = {
 @pytest.mark.parametrize("name", FORGED_LABELS)
 def test_a_prepared_set_with_a_forged_labels_file_is_not_opened(name, prepared_set):
     folder = prepared_set("raw")
-    change, said = FORGED_LABELS[name]
+    change, message = FORGED_LABELS[name]
     path = prepared.labels_file(folder, "train")
     np.save(path, change(np.load(path)))
-    with pytest.raises(UserError, match=f"train.labels.npy.*{said}.*: prepare the set anew"):
+    with pytest.raises(UserError, match=f"train.labels.npy.*{message}.*: prepare the set anew"):
         open_folder(folder, SIZE)
 
 
@@ -155,11 +156,11 @@ def test_a_record_whose_label_is_not_that_of_the_labels_file_stops_all(label, pr
     path = prepared.shard_file(folder, "mini", "train", 0, 1)
     reader = ArrayRecordReader(path)
     records = [tf_example.parse(record) for record in reader.read_all()]
-    place = next(place for place, (_, own) in enumerate(records) if own != 1)
+    place = next(place for place, (_, stored) in enumerate(records) if stored != 1)
     records[place] = (records[place][0], label)
     writer = ArrayRecordWriter(path, "group_size:1,uncompressed")
-    for image, own in records:
-        writer.write(tf_example.serialize(image, own, "name"))
+    for image, stored in records:
+        writer.write(tf_example.serialize(image, stored, "name"))
     writer.close()
     source = prepared.Prepared(folder, "train", SIZE, 3)
     for attempt in reach(source, miniature.make_mesh(1, 1)):
@@ -168,16 +169,16 @@ def test_a_record_whose_label_is_not_that_of_the_labels_file_stops_all(label, pr
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [(lambda pixels: pixels / 255, "holds float64"), (lambda pixels: pixels[:, :1, :1], r"1, 1, 3"),
      (lambda pixels: pixels[..., :1], r"64, 64, 1\]"), (lambda pixels: pixels[1:], r"uint8 \[13, "),
      (lambda pixels: pixels.astype(np.int8), "int8")],
 )  # fmt: skip
-def test_a_prepared_set_with_other_pixels_is_not_opened(change, said, prepared_set):
+def test_a_prepared_set_with_other_pixels_is_not_opened(change, message, prepared_set):
     folder = prepared_set("raw")
     path = prepared.pixels_file(folder, "train", 0, 1)
     np.save(path, change(np.load(path)))
-    with pytest.raises(UserError, match=f"{said}.*where uint8 .* was expected: prepare the set"):
+    with pytest.raises(UserError, match=f"{message}.*where uint8 .* was expected: prepare the set"):
         prepared.Prepared(folder, "train", SIZE, 3)
 
 
@@ -197,8 +198,8 @@ def test_a_label_out_of_range_is_not_prepared(kind, label, tmp_path, monkeypatch
     real = layouts.labelled
 
     def forged(images, split):
-        for place, (file, data, own) in enumerate(real(images, split)):
-            yield file, data, label if place == 1 else own
+        for place, (file, data, correct) in enumerate(real(images, split)):
+            yield file, data, label if place == 1 else correct
 
     monkeypatch.setattr(layouts, "labelled", forged)
     if kind != "parquet":  # its writer looks at labels too
@@ -223,8 +224,8 @@ STATISTICS_DAMAGE = {
 @pytest.mark.parametrize("name", STATISTICS_DAMAGE)
 def test_statistics_that_are_none_of_these_images_are_refused(name, prepared_set):
     path = prepared_set("raw") / prepared.STATISTICS
-    change, said = STATISTICS_DAMAGE[name]
+    change, message = STATISTICS_DAMAGE[name]
     with np.load(path) as stored:
         np.savez(path, **change(dict(stored)))
-    with pytest.raises(UserError, match=f"statistics.npz .*{said}.*: take it away"):
+    with pytest.raises(UserError, match=f"statistics.npz .*{message}.*: take it away"):
         statistics.Statistics.load_for(path, SIZE, 3)

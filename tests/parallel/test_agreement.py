@@ -63,18 +63,18 @@ def records(workdir):
 
 def parameters(workdir, dtype="float64", steps=10):
     """Every parameter as one vector of float64."""
-    own = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    one_device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     with jax.enable_x64(True):
         shapes = {
             layer: {
-                kind: jax.ShapeDtypeStruct(shape, np.dtype(dtype), sharding=own)
+                kind: jax.ShapeDtypeStruct(shape, np.dtype(dtype), sharding=one_device)
                 for kind, shape in kinds.items()
             }
             for layer, kinds in SHAPES.items()
         }
-        found = checkpoint.parameters_at(workdir / "checkpoints", steps, shapes)
+        loaded = checkpoint.parameters_at(workdir / "checkpoints", steps, shapes)
         return np.concatenate(
-            [np.ravel(leaf).astype(np.float64) for leaf in jax.tree.leaves(found)]
+            [np.ravel(leaf).astype(np.float64) for leaf in jax.tree.leaves(loaded)]
         )
 
 
@@ -97,8 +97,8 @@ def assert_agree(run, expected, dtype):
         if dtype == "float64" or a["split"] == "train":  # else a near tie of two classes may flip
             assert (a["top1_error"], a["top5_error"]) == (b["top1_error"], b["top5_error"])
     assert records(run)[-1]["images"] == 359
-    found, those = (parameters(folder, dtype, STEPS[dtype]) for folder in (run, expected))
-    assert np.linalg.norm(found - those) <= bound * np.linalg.norm(those), run
+    actual, reference = (parameters(folder, dtype, STEPS[dtype]) for folder in (run, expected))
+    assert np.linalg.norm(actual - reference) <= bound * np.linalg.norm(reference), run
     start = STEPS[dtype] > 1  # that ten steps moved them at all
     assert not start or records(expected)[0]["loss"] != records(expected)[-2]["loss"]
 
@@ -126,8 +126,8 @@ def test_a_checkpoint_of_eight_devices_goes_on_elsewhere(tmp_path):
     moved = np.linalg.norm(expected - parameters(start, steps=5))
     assert moved > 1e-5 * np.linalg.norm(expected)
     for other in others:
-        found = parameters(other)
-        assert np.linalg.norm(found - expected) <= 1e-11 * np.linalg.norm(expected), other
+        actual = parameters(other)
+        assert np.linalg.norm(actual - expected) <= 1e-11 * np.linalg.norm(expected), other
         for ours, theirs in zip(records(other), records(first), strict=True):
             assert (ours["step"], ours["images"]) == (theirs["step"], theirs["images"])
             assert ours["top1_error"] == theirs["top1_error"]

@@ -43,12 +43,12 @@ class Processes:
         for rank in range(count):
             program = ["-c", programs[rank]] if rank in programs else ["-m", "alexnet_jax.main"]
             command = [sys.executable, *program, *OPTIONS, f"--workdir={self.workdir}", *options]
-            own = {"COORDINATOR_ADDRESS": address, "NUM_PROCESSES": str(count),
+            variables = {"COORDINATOR_ADDRESS": address, "NUM_PROCESSES": str(count),
                    "PROCESS_ID": str(rank), "JAX_NUM_CPU_DEVICES": "1"}  # fmt: skip
             with (folder / f"{rank}").open("w") as file:
                 self.all.append(
                     subprocess.Popen(
-                        command, cwd=ROOT, env=os.environ | own, stdout=file, stderr=file
+                        command, cwd=ROOT, env=os.environ | variables, stdout=file, stderr=file
                     )
                 )
 
@@ -81,16 +81,16 @@ def test_a_killed_or_stopped_process_ends_the_other(tmp_path, number, lost):
     with Processes(tmp_path, 2) as processes:
         processes.wait_for_training()
         processes.all[lost].send_signal(number)
-        code, said = processes.end(1 - lost), processes.output(1 - lost)
+        code, output = processes.end(1 - lost), processes.output(1 - lost)
     if number == signal.SIGKILL and lost == 0 and code == -signal.SIGABRT:
         # jax's runtime may be the first to see this; then only a launcher can name the process.
-        assert "leader task" in said
+        assert "leader task" in output
         return
-    assert code == EXIT_PEER_LOST, said
-    assert f"error: Process {lost} of 2" in said
+    assert code == EXIT_PEER_LOST, output
+    assert f"error: Process {lost} of 2" in output
     reason = {signal.SIGKILL: "was lost: ", signal.SIGSTOP: "was lost: it has been silent"}[number]
-    assert reason in said
-    assert "the same command goes on from the last checkpoint" in said
+    assert reason in output
+    assert "the same command goes on from the last checkpoint" in output
 
 
 @pytest.mark.slow
@@ -119,9 +119,9 @@ def test_the_launcher_names_a_killed_coordinator(tmp_path):
             if "step 20" in line:
                 break
         kill_rank(launcher.pid, 0)
-        said = launcher.communicate(timeout=WITHIN)[0]
+        output = launcher.communicate(timeout=WITHIN)[0]
     assert launcher.returncode != 0
-    assert "local.sh: process 0 was killed by signal 9" in said
+    assert "local.sh: process 0 was killed by signal 9" in output
 
 
 def kill_rank(launcher, rank):

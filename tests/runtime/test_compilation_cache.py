@@ -16,10 +16,10 @@ xla_flags.configure_xla()
 import os
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 import jax
-found = []
-jax.monitoring.register_event_listener(lambda event, **_: found.append(event))
+events = []
+jax.monitoring.register_event_listener(lambda event, **_: events.append(event))
 print(jax.jit(lambda x: (x @ x.T).sum())(jax.numpy.ones((3, 4))))
-print(sum("cache_hits" in event for event in found))
+print(sum("cache_hits" in event for event in events))
 """
 
 

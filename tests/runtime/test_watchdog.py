@@ -73,38 +73,38 @@ class Clock:
         return self.now
 
 
-def test_it_barks_when_no_sign_came_for_so_long():
-    clock, said, barked = Clock(), [], threading.Event()
+def test_it_ends_the_process_without_progress():
+    clock, printed, ended = Clock(), [], threading.Event()
 
     def end(sentence):
-        said.append(sentence)
-        barked.set()
+        printed.append(sentence)
+        ended.set()
 
     with Watchdog(0.01, end, clock) as watchdog:
         for now in (0.5, 1.0, 1.5):  # its thread looks every 0.01 s
             clock.now = now
             watchdog.alive()
-            assert not barked.wait(0.05)
+            assert not ended.wait(0.05)
         clock.now += 0.59
-        assert not barked.wait(0.05)
+        assert not ended.wait(0.05)
         clock.now += 0.02
-        assert barked.wait(60)
-    assert len(said) == 1
-    assert "has ended for 0.01 minutes" in said[0]
-    assert "--config.guards.watchdog_minutes" in said[0]
+        assert ended.wait(60)
+    assert len(printed) == 1
+    assert "has ended for 0.01 minutes" in printed[0]
+    assert "--config.guards.watchdog_minutes" in printed[0]
 
 
 def test_it_is_silent_after_its_work_and_where_it_is_off():
-    clock, said = Clock(), []
-    with Watchdog(0.001, said.append, clock):
+    clock, printed = Clock(), []
+    with Watchdog(0.001, printed.append, clock):
         pass
-    with Watchdog(0, said.append, clock):
+    with Watchdog(0, printed.append, clock):
         clock.now = 1e9
-    assert said == []
+    assert printed == []
     assert "watchdog" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_each_batch_of_an_evaluation_is_a_sign_of_life(tmp_path, monkeypatch):
+def test_each_batch_of_an_evaluation_counts_as_progress(tmp_path, monkeypatch):
     signs = []
     monkeypatch.setattr(Watchdog, "alive", lambda self: signs.append("alive"))
     config = load("quickstart", "smoke")
@@ -121,27 +121,27 @@ def test_a_hanging_run_ends_and_names_the_place(tmp_path, program, place):
     options = ["--config.evaluate.every_steps=20"]
     with Processes(tmp_path, 1, [SHORT, *options], programs={0: program + MAIN}) as processes:
         assert processes.end(0) == EXIT_STUCK, processes.output(0)
-        said = processes.output(0)
-    assert SENTENCE in said
-    assert f"in {place}" in said.split(SENTENCE)[1]
-    assert "step 20/" in said
+        printed = processes.output(0)
+    assert SENTENCE in printed
+    assert f"in {place}" in printed.split(SENTENCE)[1]
+    assert "step 20/" in printed
 
 
 @pytest.mark.slow
 def test_a_run_ends_even_where_a_library_keeps_pythons_lock(tmp_path):
     with Processes(tmp_path, 1, [SHORT], programs={0: NO_LOCK + MAIN}) as processes:
         assert processes.end(0) == 1, processes.output(0)
-        said = processes.output(0)
-    assert "Timeout" in said
-    assert "in never_let_go" in said
+        printed = processes.output(0)
+    assert "Timeout" in printed
+    assert "in never_let_go" in printed
 
 
 @pytest.mark.slow
 def test_when_one_of_two_processes_hangs_both_end(tmp_path):
     with Processes(tmp_path, 2, [SHORT], programs={1: NO_BATCH + MAIN}) as processes:
         codes = [processes.end(rank) for rank in range(2)]
-        said = [processes.output(rank) for rank in range(2)]
+        printed = [processes.output(rank) for rank in range(2)]
     # Both stand still; the one that ends first may be missed by the other before it barks too.
     assert EXIT_STUCK in codes
-    assert set(codes) <= {EXIT_STUCK, EXIT_PEER_LOST, -signal.SIGABRT}, said
-    assert any(SENTENCE in text for text in said)
+    assert set(codes) <= {EXIT_STUCK, EXIT_PEER_LOST, -signal.SIGABRT}, printed
+    assert any(SENTENCE in text for text in printed)

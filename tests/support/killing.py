@@ -95,8 +95,8 @@ class Command:
 
     def step(self) -> int:
         """The last step of which a line told; 0 before."""
-        found = [re.match(r"step (\d+)/", line) for line in list(self.lines)]
-        return max((int(match[1]) for match in found if match), default=0)
+        matches = [re.match(r"step (\d+)/", line) for line in list(self.lines)]
+        return max((int(match[1]) for match in matches if match), default=0)
 
     def saves(self) -> bool:
         """Whether a checkpoint is being written."""
@@ -229,13 +229,17 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=20, help="kills in a row (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the instants (%(default)s)")
     parser.add_argument("--processes", type=int, default=1, help="of the run (%(default)s)")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     folder, began = pathlib.Path(tempfile.mkdtemp(prefix="killed-")), time.monotonic()
-    hits, found = kill_again_and_again(folder, given.times, given.seed, given.processes)
+    hits, differences = kill_again_and_again(
+        folder, arguments.times, arguments.seed, arguments.processes
+    )
     print(", ".join(f"{what}: {count}" for what, count in hits.most_common()))
     print(f"{time.monotonic() - began:.0f} s")
-    if found:
-        print("\n".join(found[:40]), f"{len(found)} differences; see {folder}.", sep="\n")
+    if differences:
+        print(
+            "\n".join(differences[:40]), f"{len(differences)} differences; see {folder}.", sep="\n"
+        )
         sys.exit(1)
     print("No difference to the undisturbed run.")
     shutil.rmtree(folder)
