@@ -33,7 +33,7 @@ class Question:
 
 def run_scaling(flags: argparse.Namespace, terminal: Terminal) -> None:
     """Measure or take a speed, predict, print and write; UserError for flags without sense."""
-    asked = parse_question(flags)
+    question = parse_question(flags)
     json_path = json_output.check_json(flags.json) if flags.json else None
     plot_path = _check_plot(flags.plot) if flags.plot else None
     speed, measured = flags.images_per_second, None
@@ -41,16 +41,20 @@ def run_scaling(flags: argparse.Namespace, terminal: Terminal) -> None:
         from alexnet_jax.benchmark import step_time
 
         measured = step_time.measure_steps(
-            asked.architecture, asked.batch_size, asked.dtype, flags.steps, terminal
+            question.architecture,
+            batch_size=question.batch_size,
+            dtype=question.dtype,
+            steps=flags.steps,
+            terminal=terminal,
         )
         speed = measured["images_per_second"]
     elif not 0 < speed < float("inf"):
         raise UserError(f"--images_per_second={speed:g} must be above 0.")
-    predictions, left_out = predict_all(asked, speed)
-    assumed = assumptions(asked, speed, measured)
+    predictions, left_out = predict_all(question, speed)
+    assumed = assumptions(question, speed, measured)
     terminal.info("\n".join(["Assumptions", *(f"  {line}" for line in assumed)]))
-    num_classes, width = asked.architecture.num_classes, WIDTHS[asked.dtype]
-    sent = traffic.traffic_table(asked.architecture, num_classes, asked.layouts, width)
+    num_classes, width = question.architecture.num_classes, WIDTHS[question.dtype]
+    sent = traffic.traffic_table(question.architecture, num_classes, question.layouts, width)
     terminal.info(f"\n{sent}\n\n{scaling_table(predictions)}")
     for sentence in left_out:
         terminal.info(sentence)
@@ -58,19 +62,21 @@ def run_scaling(flags: argparse.Namespace, terminal: Terminal) -> None:
         from alexnet_jax.runtime.provenance import provenance
 
         content = {
-            "network": asked.architecture.name,
-            "dtype": asked.dtype,
+            "network": question.architecture.name,
+            "dtype": question.dtype,
             "images_per_second": speed,
             "measured": measured,
             "assumptions": assumed,
-            "cluster": dataclasses.asdict(asked.cluster),
+            "cluster": dataclasses.asdict(question.cluster),
             "predictions": [dataclasses.asdict(one) for one in predictions],
             "left_out": left_out,
             **provenance(),
         }
         json_output.write_json(json_path, flags.run, content, terminal)
     if plot_path:
-        plot_efficiency(asked, speed, measured is not None, predictions, plot_path)
+        plot_efficiency(
+            question, predictions, plot_path, speed=speed, measured=measured is not None
+        )
         terminal.info(f"Drawn: {plot_path}")
 
 
@@ -120,24 +126,24 @@ def parse_question(flags: argparse.Namespace) -> Question:
     )
 
 
-def predict_all(asked: Question, images_per_second: float) -> tuple[list[Prediction], list[str]]:
+def predict_all(question: Question, images_per_second: float) -> tuple[list[Prediction], list[str]]:
     """Predictions by devices, then layout, and sentences on those that are impossible."""
     predictions: list[Prediction] = []
     reasons: dict[tuple[str, int], str] = {}
-    for devices in asked.devices:
-        for layout in asked.layouts:
-            batch_size = asked.global_batch_size or asked.batch_size * devices
+    for devices in question.devices:
+        for layout in question.layouts:
+            batch_size = question.global_batch_size or question.batch_size * devices
             try:
                 predictions.append(
                     scaling.predict(
-                        asked.architecture,
-                        asked.architecture.num_classes,
+                        question.architecture,
+                        question.architecture.num_classes,
                         layout,
                         devices=devices,
                         batch_size=batch_size,
                         images_per_second=images_per_second,
-                        cluster=asked.cluster,
-                        width=WIDTHS[asked.dtype],
+                        cluster=question.cluster,
+                        width=WIDTHS[question.dtype],
                     )
                 )
             except UserError as error:
@@ -150,21 +156,23 @@ def predict_all(asked: Question, images_per_second: float) -> tuple[list[Predict
     ]
 
 
-def assumptions(asked: Question, images_per_second: float, measured: dict | None) -> list[str]:
+def assumptions(question: Question, images_per_second: float, measured: dict | None) -> list[str]:
     """What the numbers rest on, a line each."""
-    cluster, name = asked.cluster, asked.architecture.name
-    speed = f"{_number(images_per_second)} images/s of {name}'s training step in {asked.dtype}"
+    cluster, name = question.cluster, question.architecture.name
+    speed = f"{_number(images_per_second)} images/s of {name}'s training step in {question.dtype}"
     if measured:
         speed += f", measured on one device here: median of {len(measured['seconds'])} steps of "
         speed += f"{measured['batch']} images"
     else:
         speed += " on one device: given, not measured"
-    if asked.global_batch_size:
-        images = f"strong scaling: {asked.global_batch_size:,} images a step, whatever the devices"
+    if question.global_batch_size:
+        images = (
+            f"strong scaling: {question.global_batch_size:,} images a step, whatever the devices"
+        )
     else:
         images = (
-            f"weak scaling: {asked.batch_size:,} images a step and device; a pair of towers shares "
-            f"{2 * asked.batch_size:,}"
+            f"weak scaling: {question.batch_size:,} images a step and device; a pair of towers "
+            f"shares {2 * question.batch_size:,}"
         )
     nodes = [f"nodes of {cluster.devices_per_node}; between them {cluster.between.describe()}"]
     if cluster.devices_per_node > 1:
@@ -202,11 +210,12 @@ def scaling_table(predictions: list[Prediction]) -> str:
 
 
 def plot_efficiency(
-    asked: Question,
-    speed: float,
-    measured: bool,
+    question: Question,
     predictions: list[Prediction],
     path: pathlib.Path,
+    *,
+    speed: float,
+    measured: bool,
 ) -> None:
     """Efficiency against devices: a band for each layout between its two bounds."""
     import matplotlib
@@ -215,7 +224,7 @@ def plot_efficiency(
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(9, 5.2))
-    for layout in asked.layouts:
+    for layout in question.layouts:
         of_layout = [one for one in predictions if one.layout == layout]
         if not of_layout:
             continue
@@ -228,22 +237,22 @@ def plot_efficiency(
     axes.plot([], [], "k-", label="gradients summed beside the backward pass")
     axes.plot([], [], "k--", lw=1, label="gradients summed after it")
     axes.set_xscale("log", base=2)
-    axes.set_xticks(asked.devices, [f"{count:,}" for count in asked.devices])
+    axes.set_xticks(question.devices, [f"{count:,}" for count in question.devices])
     axes.minorticks_off()
     axes.set_ylim(0, 105)
     axes.set_xlabel("devices")
     axes.set_ylabel("efficiency, %")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="lower left")
-    images = f"{asked.global_batch_size or asked.batch_size:,} images a "
-    images += "step" if asked.global_batch_size else "device"
+    images = f"{question.global_batch_size or question.batch_size:,} images a "
+    images += "step" if question.global_batch_size else "device"
     how = "measured" if measured else "given, not measured"
-    cluster = asked.cluster
+    cluster = question.cluster
     where = f"nodes of {cluster.devices_per_node}, {cluster.between.name} between"
     if cluster.devices_per_node > 1:
         where += f", {cluster.inside.name} inside"
     axes.set_title(
-        f"{asked.architecture.name}: predicted scaling, {images}, {asked.dtype}\n"
+        f"{question.architecture.name}: predicted scaling, {images}, {question.dtype}\n"
         f"one device {_number(speed)} images/s ({how}); {where}",
         fontsize=11,
     )

@@ -61,7 +61,13 @@ def measure_case(case: StepCase, terminal: Terminal) -> Numbers:
     num_classes = compiled.steps.num_classes
     operations = flops.training_flops(architecture, num_classes) * batch_size
     result["training"] = _compare(
-        case, compiled, compiled, operations, torch_device, "training", terminal
+        case,
+        compiled,
+        compiled,
+        operations=operations,
+        torch_device=torch_device,
+        phase="training",
+        terminal=terminal,
     )
     result["training"]["last_loss"] = float(compiled.loss)
     if case.kernels:
@@ -72,7 +78,13 @@ def measure_case(case: StepCase, terminal: Terminal) -> Numbers:
         seconds, forward = _forward_pass(compiled)
         operations = flops.forward_flops(architecture, num_classes) * batch_size
         result["inference"] = _compare(
-            case, compiled, forward, operations, torch_device, "inference", terminal
+            case,
+            compiled,
+            forward,
+            operations=operations,
+            torch_device=torch_device,
+            phase="inference",
+            terminal=terminal,
         ) | {"compile_seconds": seconds}
     if case.by_layer:
         result["by_layer"] = by_layer.measure_layers(compiled, case.small_peak, terminal)
@@ -100,6 +112,7 @@ def _compare(
     case: StepCase,
     compiled: CompiledStep,
     ours: turns.Contestant,
+    *,
     operations: int,
     torch_device: str | None,
     phase: str,

@@ -122,7 +122,7 @@ def two_at_once(compiled: CompiledStep) -> Callable[[int], None]:
 
 
 def measure_steps(
-    architecture: Architecture, batch_size: int, dtype: str, steps: int, terminal: Terminal
+    architecture: Architecture, *, batch_size: int, dtype: str, steps: int, terminal: Terminal
 ) -> dict:
     """Seconds of each of `steps` training steps of random images, and their median's speed.
 

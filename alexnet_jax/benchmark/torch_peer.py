@@ -164,7 +164,9 @@ def _module(architecture: Architecture, weights: standard.StandardWeights):
             for layer, shape in architecture.shapes():
                 params = getattr(self, getattr(layer, "name", ""), None)
                 groups = 1 if joined else towers
-                x = _apply(layer, x, params, shape, groups, towers, self.training)
+                x = _apply(
+                    layer, x, params, shape, groups=groups, towers=towers, training=self.training
+                )
                 if isinstance(layer, kinds.Exchange):
                     joined = True
                 elif params is not None:
@@ -174,7 +176,7 @@ def _module(architecture: Architecture, weights: standard.StandardWeights):
     return Network()
 
 
-def _apply(layer, x, params, shape, groups: int, towers: int, training: bool):
+def _apply(layer, x, params, shape, *, groups: int, towers: int, training: bool):
     """One layer on the channels of all towers, [batch, channels, height, width] or [batch, units].
 
     `shape` is that of a tower's input here; where the towers have just met, `groups` is 1.

@@ -25,7 +25,7 @@ def _main() -> None:
     args, words = command_flags.parse(sys.argv, __doc__, _define_flags, arguments=True)
     if len(words) > 1:
         raise UserError(f"'{words[1]}' was not understood: name one experiment.")
-    answer(words[0] if words else None, args)
+    run_command(words[0] if words else None, args)
 
 
 def _define_flags(flags: command_flags.Flags) -> None:
@@ -36,10 +36,10 @@ def _define_flags(flags: command_flags.Flags) -> None:
     flags.string("docs", "docs", "Folder with results.md and runs/.")
 
 
-def answer(experiment_name: str | None, args: argparse.Namespace) -> None:
+def run_command(experiment_name: str | None, args: argparse.Namespace) -> None:
     """List, run, or say what would run."""
     from alexnet_jax.reproduce import execute, imagenet, runner, tables
-    from alexnet_jax.reproduce.experiments import EXPERIMENTS, named
+    from alexnet_jax.reproduce.experiments import EXPERIMENTS, find_experiment
 
     if args.seeds < 1:
         raise UserError(f"--seeds={args.seeds} must be at least 1.")
@@ -56,7 +56,7 @@ def answer(experiment_name: str | None, args: argparse.Namespace) -> None:
         print(tables.listing(EXPERIMENTS, args.seeds, results))
         print("table2: what would run on ImageNet, python -m alexnet_jax reproduce table2")
         return
-    experiment = named(experiment_name)
+    experiment = find_experiment(experiment_name)
     if not args.path:
         raise UserError(
             f"Which images? Add --path=DIR, CIFAR-10 prepared or as DIR/train/CLASS/* and "

@@ -201,7 +201,7 @@ HISTORY = Experiment(
 EXPERIMENTS = (FIGURE1, CIFAR, ABLATIONS, DROPOUT, VIEWS, INPUTS, HISTORY)
 
 
-def named(name: str) -> Experiment:
+def find_experiment(name: str) -> Experiment:
     """The experiment of that name; UserError with the nearest name where there is none."""
     known = {experiment.name: experiment for experiment in EXPERIMENTS}
     if name in known:

@@ -19,11 +19,11 @@ def fill_document(text: str, experiments: Sequence[Experiment], results: Results
     UserError where an experiment has no markers, or markers no experiment.
     """
     known = {experiment.name: experiment for experiment in experiments}
-    odd = set(known) ^ {match[2] for match in SECTION.finditer(text)}
-    if odd:
+    unmatched = set(known) ^ {match[2] for match in SECTION.finditer(text)}
+    if unmatched:
         raise UserError(
             f"The markers <!-- reproduce: NAME --> of results.md and the experiments differ in "
-            f"{', '.join(sorted(odd))}: each experiment needs one pair of markers."
+            f"{', '.join(sorted(unmatched))}: each experiment needs one pair of markers."
         )
     return SECTION.sub(lambda match: match[1] + section(known[match[2]], results) + match[3], text)
 

@@ -21,6 +21,7 @@ from alexnet_jax.runtime.terminal import Terminal
 from tests.support import miniature
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
+SILENT = Terminal(speaks=False)
 NET145, SPEED = NETWORKS["net145"], 1000.0
 FAST = Link("fast", 100.0, False, 0.5, 3.0, "none")  # 50 bytes a second reached
 SLOW = Link("slow", 40.0, True, 0.25, 7.0, "none")  # 10 for the devices of a node together
@@ -208,10 +209,10 @@ def test_what_is_impossible_is_left_out_with_its_reason():
 
 
 def test_strong_scaling_holds_the_images_of_a_step():
-    asked = scaling_report.parse_question(
+    question = scaling_report.parse_question(
         flags(global_batch_size=256, devices="1,2,512", layouts="data")
     )
-    found, left_out = scaling_report.predict_all(asked, 100.0)
+    found, left_out = scaling_report.predict_all(question, 100.0)
     assert [one.batch for one in found] == [256, 256]
     assert found[0].compute == 2 * found[1].compute
     assert "256 images cannot be shared by 512" in left_out[0]
@@ -235,7 +236,7 @@ def test_strong_scaling_holds_the_images_of_a_step():
 )
 def test_a_mistake_gets_one_sentence(changed, sentence):
     with pytest.raises(UserError, match=sentence):
-        scaling_report.run_scaling(flags(**changed), Terminal(speaks=False))
+        scaling_report.run_scaling(flags(**changed), SILENT)
 
 
 def test_the_page_says_what_was_given_and_writes_all(tmp_path, capsys):
@@ -266,7 +267,7 @@ def test_the_page_says_what_was_given_and_writes_all(tmp_path, capsys):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_real_step_is_timed(dtype):
     found = step_time.measure_steps(
-        miniature.NARROW["quickstart"], 8, dtype, 3, Terminal(speaks=False)
+        miniature.NARROW["quickstart"], batch_size=8, dtype=dtype, steps=3, terminal=SILENT
     )  # fmt: skip
     assert len(found["seconds"]) == 3
     median = sorted(found["seconds"])[1]

@@ -106,7 +106,7 @@ def check_command(words):
         elif flag.startswith("config."):
             check_field(word.removeprefix("--config."))
         elif flag == "only":
-            plan.selected_runs(experiments.named(words[0]), [value])
+            plan.selected_runs(experiments.find_experiment(words[0]), [value])
         elif word.startswith("--"):
             assert re.search(rf"""["'](--)?{flag}["']""", text), f"{command} has no flag --{flag}"
         elif command == "model":
