@@ -192,7 +192,7 @@ def _scale_by_rate_factor() -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 
 
-def unless(bad: jax.Array, before: tuple, after: tuple) -> tuple:
+def keep_where_bad(bad: jax.Array, before: tuple, after: tuple) -> tuple:
     """`before` where `bad`, else `after`, but counts of steps, which are integers, always go on.
 
     Both are (parameters, optimiser state, average): a step is left out, the schedules go on.

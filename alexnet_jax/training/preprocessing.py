@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from alexnet_jax.data import augment
-from alexnet_jax.training.rng import RowKeys
+from alexnet_jax.training.rng import ExampleKeys
 
 
 class Preprocessing(NamedTuple):
@@ -42,7 +42,12 @@ class Augmentation:
     noise_divides: bool = True
 
     def view(
-        self, images: jax.Array, keys: RowKeys, step: jax.Array, preprocessing: Preprocessing, dtype
+        self,
+        images: jax.Array,
+        keys: ExampleKeys,
+        step: jax.Array,
+        preprocessing: Preprocessing,
+        dtype,
     ) -> jax.Array:
         """What the network sees in training of images [batch, side, side, channels], in `dtype`."""
         mean = preprocessing.mean.astype(dtype)

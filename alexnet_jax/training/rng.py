@@ -1,4 +1,4 @@
-"""Random keys of the rows on a device, from (seed, step, row of the global batch) alone.
+"""Random keys of the examples on a device, from (seed, step, place in the global batch) alone.
 
 Neither the number of devices nor that of processes enters, so a run may change both.
 """
@@ -16,8 +16,8 @@ def root_key(seed: int) -> jax.Array:
     return jax.random.key(seed, impl="threefry2x32")
 
 
-class RowKeys(NamedTuple):
-    """Typed keys [rows] for each use: the place of the crop, the mirror image, the colour noise.
+class ExampleKeys(NamedTuple):
+    """Typed keys [batch] for each use: the place of the crop, the mirror image, the colour noise.
 
     In those for `dropout` the network folds the tower and the layer. A use is known by its place
     here: in another order runs would not go on with their numbers.
@@ -29,35 +29,36 @@ class RowKeys(NamedTuple):
     dropout: jax.Array
 
 
-def row_keys(
+def example_keys(
     seed: int,
     step: jax.Array,
-    rows: int,
+    batch: int,
+    *,
     group_size: int = 1,
     part: jax.Array | int = 0,
-    parts: int = 1,
+    num_parts: int = 1,
     dropout_of_all: bool = False,
-) -> RowKeys:
-    """The keys of a device's `rows`, or of number `part` of its `parts` of so many rows each.
+) -> ExampleKeys:
+    """The keys of a device's `batch` examples, or of number `part` of `num_parts` such parts.
 
-    Called inside `jax.shard_map` over "data". `group_size` rows in a run share crop and flip: 32 in
-    the 2012 source (convdata_jpeg.py), 1 otherwise. With `dropout_of_all` the keys for dropout are
-    those of all devices' rows, one device after the other.
+    Called inside `jax.shard_map` over "data". `group_size` examples in a run share crop and flip:
+    32 in the 2012 source (convdata_jpeg.py), 1 otherwise. With `dropout_of_all` the keys for
+    dropout are those of all devices' examples, one device after the other.
 
     A generation of keys is one draw for all uses: on a CPU each draw is a loop of its own.
     """
     devices = jax.lax.axis_size(DATA_AXIS)
 
-    def rows_of(device):
-        return (device * parts + part) * rows + jnp.arange(rows)
+    def examples_of(device):
+        return (device * num_parts + part) * batch + jnp.arange(batch)
 
-    own = rows_of(jax.lax.axis_index(DATA_AXIS) if devices > 1 else 0)
+    local = examples_of(jax.lax.axis_index(DATA_AXIS) if devices > 1 else 0)
     key = jax.random.fold_in(root_key(seed), step)
     folded = jax.vmap(jax.random.fold_in, (None, 0))
-    of_uses = folded(key, jnp.arange(len(RowKeys._fields)))
-    shared = own // group_size
-    keys = RowKeys(*jax.vmap(folded)(of_uses, jnp.stack([shared, shared, own, own])))
+    use_keys = folded(key, jnp.arange(len(ExampleKeys._fields)))
+    groups = local // group_size
+    keys = ExampleKeys(*jax.vmap(folded)(use_keys, jnp.stack([groups, groups, local, local])))
     if not dropout_of_all or devices == 1:
         return keys
-    every = jnp.concatenate([rows_of(device) for device in range(devices)])
-    return keys._replace(dropout=folded(RowKeys(*of_uses).dropout, every))
+    everywhere = jnp.concatenate([examples_of(device) for device in range(devices)])
+    return keys._replace(dropout=folded(ExampleKeys(*use_keys).dropout, everywhere))

@@ -1,8 +1,8 @@
 """One training step and one evaluation step over a mesh, each a single compiled program.
 
-Both run inside `jax.shard_map`, so every device sees its own rows and its own towers, and the
-only communication is what is written here and in the network: the towers' exchanges over "model",
-the sum of gradients and scores over "data".
+Both run inside `jax.shard_map`: every device sees its own examples and its own towers. Devices
+communicate only where it is written: the towers' exchanges over "model" in the network, the sums of
+gradients and scores over "data" here.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from alexnet_jax.parallel.mesh import batch_sharding, put_replicated, replicated
 from alexnet_jax.training import grad_accum, metrics, reductions
 from alexnet_jax.training import optimizer as optimizers
 from alexnet_jax.training.preprocessing import Augmentation, Preprocessing
-from alexnet_jax.training.rng import RowKeys, root_key, row_keys
+from alexnet_jax.training.rng import ExampleKeys, example_keys, root_key
 from alexnet_jax.training.train_state import TrainState, averaged
 
 WHOLE = PartitionSpec()
@@ -77,12 +77,12 @@ class Steps:
 
     def batch_shapes(self, batch: int, size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
         """Images and labels of a global batch as ShapeDtypeStructs, for compiling ahead."""
-        rows = batch_sharding(self.mesh)
+
+        def shape(dimensions, dtype):
+            return jax.ShapeDtypeStruct(dimensions, dtype, sharding=batch_sharding(self.mesh))
+
         images = (batch, size, size, self.architecture.channels)
-        return (
-            jax.ShapeDtypeStruct(images, jnp.uint8, sharding=rows),
-            jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=rows),
-        )
+        return shape(images, jnp.uint8), shape((batch,), jnp.int32)
 
     def training(self):
         """jitted (state, images, labels, preprocessing) -> (state, mean loss of the batch).
@@ -95,7 +95,7 @@ class Steps:
         return jax.jit(step, donate_argnums=0)
 
     def several_trainings(self, unroll: bool = True):
-        """jitted as `training`, on batches [steps, rows, ...] in turn -> (state, losses [steps]).
+        """jitted as `training`, on batches [steps, batch, ...] in turn -> (state, losses [steps]).
 
         The host starts one program for all of them; for benchmarks. Without `unroll` it is a loop:
         compiled sooner, but XLA for CPU computes kernel gradients in loops some 20 times slower.
@@ -107,15 +107,14 @@ class Steps:
 
             return jax.lax.scan(step, state, (images, labels), unroll=unroll)
 
-        state, rows = self._state_specs(), PartitionSpec(None, *self._batch_spec)
-        mapped = self._mapped(steps, (state, rows, rows, WHOLE), (state, WHOLE))
+        state, batches = self._state_specs(), PartitionSpec(None, *self._batch_spec)
+        mapped = self._mapped(steps, (state, batches, batches, WHOLE), (state, WHOLE))
         return jax.jit(mapped, donate_argnums=0)
 
     def augmented(self):
         """jitted (step, images, preprocessing) -> what the network sees of a training batch."""
-        return jax.jit(
-            self._mapped(self._augmented_batch, (WHOLE, self._batch_spec, WHOLE), self._batch_spec)
-        )
+        inputs = (WHOLE, self._batch_spec, WHOLE)
+        return jax.jit(self._mapped(self._augmented_batch, inputs, self._batch_spec))
 
     def gradients(self):
         """jitted (state, images, labels, preprocessing) -> (gradients, scores) of `training`."""
@@ -127,7 +126,7 @@ class Steps:
         """jitted (parameters, images, labels, preprocessing) -> (scores, log-probabilities).
 
         Both are of the arithmetic mean of the softmax probabilities over `views`
-        (augment.crop_positions); log-probabilities are [rows, classes].
+        (augment.crop_positions); log-probabilities are [batch, classes].
         """
         inputs = (self._parameter_specs(), self._batch_spec, self._batch_spec, WHOLE)
         evaluate = functools.partial(self._evaluate, views)
@@ -135,7 +134,7 @@ class Steps:
 
     def with_scores_reset(self, state: TrainState) -> TrainState:
         """The same state with empty sums and no bad step."""
-        empty, none = self._nothing_seen()
+        empty, none = self._reset_scores()
         return state._replace(scores=empty, bad_step=none)
 
     def with_rate_factor(self, state: TrainState, factor: float) -> TrainState:
@@ -154,11 +153,11 @@ class Steps:
     # Kept, because a new function at every log interval would be compiled at every one.
 
     @functools.cached_property
-    def _nothing_seen(self):
-        def nothing():
+    def _reset_scores(self):
+        def reset():
             return metrics.no_scores(self.param_dtype), jnp.zeros((), jnp.int32)
 
-        return jax.jit(nothing, out_shardings=replicated(self.mesh))
+        return jax.jit(reset, out_shardings=replicated(self.mesh))
 
     @functools.cached_property
     def _diverged(self):
@@ -171,16 +170,14 @@ class Steps:
 
         return jax.jit(self._mapped(diverged, (self._state_specs(),), WHOLE))
 
-    # Below: what runs on one device, with its rows and its towers.
+    # Below: what runs on one device, with its examples and its towers.
 
     def _train(self, state: TrainState, images, labels, preprocessing: Preprocessing):
         gradients, batch_scores = self._gradients(state, images, labels, preprocessing)
         step = state.step + 1
-        measured = step % self.norm_every == 0
-        specs = self._parameter_specs()
-        norm, finite = reductions.norm_and_finite(
-            gradients, specs, measured, self.operations.has_nonfinite
-        )
+        measured, specs = step % self.norm_every == 0, self._parameter_specs()
+        has_nonfinite = self.operations.has_nonfinite
+        norm, finite = reductions.norm_and_finite(gradients, specs, measured, has_nonfinite)
         step_scores = batch_scores | {"gradient_norm": norm, "norms": measured.astype(jnp.int32)}
         bad = ~(jnp.isfinite(batch_scores["loss"]) & finite)
         step_scores = jax.tree.map(lambda score: jnp.where(bad, 0, score), step_scores)
@@ -192,7 +189,7 @@ class Steps:
         after = parameters, optimizer_state, self._averaged(state.average, parameters, step)
         if self.skip_bad_steps:
             before = state.parameters, state.optimizer_state, state.average
-            after = optimizers.unless(bad, before, after)
+            after = optimizers.keep_where_bad(bad, before, after)
         parameters, optimizer_state, average = after
         state = state._replace(
             step=step,
@@ -206,12 +203,12 @@ class Steps:
 
     def _gradients(self, state: TrainState, images, labels, preprocessing: Preprocessing):
         """Gradients of the mean loss of the global batch, and the sums of its scores."""
-        batch = len(images) * self.mesh.shape[DATA_AXIS]
+        batch_size = len(images) * self.mesh.shape[DATA_AXIS]
 
         def of_part(parameters, part, images, labels):
-            keys = row_keys(
-                self.seed, state.step, len(images), self.augmentation.group_size,
-                part, self.grad_accum_steps, dropout_of_all=self.split_dense,
+            keys = example_keys(
+                self.seed, state.step, len(images), group_size=self.augmentation.group_size,
+                part=part, num_parts=self.grad_accum_steps, dropout_of_all=self.split_dense,
             )  # fmt: skip
             inputs = self._augmented(state.step, images, keys, preprocessing)
 
@@ -219,17 +216,14 @@ class Steps:
                 frozen = {name: jax.lax.stop_gradient(parameters[name]) for name in self.frozen}
                 logits = self._logits(parameters | frozen, inputs, keys.dropout)
                 losses, sums = metrics.score(logits, labels, self.label_smoothing)
-                return losses.sum() / batch, sums
+                return losses.sum() / batch_size, sums
 
             # shard_map sums the gradients of parameters that are equal along "data" over it.
             return jax.grad(mean_loss, has_aux=True)(parameters)
 
+        specs, batch_arrays = self._parameter_specs(), (images, labels)
         gradients, sums = grad_accum.summed(
-            of_part,
-            state.parameters,
-            self._parameter_specs(),
-            (images, labels),
-            self.grad_accum_steps,
+            of_part, state.parameters, specs, batch_arrays, self.grad_accum_steps
         )
         return gradients, jax.lax.psum(sums, DATA_AXIS)
 
@@ -241,10 +235,11 @@ class Steps:
         return moved | {name: parameters[name] for name in self.frozen}
 
     def _augmented_batch(self, step, images, preprocessing: Preprocessing):
-        keys = row_keys(self.seed, step, len(images), self.augmentation.group_size)
+        group_size = self.augmentation.group_size
+        keys = example_keys(self.seed, step, len(images), group_size=group_size)
         return self._augmented(step, images, keys, preprocessing)
 
-    def _augmented(self, step, images, keys: RowKeys, preprocessing: Preprocessing):
+    def _augmented(self, step, images, keys: ExampleKeys, preprocessing: Preprocessing):
         inputs = self.augmentation.view(images, keys, step, preprocessing, self.param_dtype)
         # conv1 and the gradient of its weights pad it in two ways: XLA would compute it for each.
         return self.operations.materialize(inputs)
@@ -290,11 +285,9 @@ class Steps:
         return PartitionSpec(DATA_AXIS) if self.mesh.shape[DATA_AXIS] > 1 else WHOLE
 
     def _parameter_specs(self) -> dict:
-        split_towers = self.mesh.shape[MODEL_AXIS] > 1
-        split_dense = self.split_dense and self.mesh.shape[DATA_AXIS] > 1
-        return partition_specs(
-            self.architecture, split_towers=split_towers, split_dense=split_dense
-        )
+        data, model = self.mesh.shape[DATA_AXIS], self.mesh.shape[MODEL_AXIS]
+        split_dense = self.split_dense and data > 1
+        return partition_specs(self.architecture, split_towers=model > 1, split_dense=split_dense)
 
     def _state_specs(self) -> TrainState:
         parameters = self._parameter_specs()

@@ -15,7 +15,7 @@ from alexnet_jax.model import architecture as model_architecture
 from alexnet_jax.model.layers import Dense, Output, ReLU
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.training import metrics
-from alexnet_jax.training.rng import row_keys
+from alexnet_jax.training.rng import example_keys
 from alexnet_jax.training.setup import make_preprocessing
 from tests.support import miniature
 from tests.training.test_plan import load
@@ -109,7 +109,7 @@ def keys_on(data, model, group_size=1, step=3):
     mesh = miniature.make_mesh(data, model)
 
     def draw():
-        keys = row_keys(seed=0, step=jnp.int32(step), rows=64 // data, group_size=group_size)
+        keys = example_keys(seed=0, step=jnp.int32(step), batch=64 // data, group_size=group_size)
         return jnp.stack([jax.random.key_data(kind) for kind in keys], axis=1)
 
     spec = jax.sharding.PartitionSpec("data")
