@@ -3,7 +3,8 @@
 import dataclasses
 
 from alexnet_jax.benchmark.links import Link
-from alexnet_jax.benchmark.traffic import ALL_REDUCE, MODEL, Transfer
+from alexnet_jax.benchmark.traffic import ALL_REDUCE, Transfer
+from alexnet_jax.parallel.axes import MODEL_AXIS
 from alexnet_jax.runtime.errors import UserError
 
 
@@ -42,8 +43,8 @@ class Cluster:
         two of them, a scatter and a gather (Patarasuk and Yuan, 2009; NCCL's "bus bandwidth").
         """
         per_node = min(self.devices_per_node, data * model)
-        size = model if transfer.axis == MODEL else data
-        near = min(size, per_node if transfer.axis == MODEL else max(1, per_node // model))
+        size = model if transfer.axis == MODEL_AXIS else data
+        near = min(size, per_node if transfer.axis == MODEL_AXIS else max(1, per_node // model))
         far = size // near
         rounds = 2 if transfer.kind == ALL_REDUCE else 1
         inside = rounds * (near - 1) / near * transfer.size

@@ -20,12 +20,12 @@ from alexnet_jax.model.layers import (
     ResponseNorm,
     Weighted,
 )
+from alexnet_jax.parallel.axes import DATA_AXIS, MODEL_AXIS
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.training.layouts import LAYOUTS
 
 FORWARD, BACKWARD, GRADIENT = "forward", "backward", "gradient"
 ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER = "all-reduce", "all-gather", "reduce-scatter"
-DATA, MODEL = "data", "model"
 WIDE = 4  # bytes of logits, their sums and the output's bias, never narrower than float32
 
 
@@ -81,7 +81,7 @@ def transfers(
             name = f"backward: {transfer.name}"
             backward.append(dataclasses.replace(transfer, name=name, kind=kind, phase=BACKWARD))
     sums = _gradients(architecture, num_classes, layout, width)
-    sizes = {DATA: data, MODEL: model}
+    sizes = {DATA_AXIS: data, MODEL_AXIS: model}
     return tuple(one for one in (*forward, *backward, *sums) if sizes[one.axis] > 1)
 
 
@@ -152,7 +152,7 @@ def _between_towers(
     for index, (layer, shape) in enumerate(architecture.shapes()):
         following = _weighted_from(architecture, index)
         values = batch_size * math.prod(shape) * architecture.towers
-        gather = (ALL_GATHER, MODEL, values, width, FORWARD, following)
+        gather = (ALL_GATHER, MODEL_AXIS, values, width, FORWARD, following)
         match layer:
             case Exchange():
                 yield Transfer(f"gather before {following}", *gather)
@@ -160,7 +160,7 @@ def _between_towers(
                 yield Transfer(f"gather in the norm before {following}", *gather)
             case Output():
                 logits = (batch_size * num_classes, WIDE, FORWARD, following)
-                yield Transfer("partial logits", ALL_REDUCE, MODEL, *logits)
+                yield Transfer("partial logits", ALL_REDUCE, MODEL_AXIS, *logits)
 
 
 def _between_units(
@@ -187,11 +187,11 @@ def _between_units(
                 for tower in range(parts):
                     name = f"gather before {layer.name}"
                     name += f", tower {tower + 1}" if parts > 1 else ""
-                    yield Transfer(name, ALL_GATHER, DATA, inputs, width, FORWARD, layer.name)
+                    yield Transfer(name, ALL_GATHER, DATA_AXIS, inputs, width, FORWARD, layer.name)
                 split, joined = True, False
             case Output():
                 logits = (batch_size * num_classes, WIDE, FORWARD, layer.name)
-                yield Transfer("partial logits", REDUCE_SCATTER, DATA, *logits)
+                yield Transfer("partial logits", REDUCE_SCATTER, DATA_AXIS, *logits)
 
 
 def _gradients(
@@ -205,22 +205,24 @@ def _gradients(
     shapes = architecture.parameter_shapes(num_classes)
     layers = {getattr(layer, "name", ""): layer for layer in architecture.layers}
     output = list(shapes)[-1]
-    sums = [Transfer("sums of the scores", ALL_REDUCE, DATA, 4, WIDE, GRADIENT, output)]
+    sums = [Transfer("sums of the scores", ALL_REDUCE, DATA_AXIS, 4, WIDE, GRADIENT, output)]
     for name in reversed(shapes):
         counts = {kind: math.prod(shape) for kind, shape in shapes[name].items()}
         if name == output:
             bias = counts.pop("bias")
             sums.append(
-                Transfer(f"gradient of {name}'s bias", ALL_REDUCE, DATA, bias, WIDE, GRADIENT, name)
+                Transfer(
+                    f"gradient of {name}'s bias", ALL_REDUCE, DATA_AXIS, bias, WIDE, GRADIENT, name
+                )
             )
         if layout == "hybrid" and isinstance(layers[name], Dense | Output):
             continue
         values = sum(counts.values()) // (architecture.towers if layout == "towers" else 1)
         sums.append(
-            Transfer(f"gradients of {name}", ALL_REDUCE, DATA, values, width, GRADIENT, name)
+            Transfer(f"gradients of {name}", ALL_REDUCE, DATA_AXIS, values, width, GRADIENT, name)
         )
     if layout != "data":
-        axis = MODEL if layout == "towers" else DATA
+        axis = MODEL_AXIS if layout == "towers" else DATA_AXIS
         first = next(iter(shapes))
         name = "length and finiteness of the gradient"
         sums.append(Transfer(name, ALL_REDUCE, axis, 2, WIDE, GRADIENT, first))

@@ -20,9 +20,9 @@ def load(path: str | pathlib.Path, remedy: str, mapped: bool = False) -> np.ndar
     try:
         array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except Exception as error:  # NumPy raises any of half a dozen kinds on foreign bytes
-        raise unreadable(path, error, remedy) from error
+        raise unreadable_file(path, error, remedy) from error
     if not isinstance(array, np.ndarray):
-        raise unreadable(path, "it is an archive", remedy)
+        raise unreadable_file(path, "it is an archive", remedy)
     return array
 
 
@@ -35,9 +35,9 @@ def load_archive(path: pathlib.Path, remedy: str) -> dict[str, np.ndarray]:
                 raise ValueError("it holds more than it is long")
             return {name: np.asarray(stored[name]) for name in stored.files}
     except Exception as error:
-        raise unreadable(path, error, remedy) from error
+        raise unreadable_file(path, error, remedy) from error
 
 
-def unreadable(path: str | pathlib.Path, reason: Exception | str, remedy: str) -> UserError:
+def unreadable_file(path: str | pathlib.Path, reason: Exception | str, remedy: str) -> UserError:
     """The UserError for a file that can't be read."""
     return UserError(f"{path} can't be read ({reason}): {remedy}.")

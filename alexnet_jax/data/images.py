@@ -38,13 +38,13 @@ class Undecodable(BadImage):
 
 
 def read(path: str | os.PathLike) -> bytes:
-    """The content of an image file, cut after MAX_BYTES + 1 bytes, which `opened` refuses."""
+    """The content of an image file, cut after MAX_BYTES + 1 bytes, which `open_image` refuses."""
     with open(path, "rb", buffering=0) as file:
         return file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES + 1))
 
 
 @contextlib.contextmanager
-def opened(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+def open_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """The decoded image; `name` is for the message of a Refused or Undecodable.
 
     The limits are checked against the headers before a pixel is decoded.
@@ -74,11 +74,11 @@ def opened(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[Ima
 
 def decode(data: bytes, name: str, size: int, channels: int, warp: bool = False) -> np.ndarray:
     """Pixels uint8 [size, size, channels] of an encoded image; BadImage with its `name` if bad."""
-    with opened(data, name) as image:
-        return pixels_of(image, size, channels, warp)
+    with open_image(data, name) as image:
+        return to_pixels(image, size, channels, warp)
 
 
-def pixels_of(image: Image.Image, size: int, channels: int, warp: bool = False) -> np.ndarray:
+def to_pixels(image: Image.Image, size: int, channels: int, warp: bool = False) -> np.ndarray:
     """uint8 [size, size, channels]: RGB for 3 channels, grey for 1."""
     return resize(image.convert("L" if channels == 1 else "RGB"), size, warp)
 

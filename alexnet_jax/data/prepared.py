@@ -272,7 +272,7 @@ def decode_into(data: bytes, pixels: np.ndarray) -> None:
             raise ValueError(f"it has {shape} pixels instead of {pixels.shape}")
     else:
         size, channels = pixels.shape[1:]
-        with images.opened(data, "in a record", max_pixels=size * size) as image:
+        with images.open_image(data, "in a record", max_pixels=size * size) as image:
             if image.size != (size, size):
                 raise ValueError(f"it has {image.size} pixels instead of {(size, size)}")
-            pixels[:] = images.pixels_of(image, size, channels)
+            pixels[:] = images.to_pixels(image, size, channels)

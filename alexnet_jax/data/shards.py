@@ -185,10 +185,10 @@ def _convert(
     record: Record, settings: Settings, oddities: dict[str, list[str]]
 ) -> tuple[bytes, np.ndarray]:
     """The encoded image as it is stored, and the pixels that decoding it gives."""
-    with images.opened(record.data, record.name) as image:
+    with images.open_image(record.data, record.name) as image:
         for word in _traits(image, record.name):
             oddities[word].append(record.name)
-        pixels = images.pixels_of(
+        pixels = images.to_pixels(
             image, settings.size, settings.channels, settings.resize == "warp"
         )
         mode = "L" if settings.channels == 1 else "RGB"

@@ -5,7 +5,7 @@ of the records, drawn from (seed, epoch). Step s takes the positions s * batch_s
 (s + 1) * batch_size - 1. Every epoch visits each record exactly once; a batch may span the end of
 one epoch and the start of the next. So resuming, another number of processes, and the question
 which images were in step 1234 are all the same function. An unreadable image is replaced by another
-of the same epoch, drawn from (seed, epoch, place), or the run stops; it is always reported.
+of the same epoch, drawn from (seed, epoch, offset), or the run stops; it is always reported.
 """
 
 import collections
@@ -46,11 +46,11 @@ def record_ids(
 ) -> np.ndarray:
     """Record ids of the examples `indices` in the batch of step `step`, int64 [len(indices)]."""
     positions = step * batch_size + np.asarray(indices, np.int64)
-    epochs, places = np.divmod(positions, num_records)
+    epochs, offsets = np.divmod(positions, num_records)
     ids = np.empty_like(positions)
     for epoch in np.unique(epochs):
         in_epoch = epochs == epoch
-        ids[in_epoch] = _permutation(num_records, seed, int(epoch))[places[in_epoch]]
+        ids[in_epoch] = _permutation(num_records, seed, int(epoch))[offsets[in_epoch]]
     return ids
 
 
@@ -60,9 +60,9 @@ def replacements(num_records: int, seed: int, position: int) -> Iterator[int]:
     Positions count from the first step. Replacements come later in the same epoch; for the last
     image of an epoch, earlier.
     """
-    epoch, place = divmod(position, num_records)
-    random = np.random.default_rng([seed, epoch, place])
-    low, high = (place + 1, num_records) if place + 1 < num_records else (0, place)
+    epoch, offset = divmod(position, num_records)
+    random = np.random.default_rng([seed, epoch, offset])
+    low, high = (offset + 1, num_records) if offset + 1 < num_records else (0, offset)
     for _ in range(TRIES if high > low else 0):
         yield int(_permutation(num_records, seed, epoch)[random.integers(low, high)])
 
@@ -95,7 +95,7 @@ def training_batches(
             _replace(source, seed, position, batch, int(example))
         return batch
 
-    return _ordered(load, first_step, last_step, num_workers, prefetch)
+    return _ordered(load, first_step, last_step, num_workers=num_workers, prefetch=prefetch)
 
 
 def evaluation_batches(
@@ -112,7 +112,6 @@ def evaluation_batches(
     The last batch is filled up with black images whose label is PADDING_LABEL. An unreadable image
     is black with the label -2 - label if `count_bad_as_wrong`, or raises BadImage.
     """
-
     buffers = _Buffers((len(indices), source.size, source.size, source.channels))
 
     def load(step: int) -> Batch:
@@ -124,7 +123,9 @@ def evaluation_batches(
         _, labels[:count], bad = _load(source, ids, count_bad_as_wrong, images[:count])
         return Batch(images, labels, bad)
 
-    return _ordered(load, 0, -(-len(source) // batch_size), num_workers, prefetch)
+    return _ordered(
+        load, 0, -(-len(source) // batch_size), num_workers=num_workers, prefetch=prefetch
+    )
 
 
 def load_records(
@@ -149,7 +150,7 @@ def load_records(
             return batch
         return Batch(images[readable], batch.labels[readable], batch.bad)
 
-    return _ordered(load, 0, -(-len(ids) // chunk_size), num_workers, prefetch=2)
+    return _ordered(load, 0, -(-len(ids) // chunk_size), num_workers=num_workers, prefetch=2)
 
 
 class _Buffers:
@@ -231,7 +232,7 @@ def _permutation(num_records: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def _ordered(
-    load: Callable[[int], Batch], first: int, last: int, num_workers: int, prefetch: int
+    load: Callable[[int], Batch], first: int, last: int, *, num_workers: int, prefetch: int
 ) -> Iterator[Batch]:
     """load(first) ... load(last - 1) in order, on tf.data's threads, without TensorFlow on others.
 
@@ -239,7 +240,9 @@ def _ordered(
     """
     tf = _tensorflow()
     if tf is None:
-        yield from _ordered_without_tensorflow(load, first, last, num_workers, prefetch)
+        yield from _ordered_without_tensorflow(
+            load, first, last, num_workers=num_workers, prefetch=prefetch
+        )
         return
     errors: dict[int, Exception] = {}  # by index: a later one may fail sooner
 
@@ -270,7 +273,7 @@ def _ordered(
 
 
 def _ordered_without_tensorflow(
-    load: Callable[[int], Batch], first: int, last: int, num_workers: int, prefetch: int
+    load: Callable[[int], Batch], first: int, last: int, *, num_workers: int, prefetch: int
 ) -> Iterator[Batch]:
     pool, pending = ThreadPoolExecutor(num_workers), collections.deque[Future[Batch]]()
     try:

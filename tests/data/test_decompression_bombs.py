@@ -138,7 +138,7 @@ def test_a_file_of_a_terabyte_is_refused(tmp_path, monkeypatch):
         sources.Folder(tmp_path, "train", 8, 3).load([0])
     (record,) = open_origin(f"folder:{tmp_path}").splits["train"].read([0])
     assert len(record.data) == 2**20 + 1
-    with pytest.raises(images.Refused), images.opened(record.data, record.name):
+    with pytest.raises(images.Refused), images.open_image(record.data, record.name):
         pass
 
 

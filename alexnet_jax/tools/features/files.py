@@ -233,4 +233,4 @@ def _reading(path: pathlib.Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # three libraries raise a dozen kinds
-        raise arrays.unreadable(path, " ".join(str(error).split()), ANEW) from error
+        raise arrays.unreadable_file(path, " ".join(str(error).split()), ANEW) from error

@@ -64,7 +64,7 @@ class Parts:
             with np.load(file, allow_pickle=False) as stored:
                 found = [stored[name] for name in names]
         except Exception as error:  # NumPy and zipfile raise any of half a dozen kinds
-            raise arrays.unreadable(file, error, self._anew) from error
+            raise arrays.unreadable_file(file, error, self._anew) from error
         return found
 
     def _file(self, part: int) -> pathlib.Path:
