@@ -16,7 +16,7 @@ from alexnet_jax.weights.trained import Trained
 
 
 def view_inputs(trained: Trained, images: jax.Array, place) -> jax.Array:
-    """The network's input float32 [batch, crop, crop, channels] at one of augment.crop_positions."""
+    """The network's input float32 [batch, crop, crop, channels] at a crop position."""
     pixels, crop = trained.pixels, trained.architecture.input_size
     mean, divisor = jnp.float32(pixels.mean), jnp.float32(pixels.divisor)
     return augment.crop_inputs(
