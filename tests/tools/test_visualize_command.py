@@ -1,7 +1,6 @@
 """python -m alexnet_jax visualize: every page from a run to a picture, and what is said instead."""
 
 import functools
-import subprocess
 
 import pytest
 from PIL import Image
@@ -110,7 +109,7 @@ def test_every_page_draws_a_run(words, width, trained_runs, tmp_path):
 def test_confusions_of_an_evaluation_are_drawn(trained_runs, tmp_path):
     file = tmp_path / "found.json"
     words = f"--workdir={trained_runs / 'quickstart'}", f"--json={file}"
-    subprocess.run(commands.words("evaluate", *words), check=True, capture_output=True)
+    commands.run("evaluate", *words)
     visualize("confusion", f"--json={file}", f"--output={tmp_path / 'found.png'}")
     assert (tmp_path / "found.png").stat().st_size > 10_000
 
