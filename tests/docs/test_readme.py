@@ -138,10 +138,10 @@ def folder(tmp_path_factory):
     mean = np.full((3072, 1), 120, np.float32)
     (place / "batches.meta").write_bytes(python2.dumps({"data_mean": mean}))
     architecture = Variant("bvlc_alexnet").architecture()
-    model = caffemodel.whole(architecture, drawing.weights(architecture, 10))
+    model = caffemodel.caffemodel(architecture, drawing.weights(architecture, 10))
     (place / "bvlc_alexnet.caffemodel").write_bytes(model)
     (place / "imagenet_mean.binaryproto").write_bytes(
-        caffemodel.mean(np.full((3, 256, 256), 120.0, np.float32))
+        caffemodel.binaryproto(np.full((3, 256, 256), 120.0, np.float32))
     )
     start(place, ".main --config=configs/quickstart.py:smoke --workdir=WORKDIR")
     shutil.copytree(place / "WORKDIR", place / "RUN")
