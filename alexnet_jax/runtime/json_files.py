@@ -17,7 +17,7 @@ def flatten(record: dict, prefix: str = "", separator: str = "/") -> list[tuple[
     return leaves
 
 
-def as_json(content: dict, indent: int | None = None) -> str:
+def as_json(content: dict | list, indent: int | None = None) -> str:
     """JSON text, with null for numbers that are not finite, which JSON lacks."""
     return json.dumps(finite(content), indent=indent, allow_nan=False)
 
@@ -34,7 +34,7 @@ def finite(content: object) -> object:
     return content
 
 
-def write_json(path: pathlib.Path, content: dict) -> None:
+def write_json(path: pathlib.Path, content: dict | list) -> None:
     """Write a JSON file atomically."""
     replace_file(path, (as_json(content, indent=2) + "\n").encode())
 

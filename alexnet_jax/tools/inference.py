@@ -1,6 +1,6 @@
-"""What a trained network says of images, and what goes on inside: jitted functions of its weights.
+"""Probabilities and activations of a trained network: jitted functions of its weights and images.
 
-Images are uint8 [rows, size, size, channels] in the size that the network's Pixels name.
+Images are uint8 [batch, size, size, channels] in the size that the network's Pixels name.
 """
 
 from collections.abc import Callable
@@ -8,11 +8,22 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
+from alexnet_jax import kernels
 from alexnet_jax.data import augment
 from alexnet_jax.model import alexnet, intermediates
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights.trained import Trained
+
+
+def tuned_graph(trained: Trained) -> nnx.GraphDef:
+    """The network with the tuned operations for this process's devices, for alexnet.apply."""
+    return alexnet.graph_of(
+        trained.architecture,
+        len(trained.classes),
+        operations=kernels.select("tuned", jax.default_backend()),
+    )
 
 
 def view_inputs(trained: Trained, images: jax.Array, place) -> jax.Array:
@@ -39,7 +50,7 @@ def central_inputs(trained: Trained, images: jax.Array) -> jax.Array:
 
 def log_probabilities(trained: Trained, views: str = "center") -> Callable:
     """jitted (parameters, images) -> log of the mean probability of `views`, [rows, classes]."""
-    graph = alexnet.graph_of(trained.architecture, len(trained.classes))
+    graph = tuned_graph(trained)
     crop = trained.architecture.input_size
     places = jnp.asarray(augment.crop_positions(views, trained.pixels.size, crop))
 
@@ -66,7 +77,7 @@ def activations_of(trained: Trained, names: tuple[str, ...]) -> Callable:
                 f"The network {trained.variant.network} has no activations '{name}': expected one "
                 f"of {', '.join(places)}."
             )
-    graph = alexnet.graph_of(trained.architecture, len(trained.classes))
+    graph = tuned_graph(trained)
 
     def look(parameters, images):
         found = intermediates.activations(graph, parameters, central_inputs(trained, images))

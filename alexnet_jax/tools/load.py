@@ -7,38 +7,35 @@ import numpy as np
 
 from alexnet_jax.data import augment
 from alexnet_jax.runtime.errors import UserError
-from alexnet_jax.training import checkpoint, run_folder
-from alexnet_jax.training import plan as configuration
+from alexnet_jax.training import checkpoint, plan, run_folder
 from alexnet_jax.weights import files
 from alexnet_jax.weights.trained import Pixels, Trained
 
 
 def from_flags(workdir: str | None, step: str | None, weights: str | None) -> Trained:
-    """The network that the flags of command.define_trained_flags name; UserError if they don't."""
-    if (workdir is None) == (weights is None):
+    """The network that --workdir and --step, or --weights name; UserError if they name none."""
+    if workdir is not None and weights is None:
+        return from_run(pathlib.Path(workdir), step)
+    if weights is None or workdir is not None:
         raise UserError(
             "Which network? Name a training run with --workdir=DIR or a file of weights with "
             "--weights=FILE, one of the two."
         )
-    if weights is not None:
-        if step is not None:
-            raise UserError(
-                "--step names a checkpoint of a run, and --weights is a file: leave one."
-            )
-        return files.read_weights(pathlib.Path(weights))
-    return from_run(pathlib.Path(workdir), step)
+    if step is not None:
+        raise UserError("--step names a checkpoint of a run, and --weights is a file: leave one.")
+    return files.read_weights(pathlib.Path(weights))
 
 
 def from_run(workdir: pathlib.Path, wanted: str | None = None) -> Trained:
-    """The network of a run's checkpoint; `wanted` as for `find`, and the same errors.
+    """The network of a run's checkpoint; `wanted` as for `find_checkpoint`, and the same errors.
 
     The classes of runs that did not keep their names are numbers.
     """
-    step, _ = find(workdir, wanted)
+    step, _ = find_checkpoint(workdir, wanted)
     folder = workdir / "checkpoints"
     facts = checkpoint.facts_at(folder, step)
     config = run_folder.config_of(facts)
-    variant, data = configuration.variant_of(config), config.data
+    variant, data = plan.variant_of(config), config.data
     architecture = variant.architecture()
     count = facts["identity"]["model.num_classes"]
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -75,7 +72,7 @@ def from_run(workdir: pathlib.Path, wanted: str | None = None) -> Trained:
     )
 
 
-def find(workdir: pathlib.Path, wanted: str | None) -> tuple[int, str]:
+def find_checkpoint(workdir: pathlib.Path, wanted: str | None) -> tuple[int, str]:
     """Step of a run's checkpoint, and "best", "newest" or "" for what it is.
 
     `wanted` is "best" (by validation error), "latest" or a number; None takes the best if it was

@@ -90,7 +90,7 @@ def test_the_search_is_coordinate_descent_on_the_top5_error(seed):
 @pytest.mark.parametrize("text", ["0.5", "1,x", "0,0", "-1,2", "nan,1", "1,2,3", "inf,1"])
 def test_weights_that_are_none_are_refused(text):
     with pytest.raises(UserError, match="expected 2 number"):
-        ensemble_run.weights_of(text, 2)
+        ensemble_run.parse_member_weights(text, 2)
 
 
 def test_errors_by_class_and_confused_pairs_equal_scikit_learns():

@@ -108,14 +108,14 @@ def test_two_processes_find_what_one_finds(trained_runs, tmp_path):
     [
         ([], "No run was named: add --workdir=DIR"),
         (["--workdir=a,b", "--step=1,2,3"], "--step names 3 steps for 2 run(s)"),
-        (["--workdir=a", "--search"], "--search looks for the weights of several runs"),
+        (["--workdir=a", "--search"], "--search looks for weights of several runs"),
         (["--workdir=a,b", "--search", "--member_weights=1,2"], "leave --member_weights out"),
         (["--workdir=a,b", "--follow"], "--follow scores every checkpoint of one run"),
         (["--workdir=a", "--follow", "--step=3"], "leave --step out"),
         (["--workdir=a", "--views=five"], "<center|ten|all>"),
         (["--workdir=a", "--batch_size=0"], "--batch_size"),
         (["--workdir=a", "--json=nowhere/x.json"], "name a file in a folder that exists"),
-        (["--workdir=a", "--wiews=ten"], "Did you mean: views"),
+        (["--workdir=a", "--wiews=ten"], "did you mean --views?"),
         (["--workdir=nowhere"], "--workdir=nowhere is not a folder"),
     ],
 )
@@ -126,15 +126,16 @@ def test_a_mistake_gets_one_sentence(words, sentence):
 def test_checkpoints_are_found_by_number_best_or_latest(trained_runs, tmp_path):
     workdir = trained_runs / "lenet5"
     assert checkpoint.steps_in(workdir / "checkpoints") == [2, 3]
-    assert load.find(workdir, "2") == (2, "")
-    assert load.find(workdir, "latest") == (3, "newest")
+    assert load.find_checkpoint(workdir, "2") == (2, "")
+    assert load.find_checkpoint(workdir, "latest") == (3, "newest")
     best = checkpoint.facts_at(workdir / "checkpoints", 3)["progress"]["best"]["step"]
-    assert load.find(workdir, "best") == load.find(workdir, None) == (best, "best")
+    assert load.find_checkpoint(workdir, "best") == (best, "best")
+    assert load.find_checkpoint(workdir, None) == (best, "best")
     for wanted in ("4", "newest", "-2"):
         with pytest.raises(UserError, match=r"holds checkpoints of the steps 2, 3; name one"):
-            load.find(workdir, wanted)
+            load.find_checkpoint(workdir, wanted)
     with pytest.raises(UserError, match="holds no complete checkpoint"):
-        load.find(tmp_path, None)
+        load.find_checkpoint(tmp_path, None)
 
 
 def test_where_the_best_is_gone_the_newest_is_taken(trained_runs, tmp_path):
@@ -145,9 +146,9 @@ def test_where_the_best_is_gone_the_newest_is_taken(trained_runs, tmp_path):
     facts["progress"]["best"] = {"step": 1, "top1_error": 0.1}
     file.write_text(json.dumps(facts))
     checkpoint_integrity.write(workdir / "checkpoints/2", checkpoint.LATER)
-    assert load.find(workdir, None) == (2, "newest")
+    assert load.find_checkpoint(workdir, None) == (2, "newest")
     with pytest.raises(UserError, match="does not keep its best checkpoint, only those"):
-        load.find(workdir, "best")
+        load.find_checkpoint(workdir, "best")
 
 
 def facts_of(workdir):
@@ -161,7 +162,7 @@ def test_what_a_run_needs_and_lacks_is_said(trained_runs, tmp_path):
         member.open_member(workdir, facts, Choice(split="test"), QUIET)
     with pytest.raises(UserError, match=r"statistics.npz is missing"):
         member.open_member(tmp_path, facts, Choice(), QUIET)
-    with pytest.raises(UserError, match="batch=63 is not divisible by the 8 groups"):
+    with pytest.raises(UserError, match="batch_size=63 is not divisible by the 8 groups"):
         member.open_member(workdir, facts, Choice(batch=63), QUIET)
     fewer = facts | {"identity": facts["identity"] | {"model.num_classes": 9}}
     with pytest.raises(UserError, match="has 10 classes, but the network of .* knows 9"):
@@ -173,7 +174,7 @@ def test_other_data_unknown_fields_and_steps_in_parts_are_no_obstacle(trained_ru
     facts = facts_of(workdir)
     facts["data"]["validation"]["fingerprint"] = "another"
     del facts["config"]["evaluate"]["views"], facts["config"]["data"]["units"]
-    facts["config"]["accumulate"] = 3  # which do not divide the batch here
+    facts["config"]["grad_accum_steps"] = 3  # which do not divide the batch here
     member.open_member(workdir, facts, Choice(), Terminal())
     said = capsys.readouterr().out
     assert "warning: these are not the validation images" in said

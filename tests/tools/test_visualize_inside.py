@@ -4,12 +4,11 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from alexnet_jax.kernels.config import PLAIN, Formulation
+from alexnet_jax import kernels
 from alexnet_jax.model import alexnet, receptive_field
 from alexnet_jax.model import intermediates as names
 from alexnet_jax.model.networks import NETWORKS
@@ -186,8 +185,6 @@ def test_gradients_reach_no_further_than_the_receptive_field(network_name):
     """With windows as such; Winograd's sums leave rounding errors beyond it, and no more."""
     trained = weighted.trained(network_name, width=1)
     side = trained.architecture.input_size
-    graph = alexnet.graph_of(trained.architecture, 10)
-    module = nnx.merge(graph, trained.parameters)
     places = names.activation_places(trained.architecture)
     images = np.random.default_rng(0).normal(scale=2, size=(16, side, side, 3)).astype(np.float32)
     for name, index in places.items():
@@ -196,19 +193,22 @@ def test_gradients_reach_no_further_than_the_receptive_field(network_name):
             continue
         middle = shape[0] // 2
 
-        def sizes(how, index=index, middle=middle):  # of the gradient in each row of pixels
+        def sizes(choice, index=index, middle=middle):  # of the gradient in each row of pixels
+            operations = kernels.select(choice, "cpu")
+            graph = alexnet.graph_of(trained.architecture, 10, operations=operations)
+            module = nnx.merge(graph, trained.parameters)
 
             def total(images):
                 found = {}
-                module(images, None, jnp.float32, found.__setitem__, how)
+                module(images, capture=found.__setitem__)
                 return sum((maps[:, middle, middle] ** 2).sum() for maps in found[index])
 
             return np.abs(np.asarray(jax.jit(jax.grad(total))(images))).max(axis=(0, 2, 3))
 
         first, last = receptive_field.receptive_field(trained.architecture, index, middle)
-        reached = np.flatnonzero(sizes(Formulation(small_windows="windows")))
+        reached = np.flatnonzero(sizes("tuned,-winograd,-narrow_conv"))
         assert reached[[0, -1]].tolist() == [first, last], name
-        fast = sizes(PLAIN)
+        fast = sizes("tuned")
         assert max([0, *fast[:first], *fast[last + 1 :]]) < 1e-5 * fast.max(), name
 
 

@@ -65,17 +65,19 @@ def _run(args: argparse.Namespace, files: list[str]) -> None:
     from alexnet_jax.tools import load
     from alexnet_jax.tools.convert import proof, run_folder
     from alexnet_jax.training.checkpoint import parameters_sha256
-    from alexnet_jax.weights import files as reading
-    from alexnet_jax.weights.files import FileKind
+    from alexnet_jax.weights.files import (
+        FileKind,
+        detect_kind,
+        read_weights,
+        resolve_checkpoint,
+    )
 
     kind = None
     if args.workdir:
         trained = load.from_run(pathlib.Path(args.workdir), args.step)
     else:
-        kind = reading.detect_kind(reading.resolve_checkpoint(pathlib.Path(files[0])))
-        trained = reading.read_weights(
-            pathlib.Path(files[0]), _wanted(args, kind is FileKind.NATIVE)
-        )
+        kind = detect_kind(resolve_checkpoint(pathlib.Path(files[0])))
+        trained = read_weights(pathlib.Path(files[0]), _wanted(args, kind is FileKind.NATIVE))
     count = sum(array.size for kinds in trained.parameters.values() for array in kinds.values())
     changed = f", {trained.variant.width:g} times as wide" if trained.variant.width != 1 else ""
     print(f"Read       {trained.name}" + (f", {kind.value}" if kind else ""))
@@ -90,9 +92,7 @@ def _run(args: argparse.Namespace, files: list[str]) -> None:
     )
     print(f"Images     {run_folder.as_seen(trained.pixels)}{assumed}", flush=True)
     if kind and args.prove:
-        found = proof.compare_logits(
-            reading.resolve_checkpoint(pathlib.Path(files[0])), kind, trained
-        )
+        found = proof.compare_logits(resolve_checkpoint(pathlib.Path(files[0])), kind, trained)
         if found:
             program, difference, spread = found
             print(f"Proof      {program}'s logits differ by up to {difference:.1e}; they spread by "

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from alexnet_jax.model import alexnet
+from alexnet_jax.tools import inference
 from alexnet_jax.tools.convert import prototxt
 from alexnet_jax.weights import conventions
 from alexnet_jax.weights.files import FileKind
@@ -44,7 +45,7 @@ def compare_logits(
         return None
     if theirs is None:
         return None
-    graph = alexnet.graph_of(architecture, len(trained.classes))
+    graph = inference.tuned_graph(trained)
     apply = jax.jit(lambda parameters, x: alexnet.apply(graph, parameters, x))
     ours = np.asarray(apply(trained.parameters, image))
     return program, float(np.abs(ours - theirs).max()), float(theirs.std())

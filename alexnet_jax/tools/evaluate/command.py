@@ -113,13 +113,13 @@ def _evaluate(args: argparse.Namespace, choice, terminal) -> None:
     workdirs = [pathlib.Path(name) for name in args.workdir]
     steps = args.step or [None]
     steps = steps * len(workdirs) if len(steps) == 1 else steps
-    weights = None
+    chosen = None
     if args.member_weights:
-        weights = ensemble_run.parse_member_weights(args.member_weights, len(workdirs))
+        chosen = ensemble_run.parse_member_weights(args.member_weights, len(workdirs))
     predictions = ensemble_run.predictions(workdirs, steps, choice, terminal)
     if not processes.is_lead():
         return
-    log_probabilities, weights = ensemble_run.together(predictions, weights, args.search, terminal)
+    log_probabilities, weights = ensemble_run.together(predictions, chosen, args.search, terminal)
     found = report.content(predictions, log_probabilities, weights, args.search, choice)
     terminal.info(report.table(found))
     if args.json:

@@ -19,11 +19,11 @@ def predictions(
     choice: Choice,
     terminal: Terminal,
 ) -> list[Prediction]:
-    """What each run's checkpoint says of the split; `steps` as for opening.find.
+    """What each run's checkpoint says of the split; `steps` as for load.find_checkpoint.
 
     UserError for what is missing, before any network is run, and for runs that see other images.
     """
-    chosen = [load.find(*pair) for pair in zip(workdirs, steps, strict=True)]
+    chosen = [load.find_checkpoint(*pair) for pair in zip(workdirs, steps, strict=True)]
     found: list[Prediction] = []
     for workdir, (step, kind) in zip(workdirs, chosen, strict=True):
         facts = checkpoint.facts_at(workdir / "checkpoints", step)

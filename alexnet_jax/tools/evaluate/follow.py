@@ -8,8 +8,8 @@ from collections.abc import Callable
 from alexnet_jax.runtime import json_files
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.runtime.terminal import Terminal
-from alexnet_jax.tools.evaluate import member as members
 from alexnet_jax.tools.evaluate import report
+from alexnet_jax.tools.evaluate.member import Choice, open_member, predict
 from alexnet_jax.training import checkpoint
 
 POLL_SECONDS = 5.0
@@ -17,7 +17,7 @@ POLL_SECONDS = 5.0
 
 def follow(
     workdir: pathlib.Path,
-    choice: members.Choice,
+    choice: Choice,
     results: pathlib.Path | None,
     terminal: Terminal,
     wait: Callable[[float], None] = time.sleep,
@@ -45,8 +45,8 @@ def follow(
             done.add(step)
             try:
                 facts = checkpoint.facts_at(folder, step)
-                member = member or members.open_member(workdir, facts, choice, terminal)
-                prediction = members.predict(member, step, facts, terminal)
+                member = member or open_member(workdir, facts, choice, terminal)
+                prediction = predict(member, step, facts, terminal)
             except Exception:  # Orbax raises errors of many kinds
                 if step in checkpoint.steps_in(folder):
                     raise

@@ -11,9 +11,8 @@ from alexnet_jax.data.sources import Source
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.runtime.terminal import ProgressLine, Terminal
-from alexnet_jax.training import checkpoint, config_check, layouts, run_folder
-from alexnet_jax.training import plan as configuration
-from alexnet_jax.training import setup as runs
+from alexnet_jax.training import checkpoint, config_check, layouts, run_folder, setup
+from alexnet_jax.training import plan as plans
 from alexnet_jax.training.evaluation import Evaluator
 
 SPLITS = {"train": "training", "val": "validation"}
@@ -66,12 +65,12 @@ def open_member(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Te
     config = run_folder.config_of(facts)
     if choice.path is not None:
         config.data.path = choice.path
-    architecture = configuration.architecture_of(config)
+    architecture = plans.architecture_of(config)
     if layouts.layout_conflict(config.parallel.layout, architecture, jax.device_count()):
         config.parallel.layout = "data"
     split = layouts.num_tower_devices(config.parallel.layout, architecture.towers)
     training = facts["data"]["training"]
-    sources = dict(zip(SPLITS, runs.open_data(config, architecture), strict=True))
+    sources = dict(zip(SPLITS, setup.open_data(config, architecture), strict=True))
     if choice.split not in sources:
         raise UserError(f"--split={choice.split}: expected {' or '.join(SPLITS)}.")
     source = sources[choice.split]
@@ -82,7 +81,7 @@ def open_member(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Te
             f"{classes}: give the folder with the classes of its training by --path=DIR."
         )
     source = _with_labels_of(source, facts.get("classes"), workdir, terminal)
-    plan = configuration.make_plan(
+    plan = plans.make_plan(
         config, architecture, num_images=training["images"], data_classes=len(source.classes)
     )
     config.batch_size, config.grad_accum_steps = (
@@ -101,10 +100,10 @@ def open_member(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Te
             f"warning: {workdir} was trained without flips, but half of these views are flipped."
         )
     mesh = meshes.make_mesh(split)
-    steps = runs.make_steps(config, plan, architecture, mesh)
+    steps = setup.make_steps(config, plan, architecture, mesh)
     measured = run_folder.statistics_of(workdir, config.data.image_size, architecture.channels)
-    preprocessing = runs.make_preprocessing(config, architecture, measured, mesh)
-    compiled = runs.compile_evaluation(
+    preprocessing = setup.make_preprocessing(config, architecture, measured, mesh)
+    compiled = setup.compile_evaluation(
         steps,
         choice.views,
         batch_size=config.batch_size,

@@ -96,7 +96,7 @@ def class_errors(ranks: np.ndarray, labels: np.ndarray, names: Sequence[str]) ->
             "top1_error": float(top1[index] / images[index]),
             "top5_error": float(top5[index] / images[index]),
         }
-        for index in np.flatnonzero(images)
+        for index in np.flatnonzero(images).tolist()
     ]
 
 

@@ -30,4 +30,4 @@ def write(path: pathlib.Path, source: Source, log_probabilities: np.ndarray) -> 
 
 def class_ids(source: Source) -> tuple[int, ...]:
     """What stands for each class in the file."""
-    return source.ilsvrc_ids or tuple(range(1, len(source.classes) + 1))
+    return tuple(source.ilsvrc_ids or range(1, len(source.classes) + 1))

@@ -10,10 +10,8 @@ import numpy as np
 
 from alexnet_jax.data import image_files, sources, synsets
 from alexnet_jax.runtime.errors import UserError
-from alexnet_jax.tools import load as tools_load
-from alexnet_jax.training import checkpoint, run_folder
-from alexnet_jax.training import plan as configuration
-from alexnet_jax.training import setup as runs
+from alexnet_jax.tools.load import find_checkpoint
+from alexnet_jax.training import checkpoint, plan, run_folder, setup
 
 NO_LABEL = -1
 SPLITS = ("train", "val")
@@ -119,10 +117,10 @@ def _set_at(path: str, split: str, stored: Stored) -> sources.Source:
 
 def _set_of(workdir: str, split: str) -> sources.Source:
     folder = pathlib.Path(workdir)
-    step, _ = tools_load.find(folder, "latest")
+    step, _ = find_checkpoint(folder, "latest")
     config = run_folder.config_of(checkpoint.facts_at(folder / "checkpoints", step))
-    architecture = configuration.variant_of(config).architecture()
-    return runs.open_data(config, architecture)[SPLITS.index(split)]
+    architecture = plan.variant_of(config).architecture()
+    return setup.open_data(config, architecture)[SPLITS.index(split)]
 
 
 def _of_source(source: sources.Source, where: dict) -> Collection:

@@ -17,7 +17,7 @@ from alexnet_jax.weights.trained import Trained
 
 FORMAT = "alexnet_jax features 1"
 MOST_PART_BYTES, MOST_PART_IMAGES = 2**24, 1024  # so much a kill may cost
-Computed = tuple[np.ndarray, np.ndarray, list[tuple[int, images.BadImage]]]
+Computed = tuple[np.ndarray, np.ndarray | None, list[tuple[int, images.BadImage]]]
 
 
 def stored_of(trained: Trained) -> Stored:
@@ -31,7 +31,7 @@ def described(trained: Trained, layer: str) -> dict:
     UserError where the network has no such layer.
     """
     pixels = trained.pixels
-    numbers = [np.ascontiguousarray(part, np.float32) for part in (pixels.mean, pixels.divisor)]
+    numbers = b"".join(np.float32(part).tobytes() for part in (pixels.mean, pixels.divisor))
     return {
         "format": FORMAT,
         "network": trained.variant.network,
@@ -43,7 +43,7 @@ def described(trained: Trained, layer: str) -> dict:
             "channels": trained.architecture.channels,
             "crop": trained.architecture.input_size,
             "warp": pixels.warp,
-            "mean_and_divisor_sha256": hashlib.sha256(b"".join(numbers)).hexdigest(),
+            "mean_and_divisor_sha256": hashlib.sha256(numbers).hexdigest(),
         },
     }
 
@@ -131,10 +131,12 @@ def fill(
         progress(done, len(numbers))
 
 
-def _joined(held: list[Computed], shape: tuple[int, ...]) -> Computed:
-    found = [part for _, part, _ in held if part is not None]
+def _joined(
+    held: list[Computed], shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, list[tuple[int, images.BadImage]]]:
+    parts = [part for _, part, _ in held if part is not None]
     return (
         np.concatenate([ids for ids, _, _ in held]),
-        np.concatenate(found) if found else np.empty((0, *shape), np.float32),
+        np.concatenate(parts) if parts else np.empty((0, *shape), np.float32),
         [one for _, _, unusable in held for one in unusable],
     )

@@ -51,7 +51,8 @@ class Parts:
     def used(self) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of all images that have features, and of those that were left out, int64."""
         each = [self._read(part, ("numbers", "left_out")) for part in range(self.count)]
-        return tuple(np.concatenate(column) for column in zip(*each, strict=True))
+        numbers, left_out = (np.concatenate(column) for column in zip(*each, strict=True))
+        return numbers, left_out
 
     def features(self) -> Iterator[np.ndarray]:
         """The features of each part in order, float32 [n, ...]."""
@@ -128,5 +129,5 @@ def _settle(folder: pathlib.Path, plan: dict) -> None:
             f"{folder} holds the unfinished features of another command, with other "
             f"{' and '.join(different)}: choose another --output, or take that folder away."
         )
-    for left in folder.glob("*.partial"):
-        left.unlink()
+    for partial in folder.glob("*.partial"):
+        partial.unlink()

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from alexnet_jax.model import layers as kinds
+from alexnet_jax.model import layers
 from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.model.layers import Convolution, Dense, LocallyConnected, Output
 from alexnet_jax.runtime.errors import UserError
@@ -16,12 +16,12 @@ DENSE_WIDTH = 9.0
 TOWER_COLOURS = ("#c0504d", "#1f6fb2")
 GREY = "#777777"
 FOLLOWING = {
-    kinds.MaxPool: "max-pool",
-    kinds.AveragePool: "mean-pool",
-    kinds.Dropout: "dropout",
-    kinds.ResponseNorm: "norm",
-    kinds.SpatialNorm: "spatial norm",
-    kinds.ContrastNorm: "contrast norm",
+    layers.MaxPool: "max-pool",
+    layers.AveragePool: "mean-pool",
+    layers.Dropout: "dropout",
+    layers.ResponseNorm: "norm",
+    layers.SpatialNorm: "spatial norm",
+    layers.ContrastNorm: "contrast norm",
 }
 
 
@@ -54,7 +54,7 @@ def stages(architecture: Architecture, classes: int) -> list[Stage]:
     found, crosses = [], False
     for layer, shape in architecture.shapes():
         match layer:
-            case kinds.Exchange():
+            case layers.Exchange():
                 crosses = True
             case Convolution() | LocallyConnected():
                 stride = f", stride {layer.stride}" if getattr(layer, "stride", 1) > 1 else ""
@@ -105,9 +105,10 @@ def draw(architecture: Architecture, classes: int, path: pathlib.Path) -> None:
             for origin, (x, y) in enumerate(before):
                 from_other = origin != tower and not softmax
                 if stage.crosses or not from_other:
-                    line = {"color": TOWER_COLOURS[origin], "lw": 1.0, "alpha": 0.8, "zorder": 1}
-                    dashes = (0, (4, 3)) if from_other else "-"
-                    axes.plot([x, at - 3], [y, level], ls=dashes, **line)
+                    axes.plot(
+                        [x, at - 3], [y, level], ls=(0, (4, 3)) if from_other else "-",
+                        color=TOWER_COLOURS[origin], lw=1.0, alpha=0.8, zorder=1,
+                    )  # fmt: skip
             colour = GREY if softmax else TOWER_COLOURS[tower]
             _volume(axes, at, level, stage, colour)
             top = level + height / 2 + DEPTH[1] * depth + 7

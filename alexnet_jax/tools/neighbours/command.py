@@ -84,9 +84,9 @@ def _queries(args: argparse.Namespace, images: list[str], features, terminal):
     from alexnet_jax.tools.neighbours import queries
 
     if images:
-        from alexnet_jax.tools import load as tools_load
+        from alexnet_jax.tools.load import from_flags
 
-        trained = tools_load.from_flags(args.workdir, args.step, args.weights)
+        trained = from_flags(args.workdir, args.step, args.weights)
         return queries.of_images(trained, features, images, args.batch_size, terminal)
     found = files.read(pathlib.Path(args.queries))
     queries.check_comparable(features, found.about, found.path)

@@ -53,7 +53,7 @@ def _summary(found: list[dict]) -> dict:
         for one in found
         if one["class"] is not None
     ]
-    summary = {"labelled_queries": len(same)}
+    summary: dict[str, float] = {"labelled_queries": len(same)}
     if same:
         summary["nearest_of_same_class"] = float(np.mean([row[0] for row in same]))
         summary["neighbours_of_same_class"] = float(np.mean(same))

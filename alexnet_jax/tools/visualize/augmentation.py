@@ -10,8 +10,7 @@ import numpy as np
 from alexnet_jax.data import augment
 from alexnet_jax.tools import load
 from alexnet_jax.tools.visualize import figure
-from alexnet_jax.training import checkpoint, pictures, run_folder
-from alexnet_jax.training import plan as configuration
+from alexnet_jax.training import checkpoint, pictures, plan, run_folder
 
 COLOURS = ("#e6372e", "#2e8fe6", "#35b04a", "#e6a02e", "#a44be0", "#12b5b5", "#d6408f", "#8a8a1f")
 
@@ -56,10 +55,10 @@ class Views:
 
 
 def recipe_of(workdir: pathlib.Path, wanted: str | None) -> Recipe:
-    """From the config and statistics of a run; errors as for opening.find."""
-    step, _ = load.find(workdir, wanted)
+    """From the config and statistics of a run; errors as for load.find_checkpoint."""
+    step, _ = load.find_checkpoint(workdir, wanted)
     config = run_folder.config_of(checkpoint.facts_at(workdir / "checkpoints", step))
-    architecture, data = configuration.architecture_of(config), config.data
+    architecture, data = plan.architecture_of(config), config.data
     measured = run_folder.statistics_of(workdir, data.image_size, architecture.channels)
     crop, at_crop = architecture.input_size, data.mean_at == "crop"
     mean = augment.subtracted_mean(
@@ -95,9 +94,9 @@ def views_of(recipe: Recipe, image: np.ndarray, count: int, seed: int) -> Views:
         jax.random.split(jax.random.fold_in(key, purpose), count) for purpose in range(3)
     )
 
-    def drawn(whole: np.ndarray) -> tuple[jax.Array, jax.Array]:
+    def drawn(stored: np.ndarray) -> tuple[jax.Array, jax.Array]:
         """Crops of an array [size, size, n], and the same mirrored where that is drawn."""
-        whole = jnp.broadcast_to(jnp.asarray(whole), (count, *whole.shape))
+        whole = jnp.broadcast_to(jnp.asarray(stored), (count, *stored.shape))
         if recipe.random_crop:
             cropped = augment.random_crop(whole, crops, recipe.crop)
         else:
@@ -107,7 +106,7 @@ def views_of(recipe: Recipe, image: np.ndarray, count: int, seed: int) -> Views:
     cropped, flipped = drawn(image)
     # The same draws for an image of coordinates tell where each view lies.
     cropped_at, flipped_at = (
-        np.asarray(part) for part in drawn(np.stack(np.indices(image.shape[:2]), axis=-1))
+        np.asarray(part) for part in drawn(np.moveaxis(np.indices(image.shape[:2]), 0, -1))
     )
     mirrored = flipped_at[:, 0, 0, 1] != cropped_at[:, 0, 0, 1]
     mean = drawn(recipe.mean)[1] if recipe.mean_at_crop else jnp.asarray(recipe.mean)

@@ -127,8 +127,8 @@ def _activations(args: argparse.Namespace, images: list[str]):
     file, layer, trained = _one_image(images), args.layer, _trained(args)
     image = _load_for(trained, file)
     if layer is not None:
-        (seen,) = activations.look(trained, image, [layer])
-        return activations.draw_one(seen, f"{trained.variant.network}, {pathlib.Path(file).name}")
+        (one,) = activations.look(trained, image, [layer])
+        return activations.draw_one(one, f"{trained.variant.network}, {pathlib.Path(file).name}")
     last = trained.architecture.layers[-1].name
     *seen, logits = activations.look(trained, image, [*activations.layer_names(trained), last])
     return activations.draw_all(trained, image, seen, logits.values[0])

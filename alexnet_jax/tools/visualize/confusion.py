@@ -71,7 +71,7 @@ def draw(confusion: Confusion):
     whole = np.column_stack([counts, others]) if with_others else counts
     images = whole.sum(axis=1, keepdims=True)
     share = whole / np.maximum(images, 1)
-    right = np.eye(*whole.shape, dtype=bool)
+    right = np.eye(*whole.shape) > 0
     worst = max(share[~right].max(initial=0), 1e-9)
     side = max(6.5, min(14.0, 0.36 * len(columns) + 3.5))
     drawn = figure.blank(side + 1, side)

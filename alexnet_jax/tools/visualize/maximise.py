@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from alexnet_jax.data import augment
-from alexnet_jax.model import alexnet, intermediates, receptive_field
+from alexnet_jax.model import intermediates, receptive_field
 from alexnet_jax.model.layers import Shape
 from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.tools import inference
 from alexnet_jax.tools.visualize import figure
 from alexnet_jax.weights.trained import Trained
 
@@ -68,7 +69,7 @@ def place_of(trained: Trained, layer: str) -> tuple[str, int, Shape]:
             f"The network {trained.variant.network} has no activations '{layer}': expected one of "
             f"{', '.join(places)}."
         )
-    graph = alexnet.graph_of(trained.architecture, len(trained.classes))
+    graph = inference.tuned_graph(trained)
     side, channels = trained.architecture.input_size, trained.architecture.channels
     image = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
     found = jax.eval_shape(
@@ -134,7 +135,7 @@ def _start(trained: Trained, count: int, how: Ascent, key: jax.Array) -> jax.Arr
 
 def _score(trained: Trained, name: str, shape: Shape, units: Sequence[int]) -> Callable:
     """(inputs [units, ...], parameters) -> the activation of each image's own unit, [units]."""
-    graph = alexnet.graph_of(trained.architecture, len(trained.classes))
+    graph = inference.tuned_graph(trained)
     middle = tuple(length // 2 for length in shape[:-1])
     rows, own = np.arange(len(units)), np.asarray(units)
 

@@ -23,7 +23,7 @@ def gradient(trained: Trained, image: np.ndarray, label: int) -> np.ndarray:
 
     The logit, not the probability: that also rises where other classes fall (Simonyan, section 2).
     """
-    graph = alexnet.graph_of(trained.architecture, len(trained.classes))
+    graph = inference.tuned_graph(trained)
 
     def logit(pixels, parameters):
         inputs = inference.central_inputs(trained, pixels[None])
@@ -61,7 +61,7 @@ def occlusion(
     `progress(done, total)` is called after each batch.
     """
     crop = trained.architecture.input_size
-    graph = alexnet.graph_of(trained.architecture, len(trained.classes))
+    graph = inference.tuned_graph(trained)
     places = square_places(crop, square, stride)
     firsts = np.stack(np.meshgrid(places, places, indexing="ij"), axis=-1).reshape(-1, 2)
     side = jnp.arange(crop)
@@ -113,8 +113,11 @@ def draw(
         f"its probability, {square} x {square} pixels hidden:\n{lowest} to {highest}", fontsize=13
     )
     drawn.colorbar(heat, ax=right, shrink=0.7).formatter.set_useOffset(False)
-    frame = {"fill": False, "edgecolor": "#ff8c1a", "lw": 3, "clip_on": False}
-    left.add_patch(Rectangle((-0.5, -0.5), square, square, **frame))
+    left.add_patch(
+        Rectangle(
+            (-0.5, -0.5), square, square, fill=False, edgecolor="#ff8c1a", lw=3, clip_on=False
+        )
+    )
     for axes in (middle, right):
         axes.set(xticks=[], yticks=[])
     return drawn
