@@ -12,38 +12,14 @@ from collections.abc import Sequence
 from alexnet_jax.parallel import launch
 from alexnet_jax.runtime import cli, command_flags
 from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.training.field_names import SYNONYMS
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 DEFAULT_CONFIG = CONFIGS / "quickstart.py"
 FIELDS_HINT = " (all fields stand in alexnet_jax/training/defaults.py)"
-# Names that other programs have for fields of the config.
-FIELDS = {
-    name: f"config.{field}"
-    for field, names in {
-        "seed": ("seed", "random_seed"),
-        "batch_size": ("batch", "batch_size", "bs", "b", "global_batch_size"),
-        "grad_accum_steps": ("accumulate", "accum_steps", "gradient_accumulation_steps"),
-        "num_epochs": ("epochs", "num_epochs", "max_epochs", "num_train_epochs"),
-        "num_steps": ("steps", "num_steps", "max_steps", "num_train_steps", "max_iter"),
-        "model.network": ("network", "model", "arch", "architecture", "net"),
-        "model.num_classes": ("classes", "num_classes"),
-        "model.param_dtype": ("param_dtype",),
-        "model.dtype": ("dtype", "compute_dtype", "precision"),
-        "data.path": ("path", "data", "data_dir", "data_path", "dataset"),
-        "data.num_workers": ("workers", "num_workers", "threads"),
-        "data.prefetch": ("ahead", "prefetch", "prefetch_factor"),
-        "data.image_size": ("size", "image_size", "resolution"),
-        "data.augmentation_group_size": ("shared_by",),
-        "optimizer.learning_rate": ("lr", "learning_rate", "base_lr", "weights"),
-        "optimizer.bias_learning_rate": ("bias_lr", "biases"),
-        "optimizer.momentum": ("momentum",),
-        "optimizer.weight_decay": ("wd", "weight_decay", "decay"),
-        "optimizer.ema_decay": ("average", "ema", "ema_decay"),
-        "optimizer.label_smoothing": ("label_smoothing", "smoothing"),
-        "init.from_run": ("pretrained", "finetune", "init_from"),
-    }.items()
-    for name in names
-}
+# The flag of a field, by its last name and by what other programs call it.
+FIELDS = {field.rpartition(".")[2]: f"config.{field}" for field in SYNONYMS.values()}
+FIELDS |= {name: f"config.{field}" for name, field in SYNONYMS.items()}
 
 
 def main() -> None:
