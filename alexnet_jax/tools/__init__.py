@@ -1,4 +1,4 @@
-"""What one does with a trained network, each a command and a function.
+"""What one does with a trained network: each a command and a function.
 
-May import all rooms but `benchmark`, `reproduce` and `main`.
+May import `training` and the rooms below it; `benchmark` and `reproduce` stand above.
 """

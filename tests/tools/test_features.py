@@ -32,7 +32,9 @@ def network():
 
 def extracted(trained, layer, pixels, batch=4):
     """Features of all images, in batches."""
-    computed = extract.features(trained, layer, pixels.__getitem__, range(len(pixels)), batch, 2)
+    computed = extract.features(
+        trained, layer, pixels.__getitem__, range(len(pixels)), batch_size=batch, num_workers=2
+    )
     return np.concatenate([found for _, found, _ in computed])
 
 
@@ -85,7 +87,10 @@ def filled(network, images, output, plan, stop=False, load=None):
     shape = extract.shape_of(network, "fc6")
     images = images if load is None else collection.dataclasses.replace(images, load=load)
     with parts.opened(output, plan, len(images), 4, shape) as own, Terminal() as terminal:
-        extract.fill(own, network, "fc6", images, 2, 2, stop, terminal)
+        extract.fill(
+            own, network, "fc6", images, batch_size=2, num_workers=2, stop_at_bad=stop,
+            terminal=terminal,
+        )  # fmt: skip
         return own.used(), np.concatenate(list(own.features()))
 
 

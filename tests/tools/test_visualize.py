@@ -136,8 +136,9 @@ def test_occlusion_is_a_loop_over_hidden_squares():
     image = np.random.default_rng(1).integers(0, 256, (36, 36, 1), np.uint8)
     told = []
     found = saliency.occlusion(
-        trained, image, 6, 5, 8, 7, lambda done, total: told.append((done, total))
-    )
+        trained, image, 6, square=5, stride=8, batch_size=7,
+        progress=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
     view = (image[2:34, 2:34] - trained.pixels.mean) / trained.pixels.divisor
     hidden = []
     for row in (4, 12, 20, 28):

@@ -1,1 +1,1 @@
-"""Whole splits, each image counted exactly once: views, checkpoints, ensembles and their report."""
+"""Errors of checkpoints and ensembles on a whole split, each image counted exactly once."""

@@ -1,1 +1,1 @@
-"""Activations of any layer of a trained network, for many images."""
+"""Activations of a layer for many images, in a file. May import `tools.load` and `inference`."""

@@ -70,13 +70,20 @@ def _run(args: argparse.Namespace, images: list[str]) -> None:
         "images": [collection.fingerprint, len(collection)],
         "batch": [args.batch_size, part_images],
     }
-    workers = os.cpu_count() or 1
-    stop = args.on_bad_image == "stop"
     with (
         Terminal() as terminal,
         parts.opened(output, plan, len(collection), part_images, about["shape"]) as own,
     ):
-        extract.fill(own, trained, args.layer, collection, args.batch_size, workers, stop, terminal)
+        extract.fill(
+            own,
+            trained,
+            args.layer,
+            collection,
+            batch_size=args.batch_size,
+            num_workers=os.cpu_count() or 1,
+            stop_at_bad=args.on_bad_image == "stop",
+            terminal=terminal,
+        )
         terminal.info(_finish(output, about, trained.name, collection, own))
 
 

@@ -67,8 +67,9 @@ def features(
     layer: str,
     load: image_files.Load,
     numbers: Sequence[int],
-    batch: int,
-    workers: int,
+    *,
+    batch_size: int,
+    num_workers: int,
 ) -> Iterator[Computed]:
     """(numbers, float32 [n, ...] or None for no image, unusable ones) of each batch, in order.
 
@@ -78,10 +79,10 @@ def features(
     look = inference.activations_of(trained, (layer,))
     parameters = jax.device_put(trained.parameters)
     waiting = None
-    for ids, pixels, unusable in image_files.batches(load, numbers, batch, workers):
+    for ids, pixels, unusable in image_files.batches(load, numbers, batch_size, num_workers):
         begun = None
         if len(ids):
-            padded = np.zeros((batch, *pixels.shape[1:]), np.uint8)
+            padded = np.zeros((batch_size, *pixels.shape[1:]), np.uint8)
             padded[: len(pixels)] = pixels
             begun = look(parameters, padded)[layer]
         if waiting:
@@ -101,8 +102,9 @@ def fill(
     trained: Trained,
     layer: str,
     collection: Collection,
-    batch: int,
-    workers: int,
+    *,
+    batch_size: int,
+    num_workers: int,
     stop_at_bad: bool,
     terminal: Terminal,
 ) -> None:
@@ -116,7 +118,10 @@ def fill(
     numbers = [number for part in missing for number in parts.numbers(part)]
     progress = ProgressLine(layer, terminal)
     done, held = 0, []
-    for computed in features(trained, layer, collection.load, numbers, batch, workers):
+    batches = features(
+        trained, layer, collection.load, numbers, batch_size=batch_size, num_workers=num_workers
+    )
+    for computed in batches:
         ids, _, unusable = computed
         for _, error in unusable:
             if stop_at_bad:

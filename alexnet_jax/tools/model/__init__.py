@@ -1,1 +1,1 @@
-"""Show the networks: tables, comparisons and drawings."""
+"""The networks as tables, comparisons and drawings; no weights are needed."""

@@ -1,1 +1,1 @@
-"""Which images lie next to each other in what a layer says of them."""
+"""The images with the nearest activations, exactly. May import `tools.features`."""

@@ -31,7 +31,11 @@ def check_comparable(features: Features, about: dict, path: str) -> None:
 
 
 def of_images(
-    trained: Trained, features: Features, arguments: Sequence[str], batch: int, terminal: Terminal
+    trained: Trained,
+    features: Features,
+    arguments: Sequence[str],
+    batch_size: int,
+    terminal: Terminal,
 ) -> Features:
     """The features of images that people name, in memory; one that can't be read is left out.
 
@@ -44,7 +48,12 @@ def of_images(
     images = collection.of_files(found, trained.classes, extract.stored_of(trained))
     numbers, rows = [], []
     computed = extract.features(
-        trained, layer, images.load, range(len(images)), batch, os.cpu_count() or 1
+        trained,
+        layer,
+        images.load,
+        range(len(images)),
+        batch_size=batch_size,
+        num_workers=os.cpu_count() or 1,
     )
     for ids, some, unusable in computed:
         for _, error in unusable:

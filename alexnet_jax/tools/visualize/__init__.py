@@ -1,1 +1,1 @@
-"""Pictures for people."""
+"""Pictures of weights, activations, training and errors, each a page of one command."""

@@ -187,10 +187,10 @@ def _saliency(args: argparse.Namespace, images: list[str]):
             trained,
             image,
             label,
-            square,
-            stride,
-            args.batch_size,
-            ProgressLine("occlusion", terminal),
+            square=square,
+            stride=stride,
+            batch_size=args.batch_size,
+            progress=ProgressLine("occlusion", terminal),
         )
     name = figure.shortened(synsets.words(trained.classes[label]), 28)
     return saliency.draw(

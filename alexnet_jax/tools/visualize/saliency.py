@@ -50,9 +50,10 @@ def occlusion(
     trained: Trained,
     image: np.ndarray,
     label: int,
+    *,
     square: int,
     stride: int,
-    batch: int,
+    batch_size: int,
     progress: Callable[[int, int], None],
 ) -> np.ndarray:
     """Probability of a class while a square of the view is hidden, [places, places].
@@ -75,9 +76,9 @@ def occlusion(
         return jax.nn.softmax(logits)[:, label]
 
     parameters, found = jax.device_put(trained.parameters), []
-    for start in range(0, len(firsts), batch):
-        corners = firsts[start : start + batch]
-        padded = np.concatenate([corners, np.tile(corners[:1], (batch - len(corners), 1))])
+    for start in range(0, len(firsts), batch_size):
+        corners = firsts[start : start + batch_size]
+        padded = np.concatenate([corners, np.tile(corners[:1], (batch_size - len(corners), 1))])
         found.append(np.asarray(probabilities(parameters, image, padded))[: len(corners)])
         progress(start + len(corners), len(firsts))
     return np.concatenate(found).reshape(len(places), len(places))
