@@ -1,18 +1,24 @@
-"""Layers against float64 NumPy loops."""
+"""Layers against float64 NumPy loops, in plain operations and in the tuned ones."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax.kernels import pooling, response_norm
+from alexnet_jax import kernels
 from alexnet_jax.model import layers, low_resolution
+from alexnet_jax.model.ops import REFERENCE
 from tests.support import reference
 
 
 @pytest.fixture
 def random():
     return np.random.default_rng(0)
+
+
+@pytest.fixture(params=["reference", "tuned"])
+def ops(request):
+    return kernels.select(request.param, "cpu")
 
 
 @pytest.mark.parametrize(
@@ -25,53 +31,50 @@ def test_convolution_has_the_2012_output_size(length, size, stride, padding, out
 
 
 @pytest.mark.parametrize(("length", "size", "stride", "padding"), [(15, 5, 4, 0), (9, 5, 2, 2)])
-def test_convolution_equals_loops(float64, random, length, size, stride, padding):
+def test_convolution_equals_loops(float64, random, ops, length, size, stride, padding):
     layer = layers.Convolution("conv", 6, size=size, stride=stride, padding=padding)
     x = random.normal(size=(2, length, length, 3))
     kernel, bias = random.normal(size=(size, size, 3, 6)), random.normal(size=6)
     expected = reference.convolve(x, kernel, bias, stride, padding)
     np.testing.assert_allclose(
-        layer(x, {"kernel": kernel, "bias": bias}, None), expected, rtol=1e-12, atol=1e-12
+        layer(x, {"kernel": kernel, "bias": bias}, x, ops), expected, rtol=1e-12, atol=1e-12
     )
     assert expected.shape[1:] == layer.output(x.shape[1:], towers=1)
 
 
-def across_maps(x, *constants):
-    return response_norm.response_norm([x], *constants)[0]
-
-
 @pytest.mark.parametrize("n", [3, 4, 5])
 @pytest.mark.parametrize("beta", [0.75, 0.5])
-def test_across_map_norm_equals_loops(float64, random, n, beta):
+def test_response_norm_equals_loops(float64, random, ops, n, beta):
     x = 30 * random.normal(size=(2, 3, 3, 8))
-    expected = reference.across_maps(x, n, 2.0, 1e-3, beta)
-    np.testing.assert_allclose(across_maps(x, n, 2.0, 1e-3, beta), expected, rtol=1e-13)
+    expected = reference.across_channels(x, n, 2.0, 1e-3, beta)
+    (ours,) = ops.response_norm([x], n, k=2.0, alpha=1e-3, beta=beta)
+    np.testing.assert_allclose(ours, expected, rtol=1e-13)
 
 
 @pytest.mark.parametrize("n", [3, 5])
-def test_spatial_norm_equals_loops(float64, random, n):
+def test_spatial_norm_equals_loops(float64, random, ops, n):
     x = 30 * random.normal(size=(2, 6, 7, 4))
-    expected = reference.within_map(x, n, 1.0, 1e-3, 0.75)
-    np.testing.assert_allclose(
-        response_norm.spatial_norm(x, n, 1.0, 1e-3, 0.75), expected, rtol=1e-13
-    )
+    expected = reference.within_channel(x, n, 1.0, 1e-3, 0.75)
+    ours = ops.spatial_norm(x, n, k=1.0, alpha=1e-3, beta=0.75)
+    np.testing.assert_allclose(ours, expected, rtol=1e-13)
 
 
 NORMS = {
-    "across": (across_maps, reference.across_maps),
-    "spatial": (response_norm.spatial_norm, reference.within_map),
-    "contrast": (response_norm.contrast_norm, reference.contrast),
+    "response": (layers.ResponseNorm, reference.across_channels),
+    "spatial": (layers.SpatialNorm, reference.within_channel),
+    "contrast": (layers.ContrastNorm, reference.contrast),
 }
 
 
 @pytest.mark.parametrize("beta", [0.75, 0.5])
 @pytest.mark.parametrize("n", [3, 4, 5])
 @pytest.mark.parametrize("name", NORMS)
-def test_norm_gradients_equal_differences_of_loops(float64, random, name, n, beta):
-    ours, loops = NORMS[name]
+def test_norm_gradients_equal_differences_of_loops(float64, random, ops, name, n, beta):
+    kind, loops = NORMS[name]
+    layer = kind(n, 2.0, 1e-3, beta)
     shape = (1, 5, 6, 7)
     x, weights = 30 * random.normal(size=shape), random.normal(size=shape)
-    gradient = jax.grad(lambda at: (weights * ours(at, n, 2.0, 1e-3, beta)).sum())(x)
+    gradient = jax.grad(lambda at: (weights * layer(at, ops)).sum())(x)
     for _ in range(3):
         direction = random.normal(size=shape)
         ends = [
@@ -81,12 +84,11 @@ def test_norm_gradients_equal_differences_of_loops(float64, random, name, n, bet
         np.testing.assert_allclose((gradient * direction).sum(), slope, rtol=1e-7)
 
 
-def test_contrast_norm_equals_loops(float64, random):
+def test_contrast_norm_equals_loops(float64, random, ops):
     x = 30 * random.normal(size=(2, 6, 7, 3)) + 50
     expected = reference.contrast(x, 5, 1.0, 1e-3, 0.75)
-    np.testing.assert_allclose(
-        response_norm.contrast_norm(x, 5, 1.0, 1e-3, 0.75), expected, rtol=1e-12
-    )
+    ours = ops.contrast_norm(x, 5, k=1.0, alpha=1e-3, beta=0.75)
+    np.testing.assert_allclose(ours, expected, rtol=1e-12)
 
 
 def test_locally_connected_equals_loops(float64, random):
@@ -94,10 +96,9 @@ def test_locally_connected_equals_loops(float64, random):
     x = random.normal(size=(2, 5, 4, 3))
     shapes = layer.parameters(x.shape[1:], towers=2)
     assert shapes == {"kernel": (5, 4, 27, 3), "bias": (5, 4, 3)}
-    own = {kind: random.normal(size=shape) for kind, shape in shapes.items()}
-    ours = layer(x, own, None)
-    np.testing.assert_allclose(ours, reference.locally_connected(x, **own, size=3, padding=1),
-                               rtol=1e-12, atol=1e-12)  # fmt: skip
+    params = {kind: random.normal(size=shape) for kind, shape in shapes.items()}
+    expected = reference.locally_connected(x, **params, size=3, padding=1)
+    np.testing.assert_allclose(layer(x, params), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_the_low_resolution_image_equals_loops(float64, random):
@@ -110,12 +111,12 @@ def test_the_low_resolution_image_equals_loops(float64, random):
 
 
 def test_cuda_convnet_constants_become_the_papers():
-    across = layers.ResponseNorm.cuda_convnet(5, scale=1e-4, power=0.75, minimum_divisor=2)
-    within = layers.SpatialNorm.cuda_convnet(5, scale=1e-3, power=0.75)
-    assert (across.k, across.n, across.beta) == (2, 5, 0.75)
-    assert across.alpha == pytest.approx(2e-5)
-    assert (within.k, within.alpha) == (1, pytest.approx(4e-5))
-    assert not across.across_towers
+    response = layers.ResponseNorm.cuda_convnet(size=5, scale=1e-4, power=0.75, minimum_divisor=2)
+    spatial = layers.SpatialNorm.cuda_convnet(size=5, scale=1e-3, power=0.75)
+    assert (response.k, response.n, response.beta) == (2, 5, 0.75)
+    assert response.alpha == pytest.approx(2e-5)
+    assert (spatial.k, spatial.alpha) == (1, pytest.approx(4e-5))
+    assert not response.across_towers
 
 
 def test_caffes_constants_are_divided_too():
@@ -124,58 +125,54 @@ def test_caffes_constants_are_divided_too():
     assert norm.across_towers
 
 
-def test_norms_keep_bfloat16_but_compute_wider():
+def test_norms_keep_bfloat16_but_compute_wider(ops):
     x = jnp.full((1, 1, 1, 5), 3.0, jnp.bfloat16)
-    y = across_maps(x, 5, 2.0, 2e-5, 0.75)
-    exact = reference.across_maps(np.full((1, 1, 1, 5), 3.0), 5, 2.0, 2e-5, 0.75)
+    (y,) = ops.response_norm([x], 5, k=2.0, alpha=2e-5, beta=0.75)
+    exact = reference.across_channels(np.full((1, 1, 1, 5), 3.0), 5, 2.0, 2e-5, 0.75)
     assert y.dtype == jnp.bfloat16
     np.testing.assert_allclose(y.astype(np.float32), exact, rtol=2**-8)
 
 
 @pytest.mark.parametrize("length", [55, 27, 32, 16, 8, 3])
-def test_pooling_equals_loops(float64, random, length):
+def test_pooling_equals_loops(float64, random, ops, length):
     x = random.normal(size=(2, length, length, 3))
-    for ours, reduce in ((pooling.max_pool, np.max), (pooling.average_pool, np.mean)):
-        np.testing.assert_allclose(ours(x, 3, 2), reference.pool(x, 3, 2, reduce), rtol=1e-13)
+    for pool, reduce in ((ops.max_pool, np.max), (ops.average_pool, np.mean)):
+        np.testing.assert_allclose(pool(x, 3, 2), reference.pool(x, 3, 2, reduce), rtol=1e-13)
 
 
 @pytest.mark.parametrize(("size", "stride"), [(3, 2), (2, 2), (3, 1), (3, 3), (5, 3)])
 @pytest.mark.parametrize(("height", "width"), [(13, 13), (8, 9), (32, 16), (6, 3)])
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])  # whose forms differ
-def test_max_pool_gradients_equal_loops(monkeypatch, random, size, stride, height, width, backend):
+@pytest.mark.parametrize(
+    ("choice", "backend"),
+    [("reference", "cpu"), ("tuned", "cpu"), ("tuned", "gpu")],  # three forms
+)
+def test_max_pool_gradients_equal_loops(
+    monkeypatch, random, size, stride, height, width, choice, backend
+):
     """Small whole numbers, so that most windows have several maxima: the first one wins."""
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    max_pool = kernels.select(choice, backend).max_pool
     x = random.integers(0, 4, (2, height, width, 3)).astype(np.float32)
     y = reference.pool(x, size, stride, np.max)
     weights = random.normal(size=y.shape).astype(np.float32)
-    gradient = jax.grad(lambda at: (weights * pooling.max_pool(at, size, stride)).sum())(x)
+    gradient = jax.grad(lambda at: (weights * max_pool(at, size, stride)).sum())(x)
     expected = reference.max_pool_gradient(x, weights, size, stride)
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("automatic", [False, True])
 @pytest.mark.parametrize(("size", "stride"), [(3, 2), (2, 2), (3, 1), (3, 3), (5, 3)])
 @pytest.mark.parametrize(("height", "width"), [(13, 13), (8, 9), (32, 16), (6, 3)])
-def test_average_pool_gradients_equal_loops(
-    float64, random, size, stride, height, width, automatic
-):
+def test_average_pool_gradients_equal_loops(float64, random, ops, size, stride, height, width):
     x = random.normal(size=(2, height, width, 3))
-    y, pull = jax.vjp(lambda x: pooling.average_pool(x, size, stride, automatic), x)
+    y, pull = jax.vjp(lambda x: ops.average_pool(x, size, stride), x)
     np.testing.assert_allclose(y, reference.pool(x, size, stride, np.mean), rtol=1e-12)
     weights = random.normal(size=y.shape)
     expected = reference.average_pool_gradient(x.shape, weights, size, stride)
     np.testing.assert_allclose(pull(weights)[0], expected, rtol=1e-12, atol=1e-14)
 
 
-def test_max_pool_needs_no_scatter():
-    """XLA's deterministic mode on GPUs refuses select-and-scatter."""
-    gradient = jax.jit(jax.grad(lambda x: pooling.max_pool(x, 3, 2).sum()))
-    text = gradient.lower(jax.ShapeDtypeStruct((2, 13, 13, 4), jnp.float32)).as_text()
-    assert "scatter" not in text
-
-
-def test_relu_has_no_gradient_at_zero():
-    assert jax.grad(lambda x: layers.ReLU()(x))(0.0) == 0.0
+def test_relu_has_no_gradient_at_zero(ops):
+    assert jax.grad(lambda x: layers.ReLU()(x, ops))(0.0) == 0.0
 
 
 def test_dropout_conventions():
@@ -186,8 +183,8 @@ def test_dropout_conventions():
     assert set(np.unique(mask)) == {False, True}
     np.testing.assert_array_equal(halved.training(x, mask), np.where(mask, 2, 0))
     np.testing.assert_array_equal(scaled.training(x, mask), np.where(mask, 4, 0))
-    assert (halved(x) == 1).all()
-    assert (scaled(x) == 2).all()
+    assert (halved(x, REFERENCE) == 1).all()
+    assert (scaled(x, REFERENCE) == 2).all()
 
 
 @pytest.mark.parametrize(
@@ -198,9 +195,9 @@ def test_dropout_conventions():
         (layers.Sigmoid(), lambda x: 1 / (1 + np.exp(-x))),
     ],
 )
-def test_activations_equal_numpy(float64, random, activation, numpy):
+def test_activations_equal_numpy(float64, random, ops, activation, numpy):
     x = random.normal(size=100)
-    np.testing.assert_allclose(activation(x), numpy(x), rtol=1e-12)
+    np.testing.assert_allclose(activation(x, ops), numpy(x), rtol=1e-12)
 
 
 @pytest.mark.parametrize(("keep", "units"), [(0.5, 2048), (0.5, 70), (0.8, 300)])
@@ -216,7 +213,7 @@ def test_dropout_masks_are_independent_coins(keep, units):
     assert np.abs(together).max() < 0.12
 
 
-def test_a_row_draws_its_mask_from_its_own_key():
+def test_an_example_draws_its_mask_from_its_own_key():
     keys = jax.random.split(jax.random.key(1), 6)
     mask = layers.Dropout(0.5).mask
     np.testing.assert_array_equal(mask(keys, (100,))[3:], mask(keys[3:], (100,)))

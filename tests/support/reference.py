@@ -19,18 +19,18 @@ def convolve(x, kernel, bias, stride, padding):
     return y + bias
 
 
-def across_maps(x, n, k, alpha, beta):
-    """Each map over its n neighbours, cut at the edges."""
-    maps = x.shape[3]
+def across_channels(x, n, k, alpha, beta):
+    """Each channel over its n neighbors, cut at the edges."""
+    channels = x.shape[3]
     y = np.empty_like(x)
-    for i in range(maps):
-        low, high = max(0, i - n // 2), min(maps - 1, i - n // 2 + n - 1)
+    for i in range(channels):
+        low, high = max(0, i - n // 2), min(channels - 1, i - n // 2 + n - 1)
         y[..., i] = x[..., i] / (k + alpha * (x[..., low : high + 1] ** 2).sum(-1)) ** beta
     return y
 
 
-def within_map(x, n, k, alpha, beta):
-    """Each pixel over its n x n neighbours in the same map, cut at the edges."""
+def within_channel(x, n, k, alpha, beta):
+    """Each pixel over its n x n neighbors in the same channel, cut at the edges."""
     y = np.empty_like(x)
     for i in range(x.shape[1]):
         for j in range(x.shape[2]):
@@ -56,10 +56,10 @@ def net145(parameters, images, keep):
 
     Returns {name of a layer: what comes out of it, tower 1 before tower 2}.
     """
-    seen = {}
+    outputs = {}
 
     def see(name, inputs):
-        seen[name] = np.concatenate(inputs, axis=-1)
+        outputs[name] = np.concatenate(inputs, axis=-1)
         return inputs
 
     def conv(name, inputs, stride=1, padding=0):
@@ -83,23 +83,23 @@ def net145(parameters, images, keep):
     def both(inputs):
         return [np.concatenate(inputs, axis=-1)] * 2
 
-    maps = see("conv1", conv("conv1", [images, images], stride=4))
-    maps = see("conv1.norm", each(across_maps, maps, 5, 2.0, 1e-4 / 5, 0.75))
-    maps = see("conv1.pool", each(pool, maps, 3, 2, np.max))
-    maps = see("conv1.relu", relu(maps))
-    maps = see("conv2.linear", conv("conv2", maps, padding=2))
-    maps = see("conv2", relu(maps))
-    maps = see("conv2.norm", each(across_maps, maps, 5, 2.0, 1e-4 / 5, 0.75))
-    maps = see("conv2.spatial_norm", each(within_map, maps, 5, 1.0, 0.001 / 25, 0.75))
-    maps = see("conv2.pool", each(pool, maps, 3, 2, np.max))
-    maps = see("conv3.linear", conv("conv3", both(maps), padding=1))
-    maps = see("conv3", relu(maps))
-    maps = see("conv4.linear", conv("conv4", maps, padding=1))
-    maps = see("conv4", relu(maps))
-    maps = see("conv5", conv("conv5", maps, padding=1))
-    maps = see("conv5.pool", each(pool, maps, 3, 2, np.max))
-    maps = see("conv5.relu", relu(maps))
-    units = see("fc6.linear", dense("fc6", maps))
+    x = see("conv1", conv("conv1", [images, images], stride=4))
+    x = see("conv1.norm", each(across_channels, x, 5, 2.0, 1e-4 / 5, 0.75))
+    x = see("conv1.pool", each(pool, x, 3, 2, np.max))
+    x = see("conv1.relu", relu(x))
+    x = see("conv2.linear", conv("conv2", x, padding=2))
+    x = see("conv2", relu(x))
+    x = see("conv2.norm", each(across_channels, x, 5, 2.0, 1e-4 / 5, 0.75))
+    x = see("conv2.spatial_norm", each(within_channel, x, 5, 1.0, 0.001 / 25, 0.75))
+    x = see("conv2.pool", each(pool, x, 3, 2, np.max))
+    x = see("conv3.linear", conv("conv3", both(x), padding=1))
+    x = see("conv3", relu(x))
+    x = see("conv4.linear", conv("conv4", x, padding=1))
+    x = see("conv4", relu(x))
+    x = see("conv5", conv("conv5", x, padding=1))
+    x = see("conv5.pool", each(pool, x, 3, 2, np.max))
+    x = see("conv5.relu", relu(x))
+    units = see("fc6.linear", dense("fc6", x))
     units = see("fc6", relu(units))
     units = see("fc6.dropout", [keep * x for x in units])
     units = see("fc7.linear", dense("fc7", units))
@@ -107,12 +107,12 @@ def net145(parameters, images, keep):
     units = see("fc7.dropout", [keep * x for x in units])
     joined = np.concatenate(units, axis=-1)
     last = parameters["fc8"]
-    seen["fc8"] = joined @ last["kernel"].reshape(joined.shape[1], -1) + last["bias"]
-    return seen
+    outputs["fc8"] = joined @ last["kernel"].reshape(joined.shape[1], -1) + last["bias"]
+    return outputs
 
 
 def contrast(x, n, k, alpha, beta):
-    """Like `within_map`, with differences from the mean of the pixels of the window."""
+    """Like `within_channel`, with differences from the mean of the pixels of the window."""
     low, (_, height, width, _) = n // 2, x.shape
     differences = np.empty_like(x)
 
