@@ -1,0 +1,37 @@
+"""How many files of the project a reader of one training step has to open."""
+
+import dataclasses
+import pathlib
+import sys
+
+import pytest
+
+import alexnet_jax
+from alexnet_jax.model.ops import REFERENCE
+from tests.support import miniature
+
+PACKAGE = pathlib.Path(alexnet_jax.__file__).parent
+MOST = 12
+
+
+@pytest.mark.parametrize("name", ["net145", "quickstart"])
+def test_a_traced_step_of_the_reference_enters_few_files(name):
+    steps = dataclasses.replace(miniature.make_steps(name, 1, 1), operations=REFERENCE)
+    batch = steps.batch_shapes(miniature.BATCH, miniature.STORED[name])
+    preprocessing, state = miniature.plain_preprocessing(steps), steps.state_shapes()
+    entered = set()
+
+    def record(frame, event, _):
+        if event == "call":
+            entered.add(pathlib.Path(frame.f_code.co_filename))
+
+    sys.setprofile(record)
+    try:
+        steps.training().lower(state, *batch, preprocessing)
+    finally:
+        sys.setprofile(None)
+    files = sorted(
+        path.relative_to(PACKAGE).as_posix() for path in entered if path.is_relative_to(PACKAGE)
+    )
+    assert not any(file.startswith("kernels/") for file in files)
+    assert len(files) <= MOST, f"{len(files)} files: {', '.join(files)}"
