@@ -1,50 +1,49 @@
-"""The walls of the house: imports run one way, heavy libraries stay in their rooms."""
+"""The walls of the house: imports run one way, heavy libraries stay in place, files are short."""
 
 import ast
+import functools
 import pathlib
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).parent.parent / "alexnet_jax"
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE = ROOT / "alexnet_jax"
 
-# A room may import those that stand below it; rooms on one line do not see each other.
-STOREYS = [
-    {"main", "benchmark", "reproduce"},
-    {"train"},
-    {"milestone"},
-    {"evaluate", "progress"},
-    {"convert", "neighbours", "predict"},
-    {"features", "visualize"},
-    {"run"},
-    {"inheritance"},
-    {"opening"},
-    {"config"},
-    {"rates"},
-    {"command", "training"},
-    {"stablehlo"},
-    {"inference"},
-    {"weights"},
-    {"data", "model", "parallel"},
-    {"errors", "provenance", "terminal"},
+# The rooms from top to bottom: a room may import those on the lines below its own.
+FLOORS = [
+    {"benchmark", "reproduce"},
+    {"tools", "main", "configs"},
+    {"training"},
+    {"kernels", "weights"},
+    {"model", "data"},
+    {"parallel"},
+    {"runtime"},
 ]
+MOST_ROOMS, MOST_FLOORS, MOST_ARROWS = 14, 7, 40
+MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_FUNCTION = 300, 60
+# The hall: __init__ is the library's surface, __main__ the table of commands; both may import all.
+HALL = {"__init__", "__main__"}
+
+# Heavy or optional libraries, and the only files that import them, inside of functions.
 OWNERS = {
     "orbax": {"training/checkpoint.py"},
-    "clu": {"training/metrics.py"},
+    "clu": {"training/metric_writers.py"},
+    "tensorboard": {"training/metric_writers.py"},
     "tensorflow": {"data/stream.py"},
-    "tensorflow_datasets": {"data/metadata.py", "data/examples.py", "data/origins/tfds.py"},
+    "tensorflow_datasets": {"data/metadata.py", "data/tf_example.py", "data/origins/tfds.py"},
     "array_record": {"data/prepared.py", "data/shards.py", "data/origins/shards.py"},
-    "pyarrow": {"data/origins/parquet.py", "features/files.py"},
+    "pyarrow": {"data/origins/parquet.py", "tools/features/files.py"},
     "simplejpeg": {"data/prepared.py"},
     "torch": {
         "benchmark/host_input.py",
         "benchmark/torch_contest.py",
         "benchmark/torch_peer.py",
-        "convert/proof.py",
+        "tools/convert/proof.py",
         "weights/state_dict.py",
         "weights/torch_state.py",
     },
     "onnx": {
-        "convert/proof.py",
+        "tools/convert/proof.py",
         "weights/onnx_graph.py",
         "weights/onnx_model.py",
         "weights/onnx_reader.py",
@@ -52,40 +51,82 @@ OWNERS = {
 }
 
 
+@functools.cache
+def sources():
+    """[(name in the package or below the root, text, syntax tree)] of every source file."""
+    files = [(path.relative_to(PACKAGE), path) for path in sorted(PACKAGE.rglob("*.py"))]
+    files += [(path.relative_to(ROOT), path) for path in sorted((ROOT / "configs").rglob("*.py"))]
+    texts = [(name.as_posix(), path.read_text()) for name, path in files]
+    return [(name, text, ast.parse(text)) for name, text in texts]
+
+
+@functools.cache
+def imports():
+    """[(file, imported dotted name, whether at the top of the file)] of every import."""
+    result = []
+    for name, _, tree in sources():
+        top = set(map(id, tree.body))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                dotted = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert not node.level, f"{name} has a relative import"
+                dotted = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            result += [(name, each, id(node) in top) for each in dotted]
+    return result
+
+
 def room(name):
     return name.split("/")[0].removesuffix(".py")
 
 
-def imports():
-    """(file, imported dotted name, whether at the top of the file) of every import."""
-    for path in sorted(ROOT.rglob("*.py")):
-        name = path.relative_to(ROOT).as_posix()
-        tree = ast.parse(path.read_text())
-        for node in ast.walk(tree):
-            top = node in tree.body
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    yield name, alias.name, top
-            elif isinstance(node, ast.ImportFrom):
-                for alias in node.names:
-                    yield name, f"{node.module}.{alias.name}", top
+def imported_room(dotted):
+    """The room of this project that an import leads to, None for other libraries."""
+    parts = dotted.split(".")
+    if parts[0] == "configs":
+        return "configs"
+    names = set().union(*FLOORS)
+    return parts[1] if parts[0] == "alexnet_jax" and parts[1:2] and parts[1] in names else None
 
 
-def own(dotted):
-    return dotted.split(".")[1] if dotted.startswith("alexnet_jax.") else None
+def arrows():
+    """{(room, room that it imports): an import as an example}."""
+    pairs = {}
+    for name, dotted, _ in imports():
+        there = imported_room(dotted)
+        if there and room(name) not in HALL | {there}:
+            pairs.setdefault((room(name), there), f"{name} imports {dotted}")
+    return pairs
 
 
-def test_every_room_has_its_storey():
-    rooms = {room(name) for name, _, _ in imports()} - {"__init__"}
-    assert rooms == set().union(*STOREYS) - {"errors"}
+def test_every_room_is_in_the_table():
+    rooms = {room(name) for name, _, _ in sources()} - HALL
+    assert rooms == set().union(*FLOORS)
+    assert len(rooms) <= MOST_ROOMS
+    assert len(FLOORS) <= MOST_FLOORS
+    assert sum(map(len, FLOORS)) == len(rooms), "a room stands on one floor alone"
+
+
+def test_nothing_but_three_files_lies_in_the_hall():
+    loose = {path.stem for path in PACKAGE.glob("*.py")}
+    assert loose <= HALL | {"main"}
 
 
 def test_imports_run_downwards():
-    storey = {name: level for level, names in enumerate(STOREYS) for name in names}
-    for name, dotted, _ in imports():
-        there = own(dotted)
-        if there and room(name) != "__init__" and there != room(name):
-            assert storey[there] > storey[room(name)], f"{name} imports {dotted}"
+    """So there is no circle either."""
+    floor = {name: level for level, names in enumerate(FLOORS) for name in names}
+    pairs = arrows()
+    upward = [example for (here, there), example in pairs.items() if floor[there] <= floor[here]]
+    assert not upward
+    assert len(pairs) <= MOST_ARROWS, sorted(pairs)
+
+
+def test_the_library_imports_no_config():
+    """It would not work beside another project with a folder of this name."""
+    assert not [f"{name} imports {dotted}" for name, dotted, _ in imports()
+                if dotted.split(".")[0] == "configs" and room(name) != "configs"]  # fmt: skip
 
 
 def test_no_two_files_import_each_other():
@@ -93,11 +134,25 @@ def test_no_two_files_import_each_other():
     for name, dotted, _ in imports():
         if dotted.startswith("alexnet_jax."):
             parts = dotted.split(".")[1:]
-            while parts and not (ROOT / ("/".join(parts) + ".py")).exists():
+            while parts and not (PACKAGE / ("/".join(parts) + ".py")).exists():
                 parts.pop()
             if parts:
                 edges.add((name.removesuffix(".py"), "/".join(parts)))
     assert not [edge for edge in edges if edge[::-1] in edges]
+
+
+def test_files_and_functions_are_short():
+    long = []
+    for name, text, tree in sources():
+        lines = len(text.splitlines())
+        if lines > MOST_LINES_OF_A_FILE:
+            long.append(f"{name}: {lines} lines")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                if lines > MOST_LINES_OF_A_FUNCTION:
+                    long.append(f"{name}: {node.name} has {lines} lines")
+    assert not long
 
 
 def test_heavy_libraries_stay_in_their_rooms():
@@ -112,7 +167,7 @@ def test_the_step_runs_where_tensorflow_is_not_installed():
     code = (
         "import sys; sys.modules['tensorflow'] = None; sys.modules['tensorflow_datasets'] = None\n"
         "import jax\n"
-        "from tests import miniature\n"
+        "from tests.support import miniature\n"
         "from alexnet_jax.parallel import mesh\n"
         "steps = miniature.make_steps('quickstart', 1, 1)\n"
         "pre = mesh.put_replicated(steps.mesh, miniature.preprocessing_of('quickstart'))\n"
@@ -120,7 +175,7 @@ def test_the_step_runs_where_tensorflow_is_not_installed():
         "print(float(steps.training()(steps.initial_state(), *batch, pre)[1]))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert 0 < float(done.stdout) < 100

@@ -91,9 +91,9 @@ class AlexNet(nnx.Module):
         index of each layer but the last and its activations in the towers that live here.
         """
         ops, num_towers = self.operations, self.architecture.towers
-        output = self.architecture.output
         dropout_keys = self._dropout_keys(dropout_keys)
-        local_towers = self._params(output)["kernel"].shape[0]
+        output_params = self._params(self.architecture.output)
+        local_towers = output_params["kernel"].shape[0]
         split = local_towers < num_towers  # over the mesh axis "model"
         first = jax.lax.axis_index(MODEL_AXIS) * local_towers if split else 0
         images = images.astype(self.dtype)
@@ -118,27 +118,26 @@ class AlexNet(nnx.Module):
                 case Exchange():
                     if layout is Layout.UNITS:
                         towers, layout = collectives.gather(towers, layout), Layout.ALL
-                    towers = collectives.exchange(towers, num_towers)
+                    joined = collectives.all_towers(towers) if split else join_towers(towers)
+                    towers = [joined] * local_towers
                 case ResponseNorm(across_towers=True) if not split:
                     towers = layer.across(towers, ops)
                 case ResponseNorm(across_towers=True):
-                    joined = layer(collectives.exchange(towers, num_towers)[0], ops)
+                    joined = layer(collectives.all_towers(towers), ops)
                     towers = collectives.split_towers(
                         joined, local_towers=local_towers, num_towers=num_towers, first=first
                     )
                 case Dropout() if dropout_keys is not None:
-                    numbers = first + jnp.arange(local_towers)
-                    towers = _drop(layer, towers, dropout_keys, numbers, index, layout)
+                    towers = _drop(layer, towers, dropout_keys, first, index, layout)
                 case _:
                     towers = [layer(x, ops) for x in towers]
             capture(index, separate_towers(towers, local_towers))
-        params = self._params(output)
-        logits = ops.logits_of_towers(separate_towers(towers, local_towers), params["kernel"])
+        towers = separate_towers(towers, local_towers)
+        logits = ops.logits_of_towers(towers, output_params["kernel"])
         if layout is Layout.UNITS:
             logits = collectives.sum_to_examples(logits)
-        if split:
-            logits = jax.lax.psum(logits, MODEL_AXIS)
-        return logits + params["bias"].astype(logits.dtype)
+        logits = jax.lax.psum(logits, MODEL_AXIS) if split else logits
+        return logits + output_params["bias"].astype(logits.dtype)
 
     def _dropout_keys(self, keys: jax.Array | None) -> jax.Array | None:
         """The keys, or None where dropout is off; see `eval` and `train`."""
@@ -215,6 +214,11 @@ def separate_towers(towers: list[jax.Array], count: int) -> list[jax.Array]:
     return towers if len(towers) == count else jnp.split(towers[0], count, axis=-1)
 
 
+def join_towers(towers: list[jax.Array]) -> jax.Array:
+    """The channels of all towers, tower 1 first (paper section 3.2, Figure 2)."""
+    return jnp.concatenate(towers, axis=-1)
+
+
 def _of_tower(params: Params, tower: int) -> Params:
     return {kind: value[tower] for kind, value in params.items()}
 
@@ -223,15 +227,17 @@ def _drop(
     layer: Dropout,
     towers: list[jax.Array],
     dropout_keys: jax.Array,
-    numbers: jax.Array,
+    first: jax.Array | int,
     index: int,
     layout: Layout,
 ) -> list[jax.Array]:
-    """Dropout of layer number `index` in each tower; `numbers` are those of the towers.
+    """Dropout of layer number `index` in the towers from number `first` on.
 
     A mask depends on an example's key, the layer and the tower alone.
     """
-    x, keys = towers[0], collectives.local_keys(dropout_keys, len(towers[0]))
+    x, keys = towers[0], dropout_keys
+    if len(keys) > len(x):  # those of all devices' examples
+        keys = collectives.local_keys(keys, len(x))
     devices = jax.lax.axis_size(DATA_AXIS) if layout is Layout.UNITS else 1
     shape = (*x.shape[1:-1], x.shape[-1] * devices)
 
@@ -241,5 +247,7 @@ def _drop(
     def tower_mask(tower):
         return layer.mask(jax.vmap(example_key, (0, None))(keys, tower), shape)
 
-    masks = [collectives.local_units(mask, x.shape[-1]) for mask in jax.vmap(tower_mask)(numbers)]
+    masks = list(jax.vmap(tower_mask)(first + jnp.arange(len(towers))))
+    if devices > 1:
+        masks = [collectives.local_units(mask, x.shape[-1]) for mask in masks]
     return [layer.training(x, mask) for x, mask in zip(towers, masks, strict=True)]

@@ -1,14 +1,14 @@
 """Where towers meet, and where the examples of all devices meet before a split dense layer.
 
-Everything here takes and gives the list of the activations of the towers that live on a device.
-The functions on examples and units are for the layout in which convolutions are data-parallel and
-dense layers are split by units over the same devices ("One weird trick", section 4).
+A network on one device needs nothing of this. `towers` is the list of the activations of the towers
+that live on a device. The functions on examples and units are for the layout in which convolutions
+are data-parallel and dense layers are split by units over the same devices ("One weird trick",
+section 4).
 """
 
 import enum
 
 import jax
-import jax.numpy as jnp
 
 from alexnet_jax.parallel.axes import DATA_AXIS, MODEL_AXIS
 
@@ -21,14 +21,10 @@ class Layout(enum.Enum):
     ALL = enum.auto()  # all examples, with all units
 
 
-def exchange(towers: list[jax.Array], num_towers: int) -> list[jax.Array]:
-    """Give every tower the channels of all towers, tower 1 first (paper section 3.2, Figure 2)."""
-    if len(towers) < num_towers:
-        axis = towers[0].ndim - 1
-        joined = jax.lax.all_gather(towers[0], MODEL_AXIS, axis=axis, tiled=True)
-    else:
-        joined = jnp.concatenate(towers, axis=-1)
-    return [joined] * len(towers)
+def all_towers(towers: list[jax.Array]) -> jax.Array:
+    """The channels of all towers, tower 1 first, where each device has one tower."""
+    (x,) = towers
+    return jax.lax.all_gather(x, MODEL_AXIS, axis=x.ndim - 1, tiled=True)
 
 
 def split_towers(
@@ -61,14 +57,10 @@ def sum_to_examples(partial: jax.Array) -> jax.Array:
 
 def local_keys(keys: jax.Array, batch: int) -> jax.Array:
     """The keys of the `batch` examples that a device holds, out of the keys of all examples."""
-    if len(keys) == batch:
-        return keys
     return jax.lax.dynamic_slice_in_dim(keys, jax.lax.axis_index(DATA_AXIS) * batch, batch)
 
 
 def local_units(x: jax.Array, units: int) -> jax.Array:
-    """This device's `units` of the last axis; x itself if that is all."""
-    if x.shape[-1] == units:
-        return x
+    """This device's `units` out of those of all devices in the last axis."""
     first = jax.lax.axis_index(DATA_AXIS) * units
     return jax.lax.dynamic_slice_in_dim(x, first, units, axis=x.ndim - 1)
