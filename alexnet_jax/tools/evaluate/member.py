@@ -89,12 +89,7 @@ def open_member(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Te
         1,
     )
     config_check.check_config(config, architecture, jax.device_count())
-    trained_on = facts["data"][SPLITS[choice.split]]["fingerprint"]
-    if source.fingerprint != trained_on:
-        terminal.info(
-            f"warning: these are not the {SPLITS[choice.split]} images that {workdir} knew in "
-            f"training: their fingerprint is {source.fingerprint}, and was {trained_on}."
-        )
+    _warn_of_other_images(workdir, facts, choice, source.fingerprint, terminal)
     if choice.views != "center" and not config.data.flip:
         terminal.info(
             f"warning: {workdir} was trained without flips, but half of these views are flipped."
@@ -123,6 +118,18 @@ def open_member(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Te
     )
     shapes = steps.state_shapes().parameters
     return Member(workdir, config.name, config.model.network, evaluator, shapes)
+
+
+def _warn_of_other_images(
+    workdir: pathlib.Path, facts: dict, choice: Choice, fingerprint: str, terminal: Terminal
+) -> None:
+    """Where the split is not made of the images that the run had, by their fingerprints."""
+    trained_on = facts["data"][SPLITS[choice.split]]["fingerprint"]
+    if fingerprint != trained_on:
+        terminal.info(
+            f"warning: these are not the {SPLITS[choice.split]} images that {workdir} knew in "
+            f"training: their fingerprint is {fingerprint}, and was {trained_on}."
+        )
 
 
 def predict(member: Member, step: int, facts: dict, terminal: Terminal) -> Prediction:
