@@ -84,10 +84,8 @@ def open_member(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Te
     plan = plans.make_plan(
         config, architecture, num_images=training["images"], data_classes=len(source.classes)
     )
-    config.batch_size, config.grad_accum_steps = (
-        choice.batch or _shared(config.batch_size, split),
-        1,
-    )
+    config.batch_size = choice.batch or _shared(config.batch_size, split)
+    config.grad_accum_steps = 1
     config_check.check_config(config, architecture, jax.device_count())
     _warn_of_other_images(workdir, facts, choice, source.fingerprint, terminal)
     if choice.views != "center" and not config.data.flip:
