@@ -247,7 +247,8 @@ def _drop(
     def tower_mask(tower):
         return layer.mask(jax.vmap(example_key, (0, None))(keys, tower), shape)
 
-    masks = list(jax.vmap(tower_mask)(first + jnp.arange(len(towers))))
-    if devices > 1:
-        masks = [collectives.local_units(mask, x.shape[-1]) for mask in masks]
+    masks = [
+        collectives.local_units(mask, x.shape[-1]) if devices > 1 else mask
+        for mask in jax.vmap(tower_mask)(first + jnp.arange(len(towers)))
+    ]
     return [layer.training(x, mask) for x, mask in zip(towers, masks, strict=True)]
