@@ -22,6 +22,7 @@ test-all: .venv/installed .venv/peers
 lint: .venv/installed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 .venv/peers: tests/requirements-peers.txt .venv/installed
 	$(RUN) -m pip install --quiet -r $< && touch $@ || \

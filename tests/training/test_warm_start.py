@@ -280,8 +280,8 @@ def test_a_folder_is_learned_by_the_command_and_goes_on_without_the_first_run(tm
     done = main("--config=configs/quickstart.py:smoke", f"--workdir={first}")
     assert done.returncode == 0, done.stderr
     make_folder(images, np.random.default_rng(4), (".",), ("ant", "bee", "cat"), each=10)
-    words = ["--config=configs/finetune.py", f"--config.init.from_run={first}", "--config.batch_size=8",
-             f"--config.data.path={images}", f"--workdir={second}",
+    words = ["--config=configs/finetune.py", f"--config.init.from_run={first}",
+             f"--config.data.path={images}", f"--workdir={second}", "--config.batch_size=8",
              "--config.optimizer.freeze=conv1"]  # fmt: skip
     assert_one_sentence(main(*words), "hold images of DIR/CLASS/ out with --config.data.hold_out=5")
     words.append("--config.data.hold_out=5")
@@ -318,8 +318,8 @@ def test_the_chain_that_pretrained_net_146_runs_from_end_to_end(tmp_path):
     for number, (name, argument, classes, taken) in enumerate(links):
         config, workdir = load(name, argument), tmp_path / str(number)
         config.update_from_flattened_dict(
-            {"model.width": 1 / 32, "model.num_classes": classes, "data.records": 16, "seed": number,
-             "num_steps": 1, "init.from_run": before}
+            {"model.width": 1 / 32, "model.num_classes": classes, "data.records": 16,
+             "seed": number, "num_steps": 1, "init.from_run": before}
         )  # fmt: skip
         if before is not None:
             start = start_of(config, workdir)
