@@ -25,7 +25,7 @@ def no_scores(dtype=jnp.float32) -> Sums:
 def score(
     logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0
 ) -> tuple[jax.Array, Sums]:
-    """Losses [rows], -ln of the label's softmax probability, and their sums with the errors.
+    """Losses [batch], -ln of the label's softmax probability, and their sums with the errors.
 
     `logits` may as well be log-probabilities. With `label_smoothing` so much of the label's weight
     of 1 is spread over all classes alike. Rows with PADDING_LABEL count nothing. An image that
@@ -70,14 +70,14 @@ def log_mean_probabilities(
 
 
 def ranks(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """How many classes are at least as likely as the true one, [rows]; `logits` as in `score`.
+    """How many classes are at least as likely as the true one, [batch]; `logits` as in `score`.
 
     Classes as likely as the true one count against it, and so does a logit that is not a number.
     Where the label is negative all classes do.
     """
-    own = jnp.take_along_axis(logits, jnp.maximum(labels, 0)[:, None], axis=1)
-    found = jnp.sum(~(logits < own), axis=1) - 1
-    return jnp.where(labels < 0, max(logits.shape[1], 5), found)
+    true_logits = jnp.take_along_axis(logits, jnp.maximum(labels, 0)[:, None], axis=1)
+    rank = jnp.sum(~(logits < true_logits), axis=1) - 1
+    return jnp.where(labels < 0, max(logits.shape[1], 5), rank)
 
 
 def true_labels(labels: np.ndarray) -> np.ndarray:

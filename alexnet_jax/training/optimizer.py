@@ -110,12 +110,12 @@ def stepped(rates: StepRates) -> optax.Schedule:
 def group_of(layer: str, kind: str, groups: Mapping[str, Group]) -> str:
     """Group of a parameter: "conv1.weights" if it has one of its own, else "weights"."""
     group = "biases" if kind == "bias" else "weights"
-    own = f"{layer}.{group}"
-    return own if own in groups else group
+    layer_group = f"{layer}.{group}"
+    return layer_group if layer_group in groups else group
 
 
 def frozen_layers(groups: Mapping[str, Group], layers: Iterable[str]) -> frozenset[str]:
-    """Those of `layers` whose weights and biases both stand still over the whole run."""
+    """Those of `layers` whose weights and biases are both frozen over the whole run."""
     return frozenset(
         layer
         for layer in layers
@@ -134,7 +134,7 @@ def momentum_sgd(
     """The rule above over parameters {layer: {"kernel", "bias"}}.
 
     `groups` has "weights" and "biases" and may have "LAYER.weights" and "LAYER.biases". `update`
-    takes the plateau rule's factor as `rate_factor`. What stands still over the whole run has no
+    takes the plateau rule's factor as `rate_factor`. What is frozen over the whole run has no
     velocity. With a `trust_coefficient`, LARS's fraction, the rule for weights is LARS. Velocities
     are kept as `velocity_dtype`, by default that of the parameters; weights move by the new one
     before it is rounded.
@@ -153,16 +153,16 @@ def momentum_sgd(
     def rule(name: str, group: Group) -> optax.GradientTransformation:
         if group.is_frozen:
             return optax.set_to_zero()
-        own = stepped(group.learning_rates)
-        # Said beforehand where it is certain, or XLA copies velocities for both cases.
-        moves = lambda step: group.never_frozen or own(step) > 0  # noqa: E731
+        learning_rate = stepped(group.learning_rates)
+        # A Python bool where it is certain: else XLA copies velocities for both cases.
+        moves = lambda step: group.never_frozen or learning_rate(step) > 0  # noqa: E731
         decay = group.weight_decay
         direction = optax.add_decayed_weights(decay) if decay else optax.identity()
         if trust_coefficient is not None and name.endswith("weights"):
             direction = optax.chain(direction, _scale_by_trust_ratios(trust_coefficient))
         return optax.chain(
             direction,
-            optax.scale_by_learning_rate(lambda step: own(step) * schedule.factor(step)),
+            optax.scale_by_learning_rate(lambda step: learning_rate(step) * schedule.factor(step)),
             _scale_by_rate_factor(),
             # A rate of 0 alone would let the old velocity go on moving the weights.
             optax.conditionally_mask(trace, moves),

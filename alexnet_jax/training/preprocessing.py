@@ -1,4 +1,4 @@
-"""What the network sees of an image: how a view is drawn in training, and taken in evaluation."""
+"""What the network sees of an image: random crops in training, fixed ones in evaluation."""
 
 import dataclasses
 from typing import NamedTuple
@@ -24,10 +24,10 @@ class Preprocessing(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How a training view is drawn; see data/augment.py.
+    """How a training image is augmented; see data/augment.py.
 
-    `group_size` rows in a run share crop and flip. With `mean_at_crop` the mean is a whole image
-    that is cropped and flipped as the view is, in evaluation too: Caffe's way; the 2012 source
+    `group_size` examples in a row share crop and flip. With `mean_at_crop` the mean is a whole
+    image that is cropped and flipped as the example is, in evaluation too: Caffe's way; the 2012 source
     takes its center for every crop. Colour noise has strength `noise` before step `noise_end`;
     with `noise_divides` the result is divided by 1 + `noise`.
     """
@@ -41,7 +41,7 @@ class Augmentation:
     noise_end: int = 2**31 - 1
     noise_divides: bool = True
 
-    def view(
+    def augment(
         self,
         images: jax.Array,
         keys: ExampleKeys,
@@ -67,15 +67,15 @@ class Augmentation:
             )
         return inputs / preprocessing.divisor.astype(dtype)
 
-    def view_at(
-        self, images: jax.Array, place: jax.Array, preprocessing: Preprocessing, dtype
+    def crop_at(
+        self, images: jax.Array, position: jax.Array, preprocessing: Preprocessing, dtype
     ) -> jax.Array:
         """What it sees in evaluation at a position of augment.crop_positions."""
         mean = preprocessing.mean.astype(dtype)
         divisor = preprocessing.divisor.astype(dtype)
         return augment.crop_inputs(
             images,
-            place,
+            position,
             crop=self.crop,
             mean=mean,
             divisor=divisor,

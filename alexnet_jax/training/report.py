@@ -34,7 +34,7 @@ class Reporter:
             self.terminal.live(self._line(step))
 
     def replaced(self, step: int, pairs: Iterable[tuple[str, str]]) -> None:
-        """Name images of this process's rows that can't be read, once, and what stood in."""
+        """Name images of this process's batch that can't be read, once, and what stood in."""
         for name, instead in pairs:
             if name not in self._named:
                 self._named.add(name)

@@ -222,7 +222,7 @@ class Steps:
             return jax.grad(mean_loss, has_aux=True)(parameters)
 
         specs, batch_arrays = self._parameter_specs(), (images, labels)
-        gradients, sums = grad_accum.summed(
+        gradients, sums = grad_accum.accumulate(
             of_part, state.parameters, specs, batch_arrays, self.grad_accum_steps
         )
         return gradients, jax.lax.psum(sums, DATA_AXIS)
@@ -240,18 +240,18 @@ class Steps:
         return self._augmented(step, images, keys, preprocessing)
 
     def _augmented(self, step, images, keys: ExampleKeys, preprocessing: Preprocessing):
-        inputs = self.augmentation.view(images, keys, step, preprocessing, self.param_dtype)
+        inputs = self.augmentation.augment(images, keys, step, preprocessing, self.param_dtype)
         # conv1 and the gradient of its weights pad it in two ways: XLA would compute it for each.
         return self.operations.materialize(inputs)
 
     def _evaluate(self, views: str, parameters, images, labels, preprocessing: Preprocessing):
-        places = augment.crop_positions(views, images.shape[1], self.augmentation.crop)
+        positions = augment.crop_positions(views, images.shape[1], self.augmentation.crop)
 
-        def log_softmax(place):
-            inputs = self.augmentation.view_at(images, place, preprocessing, self.param_dtype)
+        def log_softmax(position):
+            inputs = self.augmentation.crop_at(images, position, preprocessing, self.param_dtype)
             return jax.nn.log_softmax(self._logits(parameters, inputs))
 
-        log_probabilities = metrics.log_mean_probabilities(log_softmax, places, like=images)
+        log_probabilities = metrics.log_mean_probabilities(log_softmax, positions, like=images)
         _, sums = metrics.score(log_probabilities, labels)
         return jax.lax.psum(sums, DATA_AXIS), log_probabilities
 
