@@ -27,9 +27,9 @@ class Augmentation:
     """How a training image is augmented; see data/augment.py.
 
     `group_size` examples in a row share crop and flip. With `mean_at_crop` the mean is a whole
-    image that is cropped and flipped as the example is, in evaluation too: Caffe's way; the 2012 source
-    takes its center for every crop. Colour noise has strength `noise` before step `noise_end`;
-    with `noise_divides` the result is divided by 1 + `noise`.
+    image that is cropped and flipped as the example is, in evaluation too: Caffe's way; the 2012
+    source takes its center for every crop. Colour noise has strength `noise` before step
+    `noise_end`; with `noise_divides` the result is divided by 1 + `noise`.
     """
 
     crop: int
