@@ -184,8 +184,6 @@ def by_the_list(found):
         pytest.param("bvlc_alexnet", "hybrid", 4, 1, marks=pytest.mark.slow),
         pytest.param("net150", "hybrid", 4, 1, marks=pytest.mark.slow),
         pytest.param("zfnet", "hybrid", 2, 1, marks=pytest.mark.slow),
-        pytest.param("quickstart", "data", 4, 1, marks=pytest.mark.slow),
-        pytest.param("quickstart", "towers", 1, 2, marks=pytest.mark.slow),
         pytest.param("net145", "data", 4, 1, marks=pytest.mark.slow),
         pytest.param("net145", "towers", 2, 2, marks=pytest.mark.slow),
         pytest.param("bvlc_alexnet", "towers", 2, 2, marks=pytest.mark.slow),

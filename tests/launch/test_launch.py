@@ -161,8 +161,8 @@ def test_two_processes_see_disjoint_rows_whose_union_is_the_batch_of_one():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "layout"),
-    [("1", "data"), ("1", "towers"), ("2", "towers")],
-    ids=["data 2", "towers on two processes", "data 2 x towers 2"],
+    [("1", "towers"), ("2", "towers")],
+    ids=["towers on two processes", "data 2 x towers 2"],
 )
 def test_two_processes_end_with_the_result_of_one(tmp_path, devices, layout):
     """Ten steps of quickstart in float64: statistics, evaluation, plateau rule and pictures too."""

@@ -11,6 +11,7 @@ import pathlib
 import sys
 
 STEPS = {"float64": 10, "float32": 1}
+WIDTH = 0.75  # of the network, the least at which each of its kernels is still in use
 
 
 def quickstart(layout, dtype):
@@ -21,6 +22,7 @@ def quickstart(layout, dtype):
     config.parallel.layout = layout
     config.model.param_dtype = config.model.dtype = dtype
     config.num_steps = STEPS[dtype]
+    config.model.width, config.batch_size = WIDTH, 16
     config.log.every_steps = 1
     config.data.num_workers = 1
     config.log.pictures_every_epochs = 0.0
