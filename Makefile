@@ -11,11 +11,12 @@ PYTEST := $(RUN) -m pytest --numprocesses=2 --dist=worksteal
 quickstart: .venv/installed
 	$(RUN) -m alexnet_jax.main --config=configs/quickstart.py
 
-# Under ten minutes on two cores.
+# Under five minutes on two cores.
 test: .venv/installed lint
 	$(PYTEST) -m "not slow"
 
-# The slow rest: full-size networks, other people's implementations, real processes, kills.
+# The slow rest, under half an hour: full-size networks, other people's implementations, real
+# processes, kills.
 test-all: .venv/installed .venv/peers
 	$(PYTEST) -m slow
 

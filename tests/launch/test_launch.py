@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.support import commands
 from tests.support.launchers import grace_for
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -179,6 +180,7 @@ def test_two_processes_end_with_the_result_of_one(tmp_path, devices, layout):
             "--config.optimizer.bias_learning_rate=((0,0.02),)",
             "--config.log.pictures_every_steps=4", "--config.log.histograms_every_steps=4",
             JAX_ENABLE_X64="1", JAX_PLATFORMS="cpu", JAX_NUM_CPU_DEVICES=devices,
+            **commands.DOUBLE_PRECISION,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         lines = (workdir / "metrics.jsonl").read_text().splitlines()

@@ -14,6 +14,7 @@ import pytest
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.training import checkpoint
 from alexnet_jax.training.layouts import LAYOUTS
+from tests.support import commands
 from tests.support.agreeing import STEPS, WIDTH
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -32,7 +33,7 @@ ELSEWHERE = {
 
 def launch(processes, devices, *words, **environment):
     """Run a command in some processes with some devices each."""
-    ours = {"JAX_NUM_CPU_DEVICES": str(devices)}
+    ours = commands.DOUBLE_PRECISION | {"JAX_NUM_CPU_DEVICES": str(devices)}
     done = subprocess.run(
         [ROOT / "launch/local.sh", str(processes), sys.executable, *words],
         cwd=ROOT, env=os.environ | ours | environment,

@@ -33,6 +33,8 @@ def main(folder):
     from alexnet_jax.runtime import xla_flags
 
     xla_flags.configure_xla()
+    # Their import takes as long as these runs, whose numbers do not depend on them.
+    sys.modules.update(dict.fromkeys(("tensorflow", "clu")))
     import jax
 
     from alexnet_jax.parallel import cluster, processes

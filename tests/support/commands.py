@@ -16,6 +16,10 @@ from alexnet_jax.runtime import cli
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 ENVIRONMENT = os.environ | {"JAX_PLATFORMS": "cpu"}
+# For processes that train in float64, whose loops take several times as long without.
+DOUBLE_PRECISION = {
+    "XLA_FLAGS": "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
+}
 
 
 def words(command, *arguments):
