@@ -21,6 +21,8 @@ import sys
 import tempfile
 import time
 
+import pytest
+
 if __name__ == "__main__":  # started as a file
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -54,7 +56,7 @@ def outcome(tree: pathlib.Path, compiled: pathlib.Path, tests: list[str]) -> tup
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return "timeout", ""
-    if done.returncode == 0:
+    if done.returncode in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         return "survived", ""
     lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     if not lines:  # not one test ran
