@@ -20,7 +20,7 @@ def test_the_config_chooses_the_kernels_of_the_step():
     config = load("quickstart")
     config.kernels = CHOICE
     architecture = configuration.architecture_of(config)
-    plan = configuration.make_plan(config, architecture, 100, 10)
+    plan = configuration.make_plan(config, architecture, num_images=100, data_classes=10)
     steps = setup.make_steps(config, plan, architecture, miniature.make_mesh(1, 1))
     assert steps.operations == kernels.select(CHOICE, "cpu")
     batch = steps.batch_shapes(4, config.data.image_size)
