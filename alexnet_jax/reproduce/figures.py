@@ -23,5 +23,5 @@ def draw_figure1(experiment: Experiment, results: Results, path: pathlib.Path) -
             for epoch, error in points
         )
         drawn.append(curves.Curves(run.label, tuple(records)))
-    figure.write(curves.draw_figure1(drawn, LEVEL), path)
+    figure.write_figure(curves.draw_figure1(drawn, LEVEL), path)
     return True

@@ -26,13 +26,13 @@ def tuned_graph(trained: Trained) -> nnx.GraphDef:
     )
 
 
-def view_inputs(trained: Trained, images: jax.Array, place) -> jax.Array:
+def inputs_at(trained: Trained, images: jax.Array, position) -> jax.Array:
     """The network's input float32 [batch, crop, crop, channels] at a crop position."""
     pixels, crop = trained.pixels, trained.architecture.input_size
     mean, divisor = jnp.float32(pixels.mean), jnp.float32(pixels.divisor)
     return augment.crop_inputs(
         images,
-        jnp.asarray(place),
+        jnp.asarray(position),
         crop=crop,
         mean=mean,
         divisor=divisor,
@@ -40,33 +40,33 @@ def view_inputs(trained: Trained, images: jax.Array, place) -> jax.Array:
     )
 
 
-def central_inputs(trained: Trained, images: jax.Array) -> jax.Array:
-    """As `view_inputs` for the central view."""
-    (place,) = augment.crop_positions(
+def center_inputs(trained: Trained, images: jax.Array) -> jax.Array:
+    """As `inputs_at`, at the center crop."""
+    (position,) = augment.crop_positions(
         "center", trained.pixels.size, trained.architecture.input_size
     )
-    return view_inputs(trained, images, place)
+    return inputs_at(trained, images, position)
 
 
 def log_probabilities(trained: Trained, views: str = "center") -> Callable:
-    """jitted (parameters, images) -> log of the mean probability of `views`, [rows, classes]."""
+    """jitted (parameters, images) -> log of the mean probability over `views`, [batch, classes]."""
     graph = tuned_graph(trained)
     crop = trained.architecture.input_size
-    places = jnp.asarray(augment.crop_positions(views, trained.pixels.size, crop))
+    positions = jnp.asarray(augment.crop_positions(views, trained.pixels.size, crop))
 
     def predict(parameters, images):
-        def one(place):
-            inputs = view_inputs(trained, images, place)
+        def log_softmax_at(position):
+            inputs = inputs_at(trained, images, position)
             return jax.nn.log_softmax(alexnet.apply(graph, parameters, inputs))
 
-        total = jax.nn.logsumexp(jax.lax.map(one, places), axis=0)
-        return total - np.log(len(places)).astype(np.float32)
+        total = jax.nn.logsumexp(jax.lax.map(log_softmax_at, positions), axis=0)
+        return total - np.log(len(positions)).astype(np.float32)
 
     return jax.jit(predict)
 
 
 def activations_of(trained: Trained, names: tuple[str, ...]) -> Callable:
-    """jitted (parameters, images) -> {name: activations} of the central view.
+    """jitted (parameters, images) -> {name: activations} of the center crop.
 
     Names are those of activations.activation_places; UserError for another.
     """
@@ -79,8 +79,8 @@ def activations_of(trained: Trained, names: tuple[str, ...]) -> Callable:
             )
     graph = tuned_graph(trained)
 
-    def look(parameters, images):
-        found = intermediates.activations(graph, parameters, central_inputs(trained, images))
-        return {name: found[name] for name in names}
+    def forward(parameters, images):
+        captured = intermediates.activations(graph, parameters, center_inputs(trained, images))
+        return {name: captured[name] for name in names}
 
-    return jax.jit(look)
+    return jax.jit(forward)

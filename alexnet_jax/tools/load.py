@@ -26,31 +26,31 @@ def from_flags(workdir: str | None, step: str | None, weights: str | None) -> Tr
     return files.read_weights(pathlib.Path(weights))
 
 
-def from_run(workdir: pathlib.Path, wanted: str | None = None) -> Trained:
-    """The network of a run's checkpoint; `wanted` as for `find_checkpoint`, and the same errors.
+def from_run(workdir: pathlib.Path, choice: str | None = None) -> Trained:
+    """The network of a run's checkpoint; `choice` as for `find_checkpoint`, and the same errors.
 
     The classes of runs that did not keep their names are numbers.
     """
-    step, _ = find_checkpoint(workdir, wanted)
+    step, _ = find_checkpoint(workdir, choice)
     folder = workdir / "checkpoints"
     facts = checkpoint.facts_at(folder, step)
     config = run_folder.config_of(facts)
     variant, data = plan.variant_of(config), config.data
     architecture = variant.architecture()
     count = facts["identity"]["model.num_classes"]
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     shapes = {
         layer: {
-            kind: jax.ShapeDtypeStruct(shape, config.model.param_dtype, sharding=here)
+            kind: jax.ShapeDtypeStruct(shape, config.model.param_dtype, sharding=sharding)
             for kind, shape in kinds.items()
         }
         for layer, kinds in architecture.parameter_shapes(count).items()
     }
     parameters = checkpoint.parameters_at(folder, step, shapes)
-    measured = run_folder.statistics_of(workdir, data.image_size, architecture.channels)
+    statistics = run_folder.statistics_of(workdir, data.image_size, architecture.channels)
     at_crop, crop = data.mean_at == "crop", architecture.input_size
     mean = augment.subtracted_mean(
-        measured,
+        statistics,
         data.mean,
         at_crop=at_crop,
         crop=crop,
@@ -65,17 +65,17 @@ def from_run(workdir: pathlib.Path, wanted: str | None = None) -> Trained:
         pixels=Pixels(
             size=data.image_size,
             mean=mean,
-            divisor=augment.divisor(measured, data.units, data.scale),
+            divisor=augment.divisor(statistics, data.units, data.scale),
             mean_at_crop=data.mean == "image" and at_crop,
             warp=data.resize == "warp",
         ),
     )
 
 
-def find_checkpoint(workdir: pathlib.Path, wanted: str | None) -> tuple[int, str]:
+def find_checkpoint(workdir: pathlib.Path, choice: str | None) -> tuple[int, str]:
     """Step of a run's checkpoint, and "best", "newest" or "" for what it is.
 
-    `wanted` is "best" (by validation error), "latest" or a number; None takes the best if it was
+    `choice` is "best" (by validation error), "latest" or a number; None takes the best if it was
     kept, else the newest. UserError where there is no such checkpoint.
     """
     if not workdir.is_dir():
@@ -87,24 +87,24 @@ def find_checkpoint(workdir: pathlib.Path, wanted: str | None) -> tuple[int, str
             f"--workdir={workdir} holds no complete checkpoint in checkpoints/: expected the "
             "folder of a training run that has saved one."
         )
-    if wanted == "latest":
+    if choice == "latest":
         return steps[-1], "newest"
-    if wanted in (None, "best"):
+    if choice in (None, "best"):
         best = checkpoint.facts_at(folder, steps[-1])["progress"]["best"].get("step")
         if best in steps:
             return best, "best"
-        if wanted is None:
+        if choice is None:
             return steps[-1], "newest"
         raise UserError(
             f"--step=best: {workdir} does not keep its best checkpoint, only those of the steps "
             f"{_listed(steps)}: name one of them, or latest."
         )
-    if not wanted.isdigit() or int(wanted) not in steps:
+    if not choice.isdigit() or int(choice) not in steps:
         raise UserError(
-            f"--step={wanted}: {workdir} holds checkpoints of the steps {_listed(steps)}; name one "
+            f"--step={choice}: {workdir} holds checkpoints of the steps {_listed(steps)}; name one "
             "of them, best or latest."
         )
-    return int(wanted), ""
+    return int(choice), ""
 
 
 def _listed(steps: list[int]) -> str:

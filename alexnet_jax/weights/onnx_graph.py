@@ -126,7 +126,7 @@ def build_graph(architecture: Architecture, weights: StandardWeights, pixels: Pi
 
 
 def _inputs(graph: OnnxGraph, architecture: Architecture, pixels: Pixels) -> str:
-    """Center crop, mean and divisor, then channels first; as inference.central_inputs."""
+    """Center crop, mean and divisor, then channels first; as inference.center_inputs."""
     crop = architecture.input_size
     start = (pixels.size - crop) // 2
     bounds = (graph.int_list(*pair) for pair in ((start,) * 2, (start + crop,) * 2, (1, 2)))

@@ -32,7 +32,7 @@ def network():
 
 def extracted(trained, layer, pixels, batch=4):
     """Features of all images, in batches."""
-    computed = extract.features(
+    computed = extract.compute_features(
         trained, layer, pixels.__getitem__, range(len(pixels)), batch_size=batch, num_workers=2
     )
     return np.concatenate([found for _, found, _ in computed])
@@ -68,7 +68,7 @@ def test_features_are_those_of_numpy_tower_after_tower(network):
 
 def test_a_wrong_layer_is_answered_with_the_names(network):
     with pytest.raises(UserError, match=r"no activations 'fc9': expected one of conv1.*fc7"):
-        extract.described(network, "fc9")
+        extract.metadata_of(network, "fc9")
 
 
 class Killed(BaseException):
@@ -166,7 +166,14 @@ def written(path, labels=(1, -1, 0, 0, 1), about=ABOUT):
     names = [f"Größe {number}" for number in range(len(labels))]
     values = np.random.default_rng(2).normal(size=(len(labels), 2, 3, 4)).astype(np.float32)
     pieces = iter([values[:2], values[2:2], values[2:]])
-    files.write(path, about, names, np.asarray(labels, np.int32), (2, 3, 4), pieces)
+    files.write_features(
+        path,
+        metadata=about,
+        names=names,
+        labels=np.asarray(labels, np.int32),
+        shape=(2, 3, 4),
+        features=pieces,
+    )
     return names, values
 
 
@@ -189,8 +196,8 @@ def test_files_hold_what_was_written(tmp_path, suffix):
         found = np.asarray(table["features"].to_pylist(), np.float32)
         np.testing.assert_array_equal(found.reshape(values.shape), values)
         assert json.loads(table.schema.metadata[b"about"]) == ABOUT
-    found = files.read(path)
-    assert (found.names, found.labels.tolist(), found.about) == (names, [1, -1, 0, 0, 1], ABOUT)
+    found = files.read_features(path)
+    assert (found.names, found.labels.tolist(), found.metadata) == (names, [1, -1, 0, 0, 1], ABOUT)
     blocks = list(found.blocks(2))
     assert max(map(len, blocks)) <= 2
     np.testing.assert_array_equal(np.concatenate(blocks), values.reshape(5, -1))
@@ -202,27 +209,27 @@ def test_damaged_and_foreign_files_are_told_in_a_sentence(tmp_path, suffix):
     path = tmp_path / f"x{suffix}"
     sentence = r"can't be read \(.*python -m alexnet_jax features wrote; write it anew\.$"
     with pytest.raises(UserError, match="There is no file"):
-        files.read(path)
+        files.read_features(path)
     written(path)
     whole = path.read_bytes()
     for length in (0, 10, len(whole) // 2, len(whole) - 5):
         path.write_bytes(whole[:length])
         with pytest.raises(UserError, match=sentence):
-            files.read(path)
+            files.read_features(path)
     for about in ({}, ABOUT | {"format": "x"}, ABOUT | {"classes": ["cat"]}, ABOUT | {"shape": []}):
         written(path, about=about)
         with pytest.raises(UserError, match=sentence):
-            files.read(path)
+            files.read_features(path)
     if suffix == ".npz":
         written(path)
         changed = bytearray(whole)
         changed[whole.index(np.random.default_rng(2).normal(size=1).astype("<f4").tobytes())] ^= 1
         path.write_bytes(changed)
         with pytest.raises(UserError, match=r"CRC.*features wrote; write it anew"):
-            list(files.read(path).blocks(2))
+            list(files.read_features(path).blocks(2))
         np.savez(path, features=np.zeros((2, 3)))
         with pytest.raises(UserError, match=sentence):
-            files.read(path)
+            files.read_features(path)
 
 
 @pytest.mark.parametrize("suffix", files.SUFFIXES)
@@ -237,10 +244,16 @@ def test_no_more_than_a_piece_is_in_memory(tmp_path, suffix):
     arrow = pytest.importorskip("pyarrow").default_memory_pool()
     before = arrow.bytes_allocated()
     tracemalloc.start()
-    files.write(tmp_path / f"x{suffix}", ABOUT | {"shape": [width]}, names, labels, [width],
-                features)  # fmt: skip
+    files.write_features(
+        tmp_path / f"x{suffix}",
+        metadata=ABOUT | {"shape": [width]},
+        names=names,
+        labels=labels,
+        shape=[width],
+        features=features,
+    )
     sums, held = [], 0
-    for block in files.read(tmp_path / f"x{suffix}").blocks(rows):
+    for block in files.read_features(tmp_path / f"x{suffix}").blocks(rows):
         sums.append(float(block[:, 0].sum()))
         held = max(held, arrow.bytes_allocated() - before)
     _, most = tracemalloc.get_traced_memory()
@@ -258,11 +271,11 @@ def test_mistakes_are_answered_before_jax_starts(tmp_path):
     ):
         assert said in run(*arguments, code=2)[1]
     with pytest.raises(UserError, match="end it in .npz or .parquet"):
-        files.check_path(tmp_path / "x.txt")
+        files.check_features_path(tmp_path / "x.txt")
     odd = os.fsdecode(b"caf\xe9.png")
-    files.check_path(tmp_path / "x.npz", [odd])
+    files.check_features_path(tmp_path / "x.npz", [odd])
     with pytest.raises(UserError, match="is not UTF-8, which parquet needs"):
-        files.check_path(tmp_path / "x.parquet", ["a.png", odd])
+        files.check_features_path(tmp_path / "x.parquet", ["a.png", odd])
 
 
 @pytest.mark.slow
@@ -284,7 +297,7 @@ def test_features_are_those_of_pytorch(tmp_path, layer):
         f"--layer={layer}", f"--output={output}",
     )  # fmt: skip
     assert "1 images that can't be read are left out" in said
-    found = files.read(output)
+    found = files.read_features(output)
     assert found.names == list(map(str, named))
     assert set(found.labels) == {3}
     weights = {
@@ -328,13 +341,13 @@ def test_sets_are_read_without_tensorflow(prepared_sets, tmp_path):
             "runpy.run_module('alexnet_jax', run_name='__main__')"
         )
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, env=ENVIRONMENT)
-        found.append(files.read(tmp_path / f"{form}.parquet"))
+        found.append(files.read_features(tmp_path / f"{form}.parquet"))
     assert len(found[0]) == sum(facts["splits"]["train"]["shards"])
     assert found[0].names == found[1].names
-    assert found[0].about["classes"] == facts["classes"]
+    assert found[0].metadata["classes"] == facts["classes"]
     assert list(found[0].labels) == list(found[1].labels)
     assert min(found[0].labels) == 0
-    load = collection.open_again(found[1].about["images"], found[1].names, found[1].stored)
+    load = collection.open_again(found[1].metadata["images"], found[1].names, found[1].stored)
     pixels = np.stack([load(number) for number in range(len(found[1]))])
     ours = np.concatenate(list(found[1].blocks(100)))
     np.testing.assert_allclose(ours, extracted(trained, "fc6", pixels), rtol=1e-3, atol=1e-3)

@@ -34,7 +34,9 @@ def blocks_of(rows):
 
 def found(queries, rows, k, own=None):
     own = np.full(len(queries), search.NOBODY) if own is None else own
-    return search.search(blocks_of(queries), own, blocks_of(rows), rows.shape[1], k)
+    return search.nearest_neighbours(
+        blocks_of(queries), own, blocks_of(rows), width=rows.shape[1], k=k
+    )
 
 
 @pytest.fixture(params=["large blocks", "small blocks"])
@@ -99,7 +101,7 @@ def test_the_report_counts_neighbours_of_the_same_class(tmp_path):
     queries = features("queries", [0, 1, -1], [[0, 0], [5, 0.4], [1, 1]], tmp_path)
     distances, numbers = found(np.float32([[0, 0], [5, 0.4], [1, 1]]),
                                np.float32([[0, 0], [0, 1], [5, 0], [5, 1]]), 2)  # fmt: skip
-    record = report.content(rows, queries, distances, numbers, left_out=False)
+    record = report.neighbours_record(rows, queries, distances, numbers, left_out=False)
     assert record["labelled_queries"] == 2
     assert record["nearest_of_same_class"] == 1
     assert record["neighbours_of_same_class"] == 3 / 4
@@ -108,26 +110,26 @@ def test_the_report_counts_neighbours_of_the_same_class(tmp_path):
         "neighbours": [{"image": "2.png", "class": "dog", "distance": pytest.approx(0.4)},
                        {"image": "3.png", "class": None, "distance": pytest.approx(0.6)}],
     }  # fmt: skip
-    said = report.table(record, report.spread(3, 2))
+    said = report.neighbours_table(record, report.evenly_spaced(3, 2))
     assert "0.png  (cat)\n           0  0.png  (cat)\n           1  1.png  (cat)\n2.png" in said
     assert "of 2 whose class is known, 100.0% have" in said
-    assert report.spread(5, 3) == [0, 2, 4]
-    assert report.spread(2, 8) == [0, 1]
-    assert asked.rows_of(queries, rows).tolist() == [0, 1, 2]
+    assert report.evenly_spaced(5, 3) == [0, 2, 4]
+    assert report.evenly_spaced(2, 8) == [0, 1]
+    assert asked.self_indices(queries, rows).tolist() == [0, 1, 2]
     elsewhere = features("queries", [0], [[0, 0]], tmp_path / "elsewhere")
-    assert asked.rows_of(elsewhere, rows).tolist() == [search.NOBODY]
+    assert asked.self_indices(elsewhere, rows).tolist() == [search.NOBODY]
 
 
 def test_features_of_another_layer_or_network_are_refused(tmp_path):
     rows = features("set.npz", [0], [[0, 0]], tmp_path)
-    asked.check_comparable(rows, rows.about, "same.npz")
+    asked.check_comparable(rows, rows.metadata, "same.npz")
     for change, said in (
         ({"layer": "fc6"}, "other.npz is of another layer than set.npz, which is conv1 of some"),
         ({"parameters_sha256": "1"}, "other.npz is of a network with other weights"),
         ({"pixels": {"size": 9}}, "cut or scaled in another way"),
     ):
         with pytest.raises(UserError, match=said):
-            asked.check_comparable(rows, rows.about | change, "other.npz")
+            asked.check_comparable(rows, rows.metadata | change, "other.npz")
 
 
 def test_mistakes_are_answered_before_jax_starts(tmp_path):

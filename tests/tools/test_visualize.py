@@ -31,7 +31,9 @@ def test_the_figure_of_filters_holds_the_picture_pixel_by_pixel(towers, channels
     expected = np.broadcast_to(
         pictures.filters(kernel, 88), (*filters.picture(kernel, 88).shape[:2], 3)
     )
-    found = pixels_of(filters.draw("conv1", kernel, 88, False, "quickstart"))
+    found = pixels_of(
+        filters.draw_filters(kernel, name="conv1", network="quickstart", tile=88, grey=False)
+    )
     height, width = expected.shape[:2]
     left = next(
         x for x in range(found.shape[1] - width + 1)
@@ -40,7 +42,7 @@ def test_the_figure_of_filters_holds_the_picture_pixel_by_pixel(towers, channels
     assert left + width <= found.shape[1]
     figure.write_pixels(filters.picture(kernel, 88), tmp_path / "bare.png")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "bare.png").convert("RGB")), expected)
-    assert f"{width:,} x {height:,} pixels" in figure.written(tmp_path / "bare.png")
+    assert f"{width:,} x {height:,} pixels" in figure.written_line(tmp_path / "bare.png")
     grey = filters.picture(kernel, 88, grey=True)
     assert np.array_equal(grey, pictures.filters(kernel.sum(axis=3)[:, :, :, None], 88))
 
@@ -65,7 +67,7 @@ def a_run(folder, rates, errors=None):
 def test_curves_are_the_records_and_rates_drop_where_they_do(tmp_path):
     rates = [0.01, 0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]
     folder = a_run(tmp_path / "one", rates)
-    (run,) = curves.read([str(folder)])
+    (run,) = curves.read_curves([str(folder)])
     records = [
         json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()[:-1]
     ]
@@ -77,9 +79,9 @@ def test_curves_are_the_records_and_rates_drop_where_they_do(tmp_path):
             assert list(values) == [record[field] for record in own]
     assert run.rate_drops() == [(2.5, 0.001), (4.5, 0.0001)]
     falling = [0.01 * np.cos(index / 5) for index in range(1, 8)]
-    (cosine,) = curves.read([str(a_run(tmp_path / "two", falling))])
+    (cosine,) = curves.read_curves([str(a_run(tmp_path / "two", falling))])
     assert [epoch for epoch, _ in cosine.rate_drops()] in ([], [0.5])
-    left, right = curves.draw([run], "top5_error").axes
+    left, right = curves.draw_curves([run], "top5_error").axes
     drawn = {line.get_label(): line.get_xydata() for line in left.lines}
     expected = np.column_stack(run.series("val", "top5_error")) * [1, 100]
     np.testing.assert_array_equal(drawn["one, validation"], expected)
@@ -91,23 +93,23 @@ def test_epochs_to_a_level_lie_between_the_records(tmp_path):
     quick = a_run(tmp_path / "quick", [0.01] * 6, errors[:3] + [0.25, 0.2, 0.1])
     slow = a_run(tmp_path / "slow", [0.01] * 6, [0.9, 0.8, 0.7, 0.6, 0.4, 0.1])
     broken = a_run(tmp_path / "broken", [0.01] * 6, errors)
-    runs = curves.read([str(quick), str(slow), str(broken)])
+    runs = curves.read_curves([str(quick), str(slow), str(broken)])
     for run, level in ((runs[0], 0.4), (runs[1], 0.25), (runs[0], 0.12)):
         epochs, values = run.series("train", "top1_error")
         expected = np.interp(level, values[::-1], epochs[::-1])
         assert curves.epochs_to_reach(epochs, values, level) == pytest.approx(expected)
     assert curves.epochs_to_reach(*runs[2].series("train", "top1_error"), 0.25) == 4
     assert curves.epochs_to_reach(*runs[1].series("train", "top1_error"), 0.05) is None
-    said = curves.comparison(runs[:2], 0.4)
+    said = curves.epochs_comparison(runs[:2], 0.4)
     assert "after 1.50 epochs\n" in said
     assert "after 4.00 epochs, 2.7 times as many" in said
     (axes,) = curves.draw_figure1(runs[:2], 0.4).axes
     assert axes.lines[0].get_linestyle() != axes.lines[2].get_linestyle()
     with pytest.raises(UserError, match=r"There is no file .*metrics.jsonl"):
-        curves.read([str(tmp_path)])
+        curves.read_curves([str(tmp_path)])
     (tmp_path / "metrics.jsonl").write_text("{}\n")
     with pytest.raises(UserError, match="holds no measurement yet"):
-        curves.read([str(tmp_path)])
+        curves.read_curves([str(tmp_path)])
 
 
 def test_the_gradient_of_a_logit_is_that_of_finite_differences():
@@ -128,7 +130,7 @@ def test_the_gradient_of_a_logit_is_that_of_finite_differences():
     np.testing.assert_allclose(found[*places.T, 0], expected, atol=3e-3 * np.abs(found).max())
     assert np.abs(expected).max() > 3e-4
     coloured = np.float32([[[1, -3, 2]], [[0, 0, -1]]])
-    assert saliency.saliency(coloured).tolist() == [[3], [1]]
+    assert saliency.saliency_map(coloured).tolist() == [[3], [1]]
 
 
 def test_occlusion_is_a_loop_over_hidden_squares():
@@ -186,14 +188,14 @@ def test_the_confusion_matrix_is_scikit_learns(tmp_path):
     file = tmp_path / "found.json"
     whole = {"split": "val", "scores": {"images": 500, "top1_error": 0.25}, "classes": [{}] * 7}
     file.write_text(json.dumps(whole | {"confusion": found}))
-    drawn = confusion.draw(confusion.read(file))
+    drawn = confusion.draw_confusion(confusion.read_confusion(file))
     numbers = {text.get_position(): text.get_text() for text in drawn.axes[0].texts}
     for row, column in np.argwhere(np.array(found["counts"])):
         assert numbers[column, row] == str(found["counts"][row][column])
     for text in ("{}", "no JSON", json.dumps(whole | {"confusion": found | {"counts": [[1]]}})):
         file.write_text(text)
         with pytest.raises(UserError, match="confusion matrix"):
-            confusion.read(file)
+            confusion.read_confusion(file)
 
 
 def test_of_many_classes_the_most_confused_are_kept():

@@ -46,7 +46,7 @@ def test_layers_are_seen_after_their_function_and_by_tower():
     assert activations.layer_names(lenet) == ("conv1", "conv2", "fc3", "fc4")
     image = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
     asked = ("conv2", "conv1.norm", "fc6", "fc8")
-    seen = {one.name: one.values for one in activations.look(trained, image, asked)}
+    seen = {one.name: one.values for one in activations.capture_layers(trained, image, asked)}
     view = (image[None, 2:30, 2:30] - trained.pixels.mean) / trained.pixels.divisor
     graph = alexnet.graph_of(trained.architecture, 10)
     whole = jax.jit(functools.partial(names.activations, graph))(
@@ -56,9 +56,12 @@ def test_layers_are_seen_after_their_function_and_by_tower():
         own = np.asarray(whole[name][0])
         towers = np.split(own, 2, axis=-1) if name != "fc8" else [own]
         np.testing.assert_allclose(seen[name], towers, rtol=1e-4, atol=1e-4)
-    assert len(activations.draw_one(activations.Seen("conv2", seen["conv2"]), "x").axes) == 3
+    assert (
+        len(activations.draw_layer(activations.LayerActivations("conv2", seen["conv2"]), "x").axes)
+        == 3
+    )
     with pytest.raises(UserError, match="has no activations 'conv9': expected one of conv1"):
-        activations.look(trained, image, ["conv9"])
+        activations.capture_layers(trained, image, ["conv9"])
 
 
 def recipe(**changed):
@@ -79,15 +82,15 @@ def test_views_are_those_parts_of_the_image(mean_at_crop):
     if mean_at_crop:
         how = dataclasses.replace(how, mean=np.float32(random.uniform(90, 130, (40, 40, 3))))
     image = random.integers(0, 256, (40, 40, 3), np.uint8)
-    views = augmentation.views_of(how, image, 8, seed=1)
-    assert len({tuple(place) for place in views.places[:, :2]}) > 4
-    assert set(views.places[:, 2]) == {0, 1}
+    views = augmentation.augmented_crops(how, image, 8, seed=1)
+    assert len({tuple(place) for place in views.positions[:, :2]}) > 4
+    assert set(views.positions[:, 2]) == {0, 1}
 
     def at(whole, place):
         patch = whole[place[0] : place[0] + 28, place[1] : place[1] + 28]
         return patch[:, ::-1] if place[2] else patch
 
-    for row, place in enumerate(views.places):
+    for row, place in enumerate(views.positions):
         assert np.array_equal(views.cropped[row], at(image, [*place[:2], 0]))
         assert np.array_equal(views.flipped[row], at(image, place))
         mean = at(how.mean, place) if mean_at_crop else how.mean
@@ -97,15 +100,15 @@ def test_views_are_those_parts_of_the_image(mean_at_crop):
         assert np.abs(shift).max() > 1
         np.testing.assert_allclose(views.inputs[row] * how.divisor + mean, views.tinted[row],
                                    atol=1e-3)  # fmt: skip
-    again = augmentation.views_of(how, image, 8, seed=1)
+    again = augmentation.augmented_crops(how, image, 8, seed=1)
     assert np.array_equal(views.inputs, again.inputs)
 
 
 def test_views_without_any_chance_are_the_centre():
     image = np.random.default_rng(4).integers(0, 256, (40, 40, 3), np.uint8)
     how = recipe(random_crop=False, flip=False, noise=0.0)
-    views = augmentation.views_of(how, image, 2, seed=1)
-    assert views.places.tolist() == [[6, 6, 0]] * 2
+    views = augmentation.augmented_crops(how, image, 2, seed=1)
+    assert views.positions.tolist() == [[6, 6, 0]] * 2
     np.testing.assert_allclose(views.tinted[1], image[6:34, 6:34], atol=1e-4)
 
 
@@ -215,10 +218,10 @@ def test_gradients_reach_no_further_than_the_receptive_field(network_name):
 def test_classes_are_found_by_name_or_words():
     trained = weighted.trained("lenet5", width=1)
     trained = dataclasses.replace(trained, classes=("n01440764", "n01443537", "dog"))
-    assert classes.find(trained, "tench") == classes.find(trained, "n01440764") == 0
-    assert classes.find(trained, "dog") == 2
+    assert classes.find_label(trained, "tench") == classes.find_label(trained, "n01440764") == 0
+    assert classes.find_label(trained, "dog") == 2
     with pytest.raises(UserError, match="knows no class 'dig' among its 3: did you mean 'dog'"):
-        classes.find(trained, "dig")
-    assert classes.numbers("unit", ["3", "12"]) == [3, 12]
+        classes.find_label(trained, "dig")
+    assert classes.parse_numbers("unit", ["3", "12"]) == [3, 12]
     with pytest.raises(UserError, match="--unit=-1 is no number from 0 on"):
-        classes.numbers("unit", ["-1"])
+        classes.parse_numbers("unit", ["-1"])

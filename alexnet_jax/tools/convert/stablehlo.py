@@ -34,7 +34,7 @@ def write_stablehlo(path: pathlib.Path, trained: Trained) -> list[pathlib.Path]:
     images = jax.ShapeDtypeStruct((batch, size, size, channels), jnp.uint8)
 
     def probabilities(images):
-        inputs = inference.central_inputs(trained, images)
+        inputs = inference.center_inputs(trained, images)
         return jax.nn.softmax(alexnet.apply(graph, trained.parameters, inputs))
 
     program = export.export(jax.jit(probabilities), platforms=PLATFORMS)(images)

@@ -19,7 +19,7 @@ SPLITS = ("train", "val")
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """The shape in which images are kept before a view is cut out of them; see images.decode."""
+    """The shape in which images are kept before a crop is cut out of them; see images.decode."""
 
     size: int
     channels: int
@@ -44,7 +44,7 @@ class Collection:
     def __len__(self) -> int:
         return len(self.names)
 
-    def about(self, left_out: Sequence[int]) -> dict:
+    def metadata(self, left_out: Sequence[int]) -> dict:
         """The images for JSON, with the numbers of those that can't be read as names."""
         return {
             "classes": list(self.classes),
@@ -83,7 +83,7 @@ def of_run(workdir: str, split: str) -> Collection:
 
 
 def open_again(where: dict, names: Sequence[str], stored: Stored) -> image_files.Load:
-    """The pixels of images by their number; `where` as in Collection.about."""
+    """The pixels of images by their number; `where` as in Collection.metadata."""
     if "files_named_from" in where:
         files = full_names(where, names)
         return image_files.loader(files, stored.size, stored.channels, stored.warp)
@@ -93,7 +93,7 @@ def open_again(where: dict, names: Sequence[str], stored: Stored) -> image_files
 
 
 def full_names(where: dict, names: Sequence[str]) -> list[str]:
-    """Names that an image has in no other collection; `where` as in Collection.about."""
+    """Names that an image has in no other collection; `where` as in Collection.metadata."""
     if "files_named_from" in where:
         folder = where["files_named_from"]
         return [os.path.normpath(os.path.join(folder, name)) for name in names]
@@ -101,7 +101,7 @@ def full_names(where: dict, names: Sequence[str]) -> list[str]:
 
 
 def _set_at(path: str, split: str, stored: Stored) -> sources.Source:
-    both = sources.open_splits(
+    splits = sources.open_splits(
         kind="folder",
         path=path,
         name="",
@@ -112,7 +112,7 @@ def _set_at(path: str, split: str, stored: Stored) -> sources.Source:
         num_classes=None,
         warp=stored.warp,
     )
-    return both[SPLITS.index(split)]
+    return splits[SPLITS.index(split)]
 
 
 def _set_of(workdir: str, split: str) -> sources.Source:

@@ -57,25 +57,27 @@ def _run(args: argparse.Namespace, images: list[str]) -> None:
     from alexnet_jax.tools.features import extract, files, parts
 
     output = pathlib.Path(args.output)
-    files.check_path(output)
+    files.check_features_path(output)
     trained = load.from_flags(args.workdir, args.step, args.weights)
-    about = extract.described(trained, args.layer)
+    metadata = extract.metadata_of(trained, args.layer)
     collection = _collection(args, images, trained)
-    files.check_path(output, collection.names)
-    part_images = extract.part_images(about["shape"], args.batch_size)
+    files.check_features_path(output, collection.names)
+    part_images = extract.part_images(metadata["shape"], args.batch_size)
     plan = {
-        "layer": about["layer"],
-        "weights": about["parameters_sha256"],
-        "pixels": about["pixels"],
+        "layer": metadata["layer"],
+        "weights": metadata["parameters_sha256"],
+        "pixels": metadata["pixels"],
         "images": [collection.fingerprint, len(collection)],
         "batch": [args.batch_size, part_images],
     }
     with (
         Terminal() as terminal,
-        parts.opened(output, plan, len(collection), part_images, about["shape"]) as own,
+        parts.opened(
+            output, plan, len(collection), part_images, metadata["shape"]
+        ) as feature_parts,
     ):
         extract.fill(
-            own,
+            feature_parts,
             trained,
             args.layer,
             collection,
@@ -84,7 +86,7 @@ def _run(args: argparse.Namespace, images: list[str]) -> None:
             stop_at_bad=args.on_bad_image == "stop",
             terminal=terminal,
         )
-        terminal.info(_finish(output, about, trained.name, collection, own))
+        terminal.info(_finish(output, metadata, trained.name, collection, feature_parts))
 
 
 def _collection(args: argparse.Namespace, images: list[str], trained):
@@ -100,21 +102,28 @@ def _collection(args: argparse.Namespace, images: list[str], trained):
     return collection.of_run(args.workdir, split)
 
 
-def _finish(output: pathlib.Path, about: dict, weights: str, collection, own) -> str:
+def _finish(output: pathlib.Path, metadata: dict, weights: str, collection, feature_parts) -> str:
     """Put the parts together; what was written, for people."""
     from alexnet_jax.tools.features import files
 
-    used, left_out = own.used()
+    used, left_out = feature_parts.used()
     if not len(used):
         raise UserError(f"None of the {len(collection):,} images can be read: name others.")
-    about = about | {"weights": weights} | collection.about(left_out.tolist())
+    metadata = metadata | {"weights": weights} | collection.metadata(left_out.tolist())
     names = [collection.names[number] for number in used]
-    files.write(output, about, names, collection.labels[used], own.shape, own.features())
-    shape = " x ".join(f"{number:,}" for number in (len(used), *own.shape))
-    told = f"In {output}: {about['layer']} of {weights}, {shape} float32"
+    files.write_features(
+        output,
+        metadata=metadata,
+        names=names,
+        labels=collection.labels[used],
+        shape=feature_parts.shape,
+        features=feature_parts.features(),
+    )
+    shape = " x ".join(f"{number:,}" for number in (len(used), *feature_parts.shape))
+    message = f"In {output}: {metadata['layer']} of {weights}, {shape} float32"
     if len(left_out):
-        told += f"; {len(left_out):,} images that can't be read are left out"
-    return told + "."
+        message += f"; {len(left_out):,} images that can't be read are left out"
+    return message + "."
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def stored_of(trained: Trained) -> Stored:
     return Stored(trained.pixels.size, trained.architecture.channels, trained.pixels.warp)
 
 
-def described(trained: Trained, layer: str) -> dict:
-    """What features belong to, for JSON: those of two collections compare if it is the same.
+def metadata_of(trained: Trained, layer: str) -> dict:
+    """Layer, network and preprocessing of features, for JSON; equal for comparable features.
 
     UserError where the network has no such layer.
     """
@@ -51,9 +51,9 @@ def described(trained: Trained, layer: str) -> dict:
 def shape_of(trained: Trained, layer: str) -> tuple[int, ...]:
     """Shape of the activations of one image; UserError where the network has no such layer."""
     size, channels = trained.pixels.size, trained.architecture.channels
-    one = jax.ShapeDtypeStruct((1, size, size, channels), np.uint8)
-    look = inference.activations_of(trained, (layer,))
-    return jax.eval_shape(look, trained.parameters, one)[layer].shape[1:]
+    images_shape = jax.ShapeDtypeStruct((1, size, size, channels), np.uint8)
+    forward = inference.activations_of(trained, (layer,))
+    return jax.eval_shape(forward, trained.parameters, images_shape)[layer].shape[1:]
 
 
 def part_images(shape: tuple[int, ...], batch: int) -> int:
@@ -62,7 +62,7 @@ def part_images(shape: tuple[int, ...], batch: int) -> int:
     return batch * max(1, most // batch)
 
 
-def features(
+def compute_features(
     trained: Trained,
     layer: str,
     load: image_files.Load,
@@ -76,25 +76,25 @@ def features(
     While the device works on a batch, the one before is handed out and threads read the next. The
     batch is padded to full size, so that the network is compiled once.
     """
-    look = inference.activations_of(trained, (layer,))
+    forward = inference.activations_of(trained, (layer,))
     parameters = jax.device_put(trained.parameters)
     waiting = None
     for ids, pixels, unusable in image_files.batches(load, numbers, batch_size, num_workers):
-        begun = None
+        pending = None
         if len(ids):
             padded = np.zeros((batch_size, *pixels.shape[1:]), np.uint8)
             padded[: len(pixels)] = pixels
-            begun = look(parameters, padded)[layer]
+            pending = forward(parameters, padded)[layer]
         if waiting:
             yield _finished(*waiting)
-        waiting = ids, begun, unusable
+        waiting = ids, pending, unusable
     if waiting:
         yield _finished(*waiting)
 
 
-def _finished(ids: np.ndarray, begun: jax.Array | None, unusable: list) -> Computed:
-    found = None if begun is None else np.asarray(begun, np.float32)[: len(ids)]
-    return ids, found, unusable
+def _finished(ids: np.ndarray, pending: jax.Array | None, unusable: list) -> Computed:
+    values = None if pending is None else np.asarray(pending, np.float32)[: len(ids)]
+    return ids, values, unusable
 
 
 def fill(
@@ -118,7 +118,7 @@ def fill(
     numbers = [number for part in missing for number in parts.numbers(part)]
     progress = ProgressLine(layer, terminal)
     done, held = 0, []
-    batches = features(
+    batches = compute_features(
         trained, layer, collection.load, numbers, batch_size=batch_size, num_workers=num_workers
     )
     for computed in batches:
@@ -143,5 +143,5 @@ def _joined(
     return (
         np.concatenate([ids for ids, _, _ in held]),
         np.concatenate(parts) if parts else np.empty((0, *shape), np.float32),
-        [one for _, _, unusable in held for one in unusable],
+        [bad_image for _, _, unusable in held for bad_image in unusable],
     )

@@ -2,7 +2,8 @@
 
 An .npz holds `features` float32 [n, ...], `names` [n], `labels` int32 [n] if any is known, and the
 JSON text `about`; np.load reads it. A parquet file has the columns name, label and features (a list
-of fixed length, of maps in the order height, width, map), and the JSON in its schema's metadata.
+of fixed length; feature maps in the order height, width, channel), and the JSON in the metadata of
+its schema.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ from alexnet_jax.tools.features.extract import FORMAT
 from alexnet_jax.weights import atomic_write
 
 SUFFIXES = (".npz", ".parquet")
-ABOUT = "about"
+METADATA_KEY = "about"
 ANEW = "expected one that python -m alexnet_jax features wrote; write it anew"
 NAMES_AT_ONCE = 10_000
 Blocks = Callable[[int], Iterator[np.ndarray]]
@@ -31,14 +32,15 @@ Blocks = Callable[[int], Iterator[np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """Features as they lie in a file, or in memory; `path` is what people call them.
+    """Features as they lie in a file, or in memory; `path` names them in messages.
 
-    `blocks(rows)` gives all in order, float32 [up to rows, width], maps as one row. `labels` are
-    int32 [n], NO_LABEL where unknown; the names of the classes and the rest are in `about`.
+    `blocks(count)` yields all in order, float32 [up to count, width], feature maps flattened.
+    `labels` are int32 [n], NO_LABEL where unknown; `metadata` has the names of the classes and the
+    rest.
     """
 
     path: str
-    about: dict
+    metadata: dict
     names: list[str]
     labels: np.ndarray
     width: int
@@ -50,11 +52,11 @@ class Features:
     @property
     def stored(self) -> Stored:
         """The shape of the images."""
-        pixels = self.about["pixels"]
+        pixels = self.metadata["pixels"]
         return Stored(pixels["size"], pixels["channels"], pixels["warp"])
 
 
-def check_path(path: pathlib.Path, names: Iterable[str] = ()) -> None:
+def check_features_path(path: pathlib.Path, names: Iterable[str] = ()) -> None:
     """UserError where a file can't have this name, or can't hold these names of images."""
     if path.suffix not in SUFFIXES:
         raise UserError(
@@ -69,29 +71,37 @@ def check_path(path: pathlib.Path, names: Iterable[str] = ()) -> None:
                 )
 
 
-def write(
+def write_features(
     path: pathlib.Path,
-    about: dict,
+    *,
+    metadata: dict,
     names: Sequence[str],
     labels: np.ndarray,
     shape: Sequence[int],
     features: Iterable[np.ndarray],
 ) -> None:
     """Write features float32 [n, *shape], which come in pieces; the file appears whole or not."""
-    form = _write_npz if path.suffix == ".npz" else _write_parquet
+    write = _write_npz if path.suffix == ".npz" else _write_parquet
     with atomic_write.atomic_path(path) as partial:
-        form(partial, about, names, labels, tuple(shape), features)
+        write(
+            partial,
+            metadata=metadata,
+            names=names,
+            labels=labels,
+            shape=tuple(shape),
+            features=features,
+        )
 
 
-def _write_npz(path, about, names, labels, shape, features) -> None:
+def _write_npz(path, *, metadata, names, labels, shape, features) -> None:
     width = max(map(len, names))
     pieces = (
         np.asarray(names[start : start + NAMES_AT_ONCE], f"<U{width}")
         for start in range(0, len(names), NAMES_AT_ONCE)
     )
-    text = np.asarray(json.dumps(about))
+    text = np.asarray(json.dumps(metadata))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        _write_entry(archive, ABOUT, text.dtype, (), [text])
+        _write_entry(archive, METADATA_KEY, text.dtype, (), [text])
         _write_entry(archive, "names", np.dtype(f"<U{width}"), (len(names),), pieces)
         if np.any(labels != NO_LABEL):
             _write_entry(archive, "labels", np.dtype("<i4"), labels.shape, [labels])
@@ -99,7 +109,7 @@ def _write_npz(path, about, names, labels, shape, features) -> None:
 
 
 def _write_entry(archive, name, dtype, shape, pieces) -> None:
-    """An array whose rows come in pieces: at no time there is more than one in memory."""
+    """An array written piece by piece; one piece is in memory at a time."""
     header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
     with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
         np.lib.format.write_array_header_1_0(entry, header)
@@ -107,7 +117,7 @@ def _write_entry(archive, name, dtype, shape, pieces) -> None:
             entry.write(np.ascontiguousarray(piece, dtype).tobytes())
 
 
-def _write_parquet(path, about, names, labels, shape, features) -> None:
+def _write_parquet(path, *, metadata, names, labels, shape, features) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -118,42 +128,44 @@ def _write_parquet(path, about, names, labels, shape, features) -> None:
             pa.field("label", pa.int32()),
             pa.field("features", pa.list_(pa.float32(), width)),
         ],
-        metadata={ABOUT: json.dumps(about)},
+        metadata={METADATA_KEY: json.dumps(metadata)},
     )
     start = 0
     with pq.ParquetWriter(path, schema, use_dictionary=False) as writer:
         for piece in features:
-            own = slice(start, start + len(piece))
+            part = slice(start, start + len(piece))
             flat = pa.array(np.ascontiguousarray(piece, np.float32).reshape(-1))
             columns = [
-                pa.array(names[own], pa.string()),
-                pa.array(labels[own], pa.int32(), mask=labels[own] == NO_LABEL),
+                pa.array(names[part], pa.string()),
+                pa.array(labels[part], pa.int32(), mask=labels[part] == NO_LABEL),
                 pa.FixedSizeListArray.from_arrays(flat, width),
             ]
             writer.write_table(pa.table(columns, schema=schema))
             start += len(piece)
 
 
-def read(path: pathlib.Path) -> Features:
-    """Features as `write` wrote them; all but the numbers themselves are read.
+def read_features(path: pathlib.Path) -> Features:
+    """Features of a file of `write_features`; the feature values are read later, by `blocks`.
 
     UserError for any other file, and from Features.blocks where the numbers are damaged.
     """
     if not path.is_file():
         raise UserError(f"There is no file {path}: expected one of features.")
     with _reading(path):
-        found = (_read_parquet if path.suffix == ".parquet" else _read_npz)(path)
-        about = found.about
-        if about["format"] != FORMAT or not len(found):
+        features = (_read_parquet if path.suffix == ".parquet" else _read_npz)(path)
+        metadata = features.metadata
+        if metadata["format"] != FORMAT or not len(features):
             raise ValueError("it holds no features of this program")
-        if math.prod(about["shape"]) != found.width or found.labels.shape != (len(found),):
+        if math.prod(metadata["shape"]) != features.width or features.labels.shape != (
+            len(features),
+        ):
             raise ValueError("its parts do not fit together")
-        known = found.labels[found.labels != NO_LABEL]
-        if len(known) and not 0 <= known.min() <= known.max() < len(about["classes"]):
+        known = features.labels[features.labels != NO_LABEL]
+        if len(known) and not 0 <= known.min() <= known.max() < len(metadata["classes"]):
             raise ValueError("it has labels of no class")
         for name in ("layer", "network", "weights", "parameters_sha256", "pixels", "images"):
-            about[name]
-    return found
+            metadata[name]
+    return features
 
 
 def _read_npz(path: pathlib.Path) -> Features:
@@ -162,7 +174,7 @@ def _read_npz(path: pathlib.Path) -> Features:
         # A megabyte of compressed zeros is a gigabyte, and entries can share their bytes.
         if sum(entry.file_size for entry in entries) > path.stat().st_size:
             raise ValueError("it holds more than it is long")
-        about = json.loads(str(_whole_entry(archive, ABOUT)))
+        metadata = json.loads(str(_whole_entry(archive, METADATA_KEY)))
         names = _whole_entry(archive, "names").tolist()
         labels = np.full(len(names), NO_LABEL, np.int32)
         if "labels.npy" in archive.namelist():
@@ -172,23 +184,23 @@ def _read_npz(path: pathlib.Path) -> Features:
     if shape[0] != len(names):
         raise ValueError("its parts do not fit together")
 
-    def blocks(rows: int) -> Iterator[np.ndarray]:
+    def blocks(count: int) -> Iterator[np.ndarray]:
         with (
             _reading(path),
             zipfile.ZipFile(path) as archive,
             archive.open("features.npy") as entry,
         ):
             _header(entry)
-            for start in range(0, shape[0], rows):
-                count = min(rows, shape[0] - start)
-                data = entry.read(4 * count * width)
-                yield np.frombuffer(data, "<f4").reshape(count, width)
+            for start in range(0, shape[0], count):
+                length = min(count, shape[0] - start)
+                data = entry.read(4 * length * width)
+                yield np.frombuffer(data, "<f4").reshape(length, width)
             # At the very end zipfile compares its checksum.
             if entry.read(1):
                 raise ValueError("it is longer than it says")
 
     width = math.prod(shape[1:])
-    return Features(str(path), about, names, labels, width, blocks)
+    return Features(str(path), metadata, names, labels, width, blocks)
 
 
 def _whole_entry(archive: zipfile.ZipFile, name: str) -> np.ndarray:
@@ -210,19 +222,19 @@ def _read_parquet(path: pathlib.Path) -> Features:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        about = json.loads((file.schema_arrow.metadata or {})[ABOUT.encode()])
+        metadata = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY.encode()])
         groups, width = file.num_row_groups, file.schema_arrow.field("features").type.list_size
         names = file.read(["name"])["name"].to_pylist()
         labels = file.read(["label"])["label"].fill_null(NO_LABEL).to_numpy()
 
-    def blocks(rows: int) -> Iterator[np.ndarray]:
+    def blocks(count: int) -> Iterator[np.ndarray]:
         # Group by group: pyarrow reads ahead all that it is asked for.
         for group in range(groups):
             with _reading(path), pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(rows, [group], ["features"]):
+                for batch in file.iter_batches(count, [group], ["features"]):
                     yield batch["features"].flatten().to_numpy().reshape(len(batch), width)
 
-    return Features(str(path), about, names, labels.astype(np.int32), width, blocks)
+    return Features(str(path), metadata, names, labels.astype(np.int32), width, blocks)
 
 
 @contextlib.contextmanager

@@ -22,11 +22,17 @@ class Parts:
     """The parts of the features of `total` images, `images` in each but the last."""
 
     def __init__(
-        self, folder: pathlib.Path, total: int, images: int, shape: Sequence[int], anew: str
+        self,
+        folder: pathlib.Path,
+        *,
+        total: int,
+        images: int,
+        shape: Sequence[int],
+        remedy: str,
     ):
         self.total, self.images, self.shape = total, images, tuple(shape)
         self.count = -(-total // images)
-        self._folder, self._anew = folder, anew
+        self._folder, self._remedy = folder, remedy
 
     def numbers(self, part: int) -> range:
         """The images that a part stands for."""
@@ -63,10 +69,10 @@ class Parts:
         file = self._file(part)
         try:
             with np.load(file, allow_pickle=False) as stored:
-                found = [stored[name] for name in names]
+                values = [stored[name] for name in names]
         except Exception as error:  # NumPy and zipfile raise any of half a dozen kinds
-            raise arrays.unreadable_file(file, error, self._anew) from error
-        return found
+            raise arrays.unreadable_file(file, error, self._remedy) from error
+        return values
 
     def _file(self, part: int) -> pathlib.Path:
         return self._folder / f"part-{part:05d}.npz"
@@ -87,7 +93,8 @@ def opened(output: pathlib.Path, plan: dict, total: int, images: int, shape: Seq
     folder = folder_of(output)
     with _locked(folder, output):
         _settle(folder, plan)
-        yield Parts(folder, total, images, shape, "take it away and give the same command again")
+        remedy = "take it away and give the same command again"
+        yield Parts(folder, total=total, images=images, shape=shape, remedy=remedy)
         # The plan goes last: whatever is left by a kill in between, the same command goes on.
         for part in folder.glob("part-*"):
             part.unlink()

@@ -63,19 +63,19 @@ def _run(args: argparse.Namespace, images: list[str]) -> None:
     from alexnet_jax.tools.visualize import figure
 
     if args.plot:
-        figure.check_path(pathlib.Path(args.plot))
-    features = files.read(pathlib.Path(args.features))
+        figure.check_figure_path(pathlib.Path(args.plot))
+    features = files.read_features(pathlib.Path(args.features))
     with Terminal() as terminal:
         queries = _queries(args, images, features, terminal)
-        distances, numbers, left_out = _search(args, features, queries, terminal)
-        record = report.content(features, queries, distances, numbers, left_out)
-        chosen = report.spread(len(queries), args.rows)
-        terminal.info(report.table(record, chosen))
+        distances, indices, left_out = _search(args, features, queries, terminal)
+        record = report.neighbours_record(features, queries, distances, indices, left_out)
+        chosen = report.evenly_spaced(len(queries), args.rows)
+        terminal.info(report.neighbours_table(record, chosen))
         if args.json:
             json_files.write_json(pathlib.Path(args.json), record)
             terminal.info(f"In {args.json}: all of this, of every query.")
         if args.plot:
-            _draw(pathlib.Path(args.plot), features, queries, numbers, chosen)
+            _draw(pathlib.Path(args.plot), features, queries, indices, chosen)
             terminal.info(f"Drawn in {args.plot}.")
 
 
@@ -88,53 +88,73 @@ def _queries(args: argparse.Namespace, images: list[str], features, terminal):
 
         trained = from_flags(args.workdir, args.step, args.weights)
         return queries.of_images(trained, features, images, args.batch_size, terminal)
-    found = files.read(pathlib.Path(args.queries))
-    queries.check_comparable(features, found.about, found.path)
-    return found
+    query_features = files.read_features(pathlib.Path(args.queries))
+    queries.check_comparable(features, query_features.metadata, query_features.path)
+    return query_features
 
 
-def _search(args: argparse.Namespace, features, wanted, terminal):
-    """(distances, numbers of rows, whether queries were left out of their own neighbours)."""
+def _search(args: argparse.Namespace, features, query_features, terminal):
+    """(distances, indices, whether queries were left out of their own neighbours)."""
     import numpy as np
 
     from alexnet_jax.runtime.terminal import ProgressLine
     from alexnet_jax.tools.neighbours import queries, search
 
-    own = np.full(len(wanted), search.NOBODY, np.int64)
+    excluded = np.full(len(query_features), search.NOBODY, np.int64)
     left_out = args.leave_out_self
     if left_out is None:
         left_out = bool(args.queries) and os.path.samefile(args.queries, args.features)
     if left_out:
-        own = queries.rows_of(wanted, features)
-    most = len(features) - bool((own != search.NOBODY).any())
+        excluded = queries.self_indices(query_features, features)
+    most = len(features) - bool((excluded != search.NOBODY).any())
     if args.k > most:
         raise UserError(
             f"--k={args.k} neighbours are more than the {most:,} that {features.path} has."
         )
     progress = ProgressLine("queries", terminal)
-    found = search.search(wanted.blocks, own, features.blocks, features.width, args.k, progress)
-    return *found, left_out
+    distances, indices = search.nearest_neighbours(
+        query_features.blocks,
+        excluded,
+        features.blocks,
+        width=features.width,
+        k=args.k,
+        progress=progress,
+    )
+    return distances, indices, left_out
 
 
-def _draw(path: pathlib.Path, features, queries, numbers, chosen: list[int]) -> None:
+def _draw(path: pathlib.Path, features, queries, indices, chosen: list[int]) -> None:
     from alexnet_jax.tools.features import collection
     from alexnet_jax.tools.neighbours import report
     from alexnet_jax.tools.visualize import neighbours
 
-    def shown(of, load, classes, number):
-        kind = classes[number]
-        name = pathlib.PurePath(of.names[number]).stem if kind is None else kind
-        return neighbours.Image(load(number), name, kind)
+    def panel(features_of_set, load, classes, index):
+        class_name = classes[index]
+        name = (
+            pathlib.PurePath(features_of_set.names[index]).stem
+            if class_name is None
+            else class_name
+        )
+        return neighbours.Image(load(index), name, class_name)
 
-    theirs, ours = (
-        (of, collection.open_again(of.about["images"], of.names, of.stored), report.class_names(of))
-        for of in (features, queries)
+    candidate_set, query_set = (
+        (
+            features_of_set,
+            collection.open_again(
+                features_of_set.metadata["images"], features_of_set.names, features_of_set.stored
+            ),
+            report.image_classes(features_of_set),
+        )
+        for features_of_set in (features, queries)
     )
     rows = [
-        (shown(*ours, query), [shown(*theirs, int(other)) for other in numbers[query]])
+        (
+            panel(*query_set, query),
+            [panel(*candidate_set, int(neighbour)) for neighbour in indices[query]],
+        )
         for query in chosen
     ]
-    neighbours.draw(path, rows, features.about["layer"])
+    neighbours.draw_neighbours(path, rows, features.metadata["layer"])
 
 
 if __name__ == "__main__":

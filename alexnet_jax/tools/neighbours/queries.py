@@ -1,4 +1,4 @@
-"""The images whose neighbours are wanted, and which of them are in the set itself."""
+"""Query images, and which of them are in the searched set itself."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -20,13 +20,14 @@ COMPARED = {
 }
 
 
-def check_comparable(features: Features, about: dict, path: str) -> None:
-    """UserError where features of `path` have no distance to these; `about` as in a file."""
-    for name, told in COMPARED.items():
-        if about[name] != features.about[name]:
+def check_comparable(features: Features, metadata: dict, path: str) -> None:
+    """UserError where features of `path` have no distance to these; `metadata` as in a file."""
+    for name, difference in COMPARED.items():
+        if metadata[name] != features.metadata[name]:
             raise UserError(
-                f"{path} {told} than {features.path}, which is {features.about['layer']} of "
-                f"{features.about['weights']}: distances need one layer of one network."
+                f"{path} {difference} than {features.path}, which is "
+                f"{features.metadata['layer']} of {features.metadata['weights']}: distances need "
+                "one layer of one network."
             )
 
 
@@ -41,13 +42,13 @@ def of_images(
 
     UserError where the network is not that of `features`, and where no image is left.
     """
-    layer = features.about["layer"]
-    about = extract.described(trained, layer)
-    check_comparable(features, about, trained.name)
-    found = image_files.find(arguments)
-    images = collection.of_files(found, trained.classes, extract.stored_of(trained))
-    numbers, rows = [], []
-    computed = extract.features(
+    layer = features.metadata["layer"]
+    metadata = extract.metadata_of(trained, layer)
+    check_comparable(features, metadata, trained.name)
+    files = image_files.find(arguments)
+    images = collection.of_files(files, trained.classes, extract.stored_of(trained))
+    indices, chunks = [], []
+    computed = extract.compute_features(
         trained,
         layer,
         images.load,
@@ -55,32 +56,34 @@ def of_images(
         batch_size=batch_size,
         num_workers=os.cpu_count() or 1,
     )
-    for ids, some, unusable in computed:
+    for ids, values, unusable in computed:
         for _, error in unusable:
             terminal.warn(str(error))
-        if some is not None:
-            numbers += ids.tolist()
-            rows.append(some.reshape(len(ids), -1))
-    if not numbers:
+        if values is not None:
+            indices += ids.tolist()
+            chunks.append(values.reshape(len(ids), -1))
+    if not indices:
         raise UserError(f"None of the {len(images):,} images can be read: name others.")
-    together = np.concatenate(rows)
+    values_of_all = np.concatenate(chunks)
 
     def blocks(count: int) -> Iterator[np.ndarray]:
-        return (together[start : start + count] for start in range(0, len(together), count))
+        return (
+            values_of_all[start : start + count] for start in range(0, len(values_of_all), count)
+        )
 
     return Features(
         path="the images named",
-        about=about | {"weights": trained.name} | images.about([]),
-        names=[images.names[number] for number in numbers],
-        labels=images.labels[numbers],
+        metadata=metadata | {"weights": trained.name} | images.metadata([]),
+        names=[images.names[index] for index in indices],
+        labels=images.labels[indices],
         width=features.width,
         blocks=blocks,
     )
 
 
-def rows_of(queries: Features, features: Features) -> np.ndarray:
-    """The row of `features` that is the query itself, by the image's name, or NOBODY; int64."""
-    names = collection.full_names(features.about["images"], features.names)
-    rows = {name: row for row, name in enumerate(names)}
-    wanted = collection.full_names(queries.about["images"], queries.names)
-    return np.asarray([rows.get(name, NOBODY) for name in wanted], np.int64)
+def self_indices(queries: Features, features: Features) -> np.ndarray:
+    """The index in `features` of the query itself, by the image's name, or NOBODY; int64."""
+    names = collection.full_names(features.metadata["images"], features.names)
+    indices = {name: index for index, name in enumerate(names)}
+    query_names = collection.full_names(queries.metadata["images"], queries.names)
+    return np.asarray([indices.get(name, NOBODY) for name in query_names], np.int64)

@@ -1,4 +1,4 @@
-"""What was found, as JSON and as a table."""
+"""The neighbours of all queries, as JSON and as a table."""
 
 from collections.abc import Sequence
 
@@ -9,69 +9,69 @@ from alexnet_jax.tools.features.collection import NO_LABEL
 from alexnet_jax.tools.features.files import Features
 
 
-def class_names(features: Features) -> list[str | None]:
+def image_classes(features: Features) -> list[str | None]:
     """The class of each image in words; None where it is not known."""
-    words = [synsets.words(name) for name in features.about["classes"]]
+    words = [synsets.words(name) for name in features.metadata["classes"]]
     return [None if label == NO_LABEL else words[label] for label in features.labels]
 
 
-def content(
+def neighbours_record(
     features: Features,
     queries: Features,
     distances: np.ndarray,
-    numbers: np.ndarray,
+    indices: np.ndarray,
     left_out: bool,
 ) -> dict:
-    """All that was found, for JSON; `numbers` and `distances` [queries, k] as search gives them."""
-    theirs, ours = class_names(features), class_names(queries)
-    found = []
-    for number, name in enumerate(queries.names):
-        pairs = zip(numbers[number].tolist(), distances[number].tolist(), strict=True)
+    """All neighbours for JSON; `indices`, `distances` [queries, k] as of nearest_neighbours."""
+    feature_classes, query_classes = image_classes(features), image_classes(queries)
+    results = []
+    for query, name in enumerate(queries.names):
+        pairs = zip(indices[query].tolist(), distances[query].tolist(), strict=True)
         neighbours = [
-            {"image": features.names[other], "class": theirs[other], "distance": distance}
+            {"image": features.names[other], "class": feature_classes[other], "distance": distance}
             for other, distance in pairs
         ]
-        found.append({"image": name, "class": ours[number], "neighbours": neighbours})
+        results.append({"image": name, "class": query_classes[query], "neighbours": neighbours})
     return {
         "features": features.path,
         "queries": queries.path,
-        "layer": features.about["layer"],
-        "network": features.about["network"],
-        "parameters_sha256": features.about["parameters_sha256"],
+        "layer": features.metadata["layer"],
+        "network": features.metadata["network"],
+        "parameters_sha256": features.metadata["parameters_sha256"],
         "images": len(features),
-        "k": numbers.shape[1],
+        "k": indices.shape[1],
         "leave_out_self": left_out,
-        **_summary(found),
-        "found": found,
+        **_summary(results),
+        "found": results,
     }
 
 
-def _summary(found: list[dict]) -> dict:
+def _summary(results: list[dict]) -> dict:
     """How often neighbours are of the query's class, over the queries whose class is known."""
     same = [
-        [neighbour["class"] == one["class"] for neighbour in one["neighbours"]]
-        for one in found
-        if one["class"] is not None
+        [neighbour["class"] == result["class"] for neighbour in result["neighbours"]]
+        for result in results
+        if result["class"] is not None
     ]
     summary: dict[str, float] = {"labelled_queries": len(same)}
     if same:
-        summary["nearest_of_same_class"] = float(np.mean([row[0] for row in same]))
+        summary["nearest_of_same_class"] = float(np.mean([matches[0] for matches in same]))
         summary["neighbours_of_same_class"] = float(np.mean(same))
     return summary
 
 
-def spread(count: int, most: int) -> list[int]:
+def evenly_spaced(count: int, most: int) -> list[int]:
     """Up to `most` of `count` numbers, evenly from the first to the last."""
-    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))})
+    return sorted({round(position) for position in np.linspace(0, count - 1, min(count, most))})
 
 
-def table(record: dict, chosen: Sequence[int]) -> str:
+def neighbours_table(record: dict, chosen: Sequence[int]) -> str:
     """Some queries with their neighbours, and what holds for all."""
     lines = []
-    for number in chosen:
-        one = record["found"][number]
-        lines.append(_named(one))
-        lines += [f"  {other['distance']:10.4g}  {_named(other)}" for other in one["neighbours"]]
+    for query in chosen:
+        result = record["found"][query]
+        lines.append(_named(result))
+        lines += [f"  {other['distance']:10.4g}  {_named(other)}" for other in result["neighbours"]]
     count, layer = len(record["found"]), record["layer"]
     text = f"{count:,} queries in {record['images']:,} images, {layer} of {record['network']}"
     if len(chosen) < count:
@@ -85,5 +85,5 @@ def table(record: dict, chosen: Sequence[int]) -> str:
     return "\n".join([*lines, text + "."])
 
 
-def _named(one: dict) -> str:
-    return one["image"] if one["class"] is None else f"{one['image']}  ({one['class']})"
+def _named(entry: dict) -> str:
+    return entry["image"] if entry["class"] is None else f"{entry['image']}  ({entry['class']})"

@@ -93,18 +93,18 @@ def classify(
 
 def summarize(results: Sequence[Classified], unreadable: int) -> dict[str, float]:
     """Counts, and errors over the images whose class is known."""
-    labelled = [one for one in results if one.label is not None]
+    labelled = [result for result in results if result.label is not None]
     summary: dict[str, float] = {
         "images": len(results),
         "unreadable": unreadable,
         "labelled": len(labelled),
     }
     if labelled:
-        most = max(len(one.predictions) for one in labelled)
+        most = max(len(result.predictions) for result in labelled)
         for top in (1, 5):
             wrong = sum(
-                one.label not in [guess.label for guess in one.predictions[:top]]
-                for one in labelled
+                result.label not in [guess.label for guess in result.predictions[:top]]
+                for result in labelled
             )
             if top <= most:
                 summary[f"top{top}_error"] = wrong / len(labelled)

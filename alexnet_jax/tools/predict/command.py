@@ -50,7 +50,7 @@ def _run(args: argparse.Namespace, images: list[str]) -> None:
 
     files = image_files.find(images)
     if args.plot:
-        figure.check_path(pathlib.Path(args.plot))
+        figure.check_figure_path(pathlib.Path(args.plot))
         if len(files) > MOST_DRAWN:
             raise UserError(
                 f"--plot draws up to {MOST_DRAWN} images, and these are {len(files):,}: name fewer."
@@ -62,22 +62,22 @@ def _run(args: argparse.Namespace, images: list[str]) -> None:
         print(f"warning: {error}", file=sys.stderr, flush=True)
         errors.append(str(error))
 
-    results, shown = [], []
+    results, panels = [], []
     for result, pixels in classify.classify(
         trained, files, views=args.views, top=args.top, batch_size=args.batch_size, unreadable=warn
     ):
         results.append(result)
         print(_block(result), flush=True)
         if args.plot:
-            shown.append(_shown(result, pixels))
+            panels.append(_panel(result, pixels))
     summary = classify.summarize(results, len(errors))
     print(_summary_line(summary, trained.name, args.views))
     if args.json:
         _write_json(pathlib.Path(args.json), trained, args.views, results, summary)
-    if shown:
+    if panels:
         from alexnet_jax.tools.visualize import predictions
 
-        predictions.draw(pathlib.Path(args.plot), shown)
+        predictions.draw_predictions(pathlib.Path(args.plot), panels)
         print(f"Drawn in {args.plot}.")
     if errors:
         raise UserError(f"{len(errors):,} of {len(files):,} images can't be read: {errors[0]}")
@@ -103,10 +103,10 @@ def _summary_line(summary: dict[str, float], weights: str, views: str) -> str:
     return text + "."
 
 
-def _shown(result, pixels):
+def _panel(result, pixels):
     from alexnet_jax.tools.visualize import predictions
 
-    return predictions.Shown(
+    return predictions.PredictionPanel(
         image=pixels,
         title=pathlib.Path(result.image).name,
         truth=result.name or "",

@@ -1,4 +1,4 @@
-"""An image on its way through a network: maps as grids, dense units as bars."""
+"""An image on its way through a network: feature maps as grids, dense units as bars."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from alexnet_jax.weights.trained import Trained
 TOWER_COLOURS = ("#c0504d", "#1f6fb2")  # as in model/drawing.py
 OTHER = "#4b4b4b"
 WIDTH, HEIGHT = 13.3, 7.5  # inches
-LEAST_SIDE = 28  # to which small maps are enlarged, so that the gaps are narrow
+LEAST_SIDE = 28  # to which small feature maps are enlarged, so that the gaps are narrow
 WHITE_SHARE = 99.5  # per cent of a layer's values lie within the scale
 LIKELIEST = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
-    """What a layer makes of an image: its name and [towers, height, width, maps] or [1, units]."""
+class LayerActivations:
+    """A layer's activations of an image, [towers, height, width, channels] or [towers, units]."""
 
     name: str
     values: np.ndarray
@@ -31,40 +31,45 @@ class Seen:
 def layer_names(trained: Trained) -> tuple[str, ...]:
     """The activations of each layer with weights, after the function that belongs to it."""
     places = activation_places(trained.architecture)
-    weighted = [one.name for one in trained.architecture.layers if isinstance(one, Weighted)]
+    weighted = [layer.name for layer in trained.architecture.layers if isinstance(layer, Weighted)]
     names = []
     for name in weighted:
         # Where a pool or norm stands between, the function's result is called NAME.relu.
-        later = (f"{name}.{kind}" for kind in ("relu", "tanh", "sigmoid"))
-        names.append(next((own for own in later if own in places), name))
+        candidates = (f"{name}.{kind}" for kind in ("relu", "tanh", "sigmoid"))
+        names.append(next((candidate for candidate in candidates if candidate in places), name))
     return tuple(names)
 
 
-def look(trained: Trained, image: np.ndarray, names: Sequence[str]) -> list[Seen]:
+def capture_layers(
+    trained: Trained, image: np.ndarray, names: Sequence[str]
+) -> list[LayerActivations]:
     """The activations of these names for an image uint8 [size, size, channels].
 
     UserError for a name that the network does not have.
     """
-    find = inference.activations_of(trained, tuple(names))
-    found = find(trained.parameters, image[None])
-    return [Seen(name, _by_tower(trained, name, np.asarray(found[name][0]))) for name in names]
+    forward = inference.activations_of(trained, tuple(names))
+    captured = forward(trained.parameters, image[None])
+    return [
+        LayerActivations(name, _by_tower(trained, name, np.asarray(captured[name][0])))
+        for name in names
+    ]
 
 
 def _by_tower(trained: Trained, name: str, values: np.ndarray) -> np.ndarray:
     """The tower axis first; the classes are one tower's."""
-    last = next(one for one in trained.architecture.layers if isinstance(one, Output))
+    last = next(layer for layer in trained.architecture.layers if isinstance(layer, Output))
     towers = 1 if name == last.name else trained.architecture.towers
     return np.moveaxis(values.reshape(*values.shape[:-1], towers, -1), -2, 0)
 
 
-def grid(maps: np.ndarray, wide: float) -> np.ndarray:
-    """Maps [height, width, n] row by row in one array, gaps as NaN; float [height, width].
+def grid(feature_maps: np.ndarray, wide: float) -> np.ndarray:
+    """Feature maps [height, width, channels] tiled in one array [height, width], gaps as NaN.
 
     The number of columns is the one at which the whole is nearest to `wide` times as wide as high.
     """
-    times = -(-LEAST_SIDE // maps.shape[0])
-    maps = maps.repeat(times, axis=0).repeat(times, axis=1)
-    height, width, count = maps.shape
+    times = -(-LEAST_SIDE // feature_maps.shape[0])
+    feature_maps = feature_maps.repeat(times, axis=0).repeat(times, axis=1)
+    height, width, count = feature_maps.shape
     gap = max(2, height // 14)
     rows_of = {columns: -(-count // columns) for columns in range(1, count + 1)}
 
@@ -77,46 +82,48 @@ def grid(maps: np.ndarray, wide: float) -> np.ndarray:
     whole = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), np.nan)
     for index in range(count):
         top, left = np.multiply(divmod(index, columns), (height + gap, width + gap))
-        whole[top : top + height, left : left + width] = maps[..., index]
+        whole[top : top + height, left : left + width] = feature_maps[..., index]
     return whole
 
 
-def draw_all(trained: Trained, image: np.ndarray, seen: Sequence[Seen], logits: np.ndarray):
-    """The figure of all layers: maps above, dense units and the likeliest classes below."""
+def draw_layers(
+    trained: Trained, image: np.ndarray, layers: Sequence[LayerActivations], logits: np.ndarray
+):
+    """The figure of all layers: feature maps above, dense units and the likeliest classes below."""
     drawn = figure.blank(WIDTH, HEIGHT)
-    maps = [one for one in seen if one.values.ndim == 4]
-    dense = [one for one in seen if one.values.ndim == 2]
+    spatial = [layer for layer in layers if layer.values.ndim == 4]
+    dense = [layer for layer in layers if layer.values.ndim == 2]
     above, below = drawn.subfigures(2, 1, height_ratios=(4.6, 2.2) if dense else (4.6, 1.8))
-    image_axes, *map_columns = above.subplots(
-        1, 1 + len(maps), width_ratios=[1.0] + [1.15] * len(maps), squeeze=False
+    image_axes, *columns = above.subplots(
+        1, 1 + len(spatial), width_ratios=[1.0] + [1.15] * len(spatial), squeeze=False
     )[0]
     crop = trained.architecture.input_size
-    figure.show(image_axes, augment.center_crop(image, crop), f"{crop} x {crop} pixels")
+    figure.show_image(image_axes, augment.center_crop(image, crop), f"{crop} x {crop} pixels")
     # A column's width against its height, titles and margins apart.
-    wide = 1.1 * WIDTH / (1 + 1.15 * len(maps)) / (0.58 * HEIGHT)
-    for axes, one in zip(map_columns, maps, strict=True):
-        _draw_column(axes, one, wide, labelled=axes is map_columns[0])
+    wide = 1.1 * WIDTH / (1 + 1.15 * len(spatial)) / (0.58 * HEIGHT)
+    for axes, layer in zip(columns, spatial, strict=True):
+        _draw_column(axes, layer, wide, labelled=axes is columns[0])
     parts = below.subplots(1, len(dense) + 1, width_ratios=[1.5] * len(dense) + [1], squeeze=False)
-    for axes, one in zip(parts[0], dense, strict=False):
-        _draw_units(axes, one)
+    for axes, layer in zip(parts[0], dense, strict=False):
+        _draw_units(axes, layer)
     _draw_classes(parts[0, -1], trained, logits)
     return drawn
 
 
-def draw_one(one: Seen, subject: str):
-    """The figure of one layer, large: each tower's maps or units, with the scale of values."""
+def draw_layer(layer: LayerActivations, subject: str):
+    """The figure of one layer: each tower's feature maps or units, with the scale of values."""
     drawn = figure.blank(WIDTH, HEIGHT)
-    drawn.suptitle(f"{_told(one)}  ({subject})", fontsize=14)
-    towers = len(one.values)
-    if one.values.ndim == 2:
-        _draw_units(drawn.subplots(), one)
+    drawn.suptitle(f"{_summary(layer)}  ({subject})", fontsize=14)
+    towers = len(layer.values)
+    if layer.values.ndim == 2:
+        _draw_units(drawn.subplots(), layer)
         return drawn
     columns = drawn.subplots(1, towers, squeeze=False)[0]
     for tower, axes in enumerate(columns):
-        shown = _draw_maps(
+        shown = _draw_feature_maps(
             axes,
-            grid(one.values[tower], 0.9 * WIDTH / (0.82 * HEIGHT) / towers),
-            _scale(one.values),
+            grid(layer.values[tower], 0.9 * WIDTH / (0.82 * HEIGHT) / towers),
+            _scale(layer.values),
         )
         if towers > 1:
             axes.set_title(f"tower {tower + 1}", fontsize=12, color=TOWER_COLOURS[tower])
@@ -124,23 +131,23 @@ def draw_one(one: Seen, subject: str):
     return drawn
 
 
-def _told(one: Seen) -> str:
-    if one.values.ndim == 2:
-        return f"{one.name}: {one.values.size:,} units"
-    towers, height, width, maps = one.values.shape
-    return f"{one.name}: {towers * maps} maps of {height} x {width}"
+def _summary(layer: LayerActivations) -> str:
+    if layer.values.ndim == 2:
+        return f"{layer.name}: {layer.values.size:,} units"
+    towers, height, width, feature_maps = layer.values.shape
+    return f"{layer.name}: {towers * feature_maps} maps of {height} x {width}"
 
 
-def _draw_column(axes, one: Seen, wide: float, labelled: bool) -> None:
-    """The maps of a layer, tower 1 above tower 2, in the place of `axes`."""
+def _draw_column(axes, layer: LayerActivations, wide: float, labelled: bool) -> None:
+    """The feature maps of a layer, tower 1 above tower 2, inside `axes`."""
     axes.set_axis_off()
-    name, shape = _told(one).split(": ")
+    name, shape = _summary(layer).split(": ")
     axes.set_title(f"{name}\n{shape}", fontsize=11)
-    towers = len(one.values)
-    for tower, own in enumerate(one.values):
+    towers = len(layer.values)
+    for tower, tower_values in enumerate(layer.values):
         high = 1 / towers
         part = axes.inset_axes((0, 1 - (tower + 1) * high + 0.01, 1, high - 0.02))
-        _draw_maps(part, grid(own, wide * towers), _scale(one.values))
+        _draw_feature_maps(part, grid(tower_values, wide * towers), _scale(layer.values))
         if towers > 1:
             for spine in part.spines.values():
                 spine.set(color=TOWER_COLOURS[tower], linewidth=1.5)
@@ -154,26 +161,28 @@ def _scale(values: np.ndarray) -> tuple[float, float, str]:
     return (-largest, largest, "RdBu_r") if values.min() < 0 else (0.0, largest, "gray")
 
 
-def _draw_maps(axes, whole: np.ndarray, scale: tuple[float, float, str]):
+def _draw_feature_maps(axes, whole: np.ndarray, scale: tuple[float, float, str]):
     low, high, colours = scale
     axes.set(xticks=[], yticks=[])
     return axes.imshow(whole, vmin=low, vmax=high, cmap=colours, interpolation="nearest")
 
 
-def _draw_units(axes, one: Seen) -> None:
-    first, towers = 0, len(one.values)
-    for tower, own in enumerate(one.values):
-        places = np.arange(first, first + len(own))
+def _draw_units(axes, layer: LayerActivations) -> None:
+    first, towers = 0, len(layer.values)
+    for tower, tower_values in enumerate(layer.values):
+        places = np.arange(first, first + len(tower_values))
         colour = TOWER_COLOURS[tower] if towers > 1 else OTHER
-        axes.vlines(places, 0, own, color=colour, lw=max(0.4, min(3, 350 / one.values.size)))
+        axes.vlines(
+            places, 0, tower_values, color=colour, lw=max(0.4, min(3, 350 / layer.values.size))
+        )
         if towers > 1:
             axes.text(places.mean(), 1.0, f"tower {tower + 1}", color=colour, ha="center",
                       va="bottom", fontsize=10, transform=axes.get_xaxis_transform())  # fmt: skip
-        first += len(own)
+        first += len(tower_values)
     axes.set_xlim(-1, first)
-    if one.values.min() >= 0:
+    if layer.values.min() >= 0:
         axes.set_ylim(bottom=0)
-    axes.set_xlabel(_told(one), fontsize=11)
+    axes.set_xlabel(_summary(layer), fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
 
 

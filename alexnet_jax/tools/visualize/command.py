@@ -51,7 +51,7 @@ def _output(args: argparse.Namespace) -> pathlib.Path:
     if not args.output:
         raise UserError("Where to? Add --output=FILE, with a name that ends in .png or .svg.")
     path = pathlib.Path(args.output)
-    figure.check_path(path)
+    figure.check_figure_path(path)
     return path
 
 
@@ -64,8 +64,8 @@ def _write(path: pathlib.Path, drawn) -> None:
     if isinstance(drawn, np.ndarray):
         figure.write_pixels(drawn, path)
     else:
-        figure.write(drawn, path)
-    print(figure.written(path))
+        figure.write_figure(drawn, path)
+    print(figure.written_line(path))
 
 
 def _no_image(images: list[str]) -> None:
@@ -105,7 +105,9 @@ def _filters(args: argparse.Namespace, images: list[str]):
     name, kernel = filters.first_kernel(trained)
     if args.raw:
         return filters.picture(kernel, args.tile, args.grey)
-    return filters.draw(name, kernel, args.tile, args.grey, trained.variant.network)
+    return filters.draw_filters(
+        kernel, name=name, network=trained.variant.network, tile=args.tile, grey=args.grey
+    )
 
 
 def _curves(args: argparse.Namespace, images: list[str]):
@@ -114,11 +116,11 @@ def _curves(args: argparse.Namespace, images: list[str]):
     _no_image(images)
     if not all(args.workdir) or not args.workdir:
         raise UserError("No run was named: add --workdir=DIR or --workdir=DIR,DIR,...")
-    runs = curves.read(args.workdir)
+    runs = curves.read_curves(args.workdir)
     if args.form == "figure1":
-        print(curves.comparison(runs, args.level))
+        print(curves.epochs_comparison(runs, args.level))
         return curves.draw_figure1(runs, args.level)
-    return curves.draw(runs, args.error)
+    return curves.draw_curves(runs, args.error)
 
 
 def _activations(args: argparse.Namespace, images: list[str]):
@@ -127,11 +129,14 @@ def _activations(args: argparse.Namespace, images: list[str]):
     file, layer, trained = _one_image(images), args.layer, _trained(args)
     image = _load_for(trained, file)
     if layer is not None:
-        (one,) = activations.look(trained, image, [layer])
-        return activations.draw_one(one, f"{trained.variant.network}, {pathlib.Path(file).name}")
+        (captured,) = activations.capture_layers(trained, image, [layer])
+        return activations.draw_layer(
+            captured, f"{trained.variant.network}, {pathlib.Path(file).name}"
+        )
     last = trained.architecture.layers[-1].name
-    *seen, logits = activations.look(trained, image, [*activations.layer_names(trained), last])
-    return activations.draw_all(trained, image, seen, logits.values[0])
+    names = [*activations.layer_names(trained), last]
+    *layers, logits = activations.capture_layers(trained, image, names)
+    return activations.draw_layers(trained, image, layers, logits.values[0])
 
 
 def _augmentation(args: argparse.Namespace, images: list[str]):
@@ -144,8 +149,8 @@ def _augmentation(args: argparse.Namespace, images: list[str]):
     if args.noise is not None:
         recipe = dataclasses.replace(recipe, noise=args.noise)
     image = _load(file, recipe.size, recipe.channels, recipe.warp)
-    return augmentation.draw(
-        recipe, image, augmentation.views_of(recipe, image, args.views, args.seed)
+    return augmentation.draw_augmentation(
+        recipe, image, augmentation.augmented_crops(recipe, image, args.views, args.seed)
     )
 
 
@@ -158,7 +163,7 @@ def _confusion(args: argparse.Namespace, images: list[str]):
             "Whose confusions? Add --json=FILE, which python -m alexnet_jax evaluate --workdir=DIR "
             "--json=FILE writes."
         )
-    return confusion.draw(confusion.read(pathlib.Path(args.json)))
+    return confusion.draw_confusion(confusion.read_confusion(pathlib.Path(args.json)))
 
 
 def _saliency(args: argparse.Namespace, images: list[str]):
@@ -177,11 +182,11 @@ def _saliency(args: argparse.Namespace, images: list[str]):
             f"--square={square} and --stride={stride} must be at most the {crop} pixels that "
             f"{trained.variant.network} sees."
         )
-    wanted = None if args.label is None else classes.find(trained, args.label)
+    chosen_label = None if args.label is None else classes.find_label(trained, args.label)
     image = _load_for(trained, file)
     predicted = inference.log_probabilities(trained)(trained.parameters, image[None])[0]
     probabilities = np.exp(np.asarray(predicted))
-    label = int(probabilities.argmax()) if wanted is None else wanted
+    label = int(probabilities.argmax()) if chosen_label is None else chosen_label
     with Terminal() as terminal:
         hidden = saliency.occlusion(
             trained,
@@ -193,13 +198,13 @@ def _saliency(args: argparse.Namespace, images: list[str]):
             progress=ProgressLine("occlusion", terminal),
         )
     name = figure.shortened(synsets.words(trained.classes[label]), 28)
-    return saliency.draw(
+    return saliency.draw_saliency(
         augment.center_crop(image, crop),
         f"{name}: {probabilities[label]:.1%}",
-        saliency.saliency(saliency.gradient(trained, image, label)),
-        hidden,
-        square,
-        stride,
+        salient=saliency.saliency_map(saliency.gradient(trained, image, label)),
+        hidden=hidden,
+        square=square,
+        stride=stride,
     )
 
 
@@ -209,26 +214,26 @@ def _maximise(args: argparse.Namespace, images: list[str]):
     from alexnet_jax.tools.visualize import classes, maximise
 
     _no_image(images)
-    wanted = getattr(args, "class")
-    if bool(wanted) == bool(args.unit) or bool(args.layer) != bool(args.unit):
+    class_names = getattr(args, "class")
+    if bool(class_names) == bool(args.unit) or bool(args.layer) != bool(args.unit):
         raise UserError(
             "What is to be maximised? Name classes with --class=NAME,... or units with "
             "--layer=NAME --unit=N,..., one of the two."
         )
     fields = [field.name for field in dataclasses.fields(maximise.Ascent)]
-    how = maximise.Ascent(**{name: getattr(args, name) for name in fields})
+    ascent = maximise.Ascent(**{name: getattr(args, name) for name in fields})
     trained = _trained(args)
-    if wanted:
+    if class_names:
         layer = trained.architecture.layers[-1].name
-        units = [classes.find(trained, name) for name in wanted]
+        units = [classes.find_label(trained, name) for name in class_names]
         names = [synsets.words(trained.classes[unit]) for unit in units]
     else:
-        layer, units = args.layer, classes.numbers("unit", args.unit)
+        layer, units = args.layer, classes.parse_numbers("unit", args.unit)
         names = [f"{layer}, unit {unit}" for unit in units]
     with Terminal() as terminal:
         progress = ProgressLine("gradient ascent", terminal, "steps")
-        found = maximise.ascend(trained, layer, units, how, args.seed, progress)
-    return maximise.draw(found, names)
+        images_of_units = maximise.ascend(trained, layer, units, ascent, args.seed, progress)
+    return maximise.draw_maximised(images_of_units, names)
 
 
 if __name__ == "__main__":

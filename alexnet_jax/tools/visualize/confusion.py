@@ -27,16 +27,16 @@ class Confusion:
     title: str
 
 
-def read(path: pathlib.Path) -> Confusion:
+def read_confusion(path: pathlib.Path) -> Confusion:
     """From the JSON of an evaluation; UserError where the file is none."""
     try:
-        found = json.loads(path.read_text())
-        matrix = found["confusion"]
+        evaluation = json.loads(path.read_text())
+        matrix = evaluation["confusion"]
         confusion = Confusion(
             classes=tuple(synsets.words(str(name)) for name in matrix["classes"]),
             counts=np.array(matrix["counts"], np.int64),
             others=np.array(matrix["taken_for_others"], np.int64),
-            title=_title(found, len(matrix["classes"])),
+            title=_title(evaluation, len(matrix["classes"])),
         )
     except OSError as error:
         raise UserError(
@@ -54,16 +54,16 @@ def read(path: pathlib.Path) -> Confusion:
     return confusion
 
 
-def _title(found: dict, shown: int) -> str:
-    scores, classes = found["scores"], len(found["classes"])
+def _title(evaluation: dict, shown: int) -> str:
+    scores, classes = evaluation["scores"], len(evaluation["classes"])
     some = "" if shown >= classes else f"; the {shown} of {classes:,} classes confused most"
     return (
-        f"{scores['images']:,} images ({found['split']}), "
+        f"{scores['images']:,} images ({evaluation['split']}), "
         f"top-1 error {scores['top1_error']:.1%}{some}"
     )
 
 
-def draw(confusion: Confusion):
+def draw_confusion(confusion: Confusion):
     """The figure: a row for each true class, right guesses blue, wrong ones red."""
     counts, others = confusion.counts, confusion.others
     with_others = bool(others.any())

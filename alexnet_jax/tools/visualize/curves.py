@@ -25,9 +25,11 @@ class Curves:
 
     def series(self, split: str, field: str) -> tuple[np.ndarray, np.ndarray]:
         """Epochs and values of a field, NaN where it was not finite; float64 [records]."""
-        own = [record for record in self.records if record["split"] == split and field in record]
-        epochs = np.array([record["epoch"] for record in own], np.float64)
-        values = [math.nan if record[field] is None else record[field] for record in own]
+        records = [
+            record for record in self.records if record["split"] == split and field in record
+        ]
+        epochs = np.array([record["epoch"] for record in records], np.float64)
+        values = [math.nan if record[field] is None else record[field] for record in records]
         return epochs, np.array(values, np.float64)
 
     def rate_drops(self) -> list[tuple[float, float]]:
@@ -36,18 +38,18 @@ class Curves:
         The epoch is the middle between the last record with the old rate and the first with the
         new one. A rate that falls steadily (cosine) has no drops.
         """
-        own = [record for record in self.records if "learning_rate" in record]
-        rates = [record["learning_rate"]["weights"] for record in own]
+        records = [record for record in self.records if "learning_rate" in record]
+        rates = [record["learning_rate"]["weights"] for record in records]
         drops = []
-        for index in range(1, len(own)):
+        for index in range(1, len(records)):
             stood = index == 1 or rates[index - 2] == rates[index - 1]
             if stood and rates[index] < rates[index - 1]:
-                middle = (own[index - 1]["epoch"] + own[index]["epoch"]) / 2
+                middle = (records[index - 1]["epoch"] + records[index]["epoch"]) / 2
                 drops.append((middle, rates[index]))
         return drops
 
 
-def read(workdirs: Sequence[str]) -> list[Curves]:
+def read_curves(workdirs: Sequence[str]) -> list[Curves]:
     """The curves of some runs, named by their folders; UserError where a run has none."""
     names = [pathlib.Path(workdir).resolve().name for workdir in workdirs]
     if len(set(names)) < len(names):
@@ -65,17 +67,17 @@ def _records(workdir: pathlib.Path) -> list[dict]:
         raise UserError(
             f"There is no file {path}: expected the folder of a training run, which writes one."
         )
-    found = []
+    records = []
     for line in path.read_text(errors="replace").splitlines():
         try:
             record = json.loads(line)
         except ValueError:
             continue
         if isinstance(record, dict) and {"split", "epoch", "step"} <= set(record):
-            found.append(record)
-    if not found:
+            records.append(record)
+    if not records:
         raise UserError(f"{path} holds no measurement yet: wait for the first log line of the run.")
-    return sorted(found, key=lambda record: record["step"])
+    return sorted(records, key=lambda record: record["step"])
 
 
 def epochs_to_reach(epochs: np.ndarray, values: np.ndarray, level: float) -> float | None:
@@ -93,23 +95,23 @@ def epochs_to_reach(epochs: np.ndarray, values: np.ndarray, level: float) -> flo
     return float(before + (after - before) * (high - level) / (high - low))
 
 
-def comparison(runs: Sequence[Curves], level: float) -> str:
+def epochs_comparison(runs: Sequence[Curves], level: float) -> str:
     """A line for each run: epochs until its training error is `level`, against the quickest."""
     reached = [epochs_to_reach(*run.series("train", "top1_error"), level) for run in runs]
     quickest = min((epochs for epochs in reached if epochs is not None), default=None)
     width, lines = max(len(run.name) for run in runs), []
     for run, epochs in zip(runs, reached, strict=True):
-        told = f"{run.name:<{width}}  "
+        line = f"{run.name:<{width}}  "
         if epochs is None:
-            lines.append(f"{told}never has a training error of {level:.1%}")
+            lines.append(f"{line}never has a training error of {level:.1%}")
             continue
-        told += f"a training error of {level:.1%} after {epochs:.2f} epochs"
+        line += f"a training error of {level:.1%} after {epochs:.2f} epochs"
         times = epochs / quickest if quickest else 1.0
-        lines.append(told + (f", {times:.1f} times as many as the quickest" if times > 1 else ""))
+        lines.append(line + (f", {times:.1f} times as many as the quickest" if times > 1 else ""))
     return "\n".join(lines)
 
 
-def draw(runs: Sequence[Curves], error: str):
+def draw_curves(runs: Sequence[Curves], error: str):
     """The figure: error (`error` is top1_error or top5_error) beside loss, both splits."""
     drawn = figure.blank(12, 5.4)
     left, right = drawn.subplots(1, 2)
@@ -165,12 +167,12 @@ def _furnish(axes) -> None:
 
 def _mark_drops(panels: Sequence, runs: Sequence[Curves]) -> None:
     """Vertical lines where rates fell; those that several runs share are drawn once, in grey."""
-    seen: dict[tuple[float, float], str] = {}
+    colours: dict[tuple[float, float], str] = {}
     for run, colour in zip(runs, _colours(runs), strict=True):
         for epoch, rate in run.rate_drops():
             where = (round(epoch, 1), rate)
-            seen[where] = "#777777" if len(runs) == 1 or where in seen else colour
-    for (epoch, rate), colour in seen.items():
+            colours[where] = "#777777" if len(runs) == 1 or where in colours else colour
+    for (epoch, rate), colour in colours.items():
         for axes in panels:
             axes.axvline(epoch, color=colour, lw=1, ls=":")
             axes.text(epoch, 0.98, f"rate {rate:g} ", rotation=90, ha="right", va="top",

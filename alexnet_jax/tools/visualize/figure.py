@@ -12,7 +12,7 @@ FORMATS = (".png", ".svg")
 DOTS_PER_INCH = 150
 
 
-def check_path(path: pathlib.Path) -> None:
+def check_figure_path(path: pathlib.Path) -> None:
     """UserError where no picture can be written there; before the work is done."""
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"{path} is no name for a picture: end it in {' or '.join(FORMATS)}.")
@@ -27,25 +27,25 @@ def blank(width: float, height: float):
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def write(figure, path: pathlib.Path) -> None:
+def write_figure(figure, path: pathlib.Path) -> None:
     """Write a figure; the file appears whole or not at all. UserError if it can't be written."""
-    check_path(path)
+    check_figure_path(path)
     with atomic_write.atomic_path(path) as partial:
         figure.savefig(partial, format=path.suffix[1:].lower(), dpi=DOTS_PER_INCH)
 
 
 def write_pixels(pixels: np.ndarray, path: pathlib.Path) -> None:
-    """Write uint8 [height, width, 1 or 3] as a PNG of just these pixels; errors as for `write`."""
+    """Write uint8 [height, width, 1 or 3] as a PNG of these pixels; errors as for write_figure."""
     from PIL import Image
 
-    check_path(path)
+    check_figure_path(path)
     if path.suffix.lower() != ".png":
         raise UserError(f"{path} can't hold bare pixels: end its name in .png.")
     with atomic_write.atomic_path(path) as partial:
         Image.fromarray(as_colours(pixels)).save(partial, format="PNG")
 
 
-def written(path: pathlib.Path) -> str:
+def written_line(path: pathlib.Path) -> str:
     """One line on a picture that was written: its size, and for PNG its pixels."""
     from PIL import Image
 
@@ -61,7 +61,7 @@ def as_colours(image: np.ndarray) -> np.ndarray:
     return np.broadcast_to(image, (*image.shape[:2], 3))
 
 
-def show(axes, image: np.ndarray, title: str, **style) -> None:
+def show_image(axes, image: np.ndarray, title: str, **style) -> None:
     """An image uint8 [height, width, 1 or 3] with a title, without ticks, pixels kept sharp."""
     axes.imshow(as_colours(image), interpolation="nearest")
     axes.set_title(title, **{"fontsize": 11} | style)

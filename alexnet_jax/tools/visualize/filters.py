@@ -34,7 +34,7 @@ def picture(kernel: np.ndarray, tile: int, grey: bool = False) -> np.ndarray:
     return pictures.filters(kernel.sum(axis=3, keepdims=True) if grey else kernel, tile)
 
 
-def draw(name: str, kernel: np.ndarray, tile: int, grey: bool, network: str):
+def draw_filters(kernel: np.ndarray, *, name: str, network: str, tile: int, grey: bool):
     """The figure: the picture, pixel by pixel, with a label for each tower and a title."""
     from matplotlib.figure import Figure
 
@@ -50,9 +50,9 @@ def draw(name: str, kernel: np.ndarray, tile: int, grey: bool, network: str):
     axes = drawn.add_axes(tuple(place))
     axes.imshow(pixels, interpolation="none")
     axes.set_axis_off()
-    own = (height - (towers - 1) * pictures.TOWER_GAP) / towers
+    tower_height = (height - (towers - 1) * pictures.TOWER_GAP) / towers
     for tower in range(towers) if towers > 1 else ():
-        middle = tower * (own + pictures.TOWER_GAP) + own / 2
+        middle = tower * (tower_height + pictures.TOWER_GAP) + tower_height / 2
         axes.text(-14, middle, f"tower {tower + 1}", ha="right", va="center", fontsize=12)
     how = ", summed over the colours" if grey and kernel.shape[3] > 1 else ""
     title = f"{name} of {network}:\n{towers * kernel.shape[-1]} kernels of {size}{how}"

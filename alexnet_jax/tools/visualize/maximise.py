@@ -46,7 +46,7 @@ class Ascent:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class MaximisedImages:
     """Images uint8 [units, height, width, channels], cut to what the unit can see.
 
     `before` and `after` [units] are its activations at the start and at the end.
@@ -72,21 +72,21 @@ def place_of(trained: Trained, layer: str) -> tuple[str, int, Shape]:
     graph = inference.tuned_graph(trained)
     side, channels = trained.architecture.input_size, trained.architecture.channels
     image = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
-    found = jax.eval_shape(
+    captured = jax.eval_shape(
         functools.partial(intermediates.activations, graph), trained.parameters, image
     )
-    return name, places[name], found[name].shape[1:]
+    return name, places[name], captured[name].shape[1:]
 
 
 def ascend(
     trained: Trained,
     layer: str,
     units: Sequence[int],
-    how: Ascent,
+    ascent: Ascent,
     seed: int,
     progress: Callable[[int, int], None],
-) -> Found:
-    """An image for each of some units of a layer; of a map, for the unit in its middle.
+) -> MaximisedImages:
+    """An image for each of some units of a layer; of a feature map, for the unit in its center.
 
     The last layer's units are the classes. The same seed gives the same images. UserError for a
     unit that is not there; `progress(done, total)` is called every CHUNK steps.
@@ -99,14 +99,14 @@ def ascend(
             )
     score = _score(trained, name, shape, units)
     key = jax.random.key(seed, impl="threefry2x32")
-    images, climb = _start(trained, len(units), how, key), _climbing(trained, score, how, key)
+    images, climb = _start(trained, len(units), ascent, key), _climbing(trained, score, ascent, key)
     parameters = jax.device_put(trained.parameters)
     before = np.asarray(jax.jit(score)(images, parameters))
-    for done in range(0, how.steps, CHUNK):
-        end = min(done + CHUNK, how.steps)
+    for done in range(0, ascent.steps, CHUNK):
+        end = min(done + CHUNK, ascent.steps)
         images = climb(images, parameters, done, end)
         images.block_until_ready()
-        progress(end, how.steps)
+        progress(end, ascent.steps)
     after = np.asarray(jax.jit(score)(images, parameters))
     pixels = np.asarray(images) * trained.pixels.divisor + _mean(trained)
     pixels = np.clip(np.round(pixels), 0, augment.LARGEST_GREY_LEVEL).astype(np.uint8)
@@ -116,54 +116,54 @@ def ascend(
             for length in shape[:2]
         )
         pixels = pixels[:, rows[0] : rows[1] + 1, columns[0] : columns[1] + 1]
-    return Found(pixels, before, after)
+    return MaximisedImages(pixels, before, after)
 
 
 def _mean(trained: Trained) -> np.ndarray:
-    """What is subtracted from a central view."""
+    """The mean that is subtracted from the center crop."""
     mean = trained.pixels.mean
     return augment.center_crop(mean, trained.architecture.input_size) if mean.ndim == 3 else mean
 
 
-def _start(trained: Trained, count: int, how: Ascent, key: jax.Array) -> jax.Array:
+def _start(trained: Trained, count: int, ascent: Ascent, key: jax.Array) -> jax.Array:
     """Faint noise around the mean, as inputs float32 [count, crop, crop, channels]."""
     side, channels = trained.architecture.input_size, trained.architecture.channels
-    shape = (count, side, side, 1 if how.grey else channels)
-    noise = START * jax.random.normal(jax.random.fold_in(key, how.steps), shape)
+    shape = (count, side, side, 1 if ascent.grey else channels)
+    noise = START * jax.random.normal(jax.random.fold_in(key, ascent.steps), shape)
     return jnp.broadcast_to(noise, (*shape[:3], channels)) / trained.pixels.divisor
 
 
 def _score(trained: Trained, name: str, shape: Shape, units: Sequence[int]) -> Callable:
-    """(inputs [units, ...], parameters) -> the activation of each image's own unit, [units]."""
+    """(inputs [units, ...], parameters) -> the activation of each image's unit, [units]."""
     graph = inference.tuned_graph(trained)
     middle = tuple(length // 2 for length in shape[:-1])
-    rows, own = np.arange(len(units)), np.asarray(units)
+    examples, channels = np.arange(len(units)), np.asarray(units)
 
     def score(images, parameters):
         values = intermediates.activations(graph, parameters, images)[name]
-        return values[(rows, *middle, own)]
+        return values[(examples, *middle, channels)]
 
     return score
 
 
-def _climbing(trained: Trained, score: Callable, how: Ascent, key: jax.Array) -> Callable:
+def _climbing(trained: Trained, score: Callable, ascent: Ascent, key: jax.Array) -> Callable:
     """jitted (images, parameters, first step, end) -> images."""
-    blur = jnp.asarray(blur_matrix(trained.architecture.input_size, how.blur))
+    blur = jnp.asarray(blur_matrix(trained.architecture.input_size, ascent.blur))
     mean, divisor = jnp.float32(_mean(trained)), jnp.float32(trained.pixels.divisor)
     gradient = jax.grad(lambda images, parameters: score(images, parameters).sum())
 
     def step(number, images, parameters):
         shift = jax.random.randint(
-            jax.random.fold_in(key, number), (2,), -how.jitter, how.jitter + 1
+            jax.random.fold_in(key, number), (2,), -ascent.jitter, ascent.jitter + 1
         )
         moved = jnp.roll(images, shift, axis=(1, 2))
         change = jnp.roll(gradient(moved, parameters), -shift, axis=(1, 2)) / divisor
-        if how.grey:
+        if ascent.grey:
             change = jnp.broadcast_to(change.mean(axis=-1, keepdims=True), change.shape)
         size = jnp.sqrt(jnp.mean(change**2, axis=(1, 2, 3), keepdims=True))
-        images = (1 - how.decay) * images + how.step_size * change / (size + 1e-12) / divisor
+        images = (1 - ascent.decay) * images + ascent.step_size * change / (size + 1e-12) / divisor
         blurred = jnp.einsum("ij,njkc,lk->nilc", blur, images, blur)
-        images = jnp.where((number + 1) % how.blur_every == 0, blurred, images)
+        images = jnp.where((number + 1) % ascent.blur_every == 0, blurred, images)
         return (jnp.clip(images * divisor + mean, 0, augment.LARGEST_GREY_LEVEL) - mean) / divisor
 
     @jax.jit
@@ -187,7 +187,7 @@ def blur_matrix(side: int, deviation: float) -> np.ndarray:
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def draw(found: Found, names: Sequence[str]):
+def draw_maximised(result: MaximisedImages, names: Sequence[str]):
     """The figure: each image, with the name of its unit and how far its activation rose."""
     count = len(names)
     columns = min(COLUMNS, count)
@@ -197,7 +197,7 @@ def draw(found: Found, names: Sequence[str]):
     for axes in grid[count:]:
         axes.set_axis_off()
     for index, axes in enumerate(grid[:count]):
-        figure.show(axes, found.images[index], figure.shortened(names[index], 24),
+        figure.show_image(axes, result.images[index], figure.shortened(names[index], 24),
                     fontsize=13)  # fmt: skip
-        axes.set_xlabel(f"{found.before[index]:.1f} → {found.after[index]:.1f}", fontsize=11)
+        axes.set_xlabel(f"{result.before[index]:.1f} → {result.after[index]:.1f}", fontsize=11)
     return drawn

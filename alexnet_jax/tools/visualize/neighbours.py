@@ -21,10 +21,12 @@ class Image:
     kind: str | None
 
 
-def draw(path: pathlib.Path, rows: Sequence[tuple[Image, Sequence[Image]]], layer: str) -> None:
+def draw_neighbours(
+    path: pathlib.Path, rows: Sequence[tuple[Image, Sequence[Image]]], layer: str
+) -> None:
     """Write a row for each query: the query, then its neighbours, nearest first.
 
-    All rows have equally many. UserError as for figure.write.
+    All rows have equally many. UserError as for write_figure.
     """
     columns = 1 + len(rows[0][1])
     plots = figure.blank(0.35 + 1.25 * columns, 0.3 + 1.45 * len(rows))
@@ -32,8 +34,8 @@ def draw(path: pathlib.Path, rows: Sequence[tuple[Image, Sequence[Image]]], laye
     grid = plots.add_gridspec(len(rows), columns + 1, width_ratios=[1, 0.12, *[1] * (columns - 1)])
     for row, (query, neighbours) in enumerate(rows):
         _show(plots.add_subplot(grid[row, 0]), query, "black")
-        for place, neighbour in enumerate(neighbours):
-            axes = plots.add_subplot(grid[row, 2 + place])
+        for rank, neighbour in enumerate(neighbours):
+            axes = plots.add_subplot(grid[row, 2 + rank])
             known = None not in (query.kind, neighbour.kind)
             colour = "black" if not known else SAME if query.kind == neighbour.kind else OTHER
             _show(axes, neighbour, colour)
@@ -41,7 +43,7 @@ def draw(path: pathlib.Path, rows: Sequence[tuple[Image, Sequence[Image]]], laye
     if any(query.kind is not None for query, _ in rows):
         title += "; green: of the same class, red: of another"
     plots.suptitle(title, fontsize=11, x=0.01, ha="left")
-    figure.write(plots, path)
+    figure.write_figure(plots, path)
 
 
 def _show(axes, image: Image, colour: str) -> None:

@@ -13,8 +13,8 @@ RIGHT, WRONG = "#e58a8d", "#aebbdc"  # bars of the true class and of the others
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown:
-    """An image uint8 [side, side, channels] with its guesses, likeliest first.
+class PredictionPanel:
+    """An image uint8 [side, side, channels] with its predicted classes, likeliest first.
 
     `truth` is the name of its class, or empty where that is not known.
     """
@@ -26,31 +26,31 @@ class Shown:
     probabilities: tuple[float, ...]
 
 
-def draw(path: pathlib.Path, shown: Sequence[Shown]) -> None:
-    """Write the figure, four images a row, each above its bars; UserError as for figure.write."""
-    columns = min(COLUMNS, len(shown))
-    rows = -(-len(shown) // columns)
+def draw_predictions(path: pathlib.Path, panels: Sequence[PredictionPanel]) -> None:
+    """Write the figure, four images a row, each above its bars; UserError as for write_figure."""
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
     plots = figure.blank(2.6 * columns, 3.9 * rows)
     grid = plots.add_gridspec(2 * rows, columns, height_ratios=(2.4, 1.1) * rows)
-    for index, one in enumerate(shown):
+    for index, panel in enumerate(panels):
         row, column = divmod(index, columns)
-        _image(plots.add_subplot(grid[2 * row, column]), one)
-        _bars(plots.add_subplot(grid[2 * row + 1, column]), one)
-    figure.write(plots, path)
+        _image(plots.add_subplot(grid[2 * row, column]), panel)
+        _bars(plots.add_subplot(grid[2 * row + 1, column]), panel)
+    figure.write_figure(plots, path)
 
 
-def _image(axes, one: Shown) -> None:
-    grey = one.image.shape[-1] == 1
-    axes.imshow(one.image[..., 0] if grey else one.image, cmap="gray", vmin=0, vmax=255)
+def _image(axes, panel: PredictionPanel) -> None:
+    grey = panel.image.shape[-1] == 1
+    axes.imshow(panel.image[..., 0] if grey else panel.image, cmap="gray", vmin=0, vmax=255)
     axes.set_axis_off()
-    axes.set_title(figure.shortened(one.truth or one.title, 28), fontsize=11, weight="bold")
+    axes.set_title(figure.shortened(panel.truth or panel.title, 28), fontsize=11, weight="bold")
 
 
-def _bars(axes, one: Shown) -> None:
-    places = range(len(one.names))
-    colours = [RIGHT if one.truth and name == one.truth else WRONG for name in one.names]
-    axes.barh(places, one.probabilities, color=colours, height=0.9)
-    for place, name, probability in zip(places, one.names, one.probabilities, strict=True):
+def _bars(axes, panel: PredictionPanel) -> None:
+    places = range(len(panel.names))
+    colours = [RIGHT if panel.truth and name == panel.truth else WRONG for name in panel.names]
+    axes.barh(places, panel.probabilities, color=colours, height=0.9)
+    for place, name, probability in zip(places, panel.names, panel.probabilities, strict=True):
         text = f"{figure.shortened(name, 24)}  {probability:.1%}"
         axes.text(0.02, place, text, va="center", fontsize=9)
-    axes.set(xlim=(0, 1), ylim=(len(one.names) - 0.4, -0.6), xticks=[], yticks=[])
+    axes.set(xlim=(0, 1), ylim=(len(panel.names) - 0.4, -0.6), xticks=[], yticks=[])

@@ -1,6 +1,6 @@
 """Which pixels a class hangs on: gradients (Simonyan et al. 2013), occlusion (Zeiler, Fergus 2013).
 
-Both look at the central view of an image uint8 [size, size, channels].
+Both use the center crop of an image uint8 [size, size, channels].
 """
 
 from collections.abc import Callable
@@ -26,20 +26,20 @@ def gradient(trained: Trained, image: np.ndarray, label: int) -> np.ndarray:
     graph = inference.tuned_graph(trained)
 
     def logit(pixels, parameters):
-        inputs = inference.central_inputs(trained, pixels[None])
+        inputs = inference.center_inputs(trained, pixels[None])
         return alexnet.apply(graph, parameters, inputs)[0, label]
 
     whole = jax.jit(jax.grad(logit))(jnp.float32(image), trained.parameters)
     return augment.center_crop(np.asarray(whole), trained.architecture.input_size)
 
 
-def saliency(gradients: np.ndarray) -> np.ndarray:
+def saliency_map(gradients: np.ndarray) -> np.ndarray:
     """The largest size of a gradient over the channels, [crop, crop] (Simonyan, section 3.1)."""
     return np.abs(gradients).max(axis=-1)
 
 
 def square_places(crop: int, square: int, stride: int) -> np.ndarray:
-    """First row (or column) of each square; its centres are `stride` apart and fill the view.
+    """First row (or column) of each square; its centers are `stride` apart and cover the crop.
 
     Squares may hang over the edge.
     """
@@ -56,7 +56,7 @@ def occlusion(
     batch_size: int,
     progress: Callable[[int, int], None],
 ) -> np.ndarray:
-    """Probability of a class while a square of the view is hidden, [places, places].
+    """Probability of a class while a square of the crop is hidden, [places, places].
 
     Hidden pixels have the mean that is subtracted, so they are 0 for the network: neutral grey.
     `progress(done, total)` is called after each batch.
@@ -69,34 +69,40 @@ def occlusion(
 
     @jax.jit
     def probabilities(parameters, pixels, corners):
-        view = inference.central_inputs(trained, pixels[None])[0]
+        inputs = inference.center_inputs(trained, pixels[None])[0]
         hidden = (side >= corners[..., None]) & (side < corners[..., None] + square)
         hidden = hidden[:, 0, :, None, None] & hidden[:, 1, None, :, None]
-        logits = alexnet.apply(graph, parameters, jnp.where(hidden, 0, view))
+        logits = alexnet.apply(graph, parameters, jnp.where(hidden, 0, inputs))
         return jax.nn.softmax(logits)[:, label]
 
-    parameters, found = jax.device_put(trained.parameters), []
+    parameters, batches = jax.device_put(trained.parameters), []
     for start in range(0, len(firsts), batch_size):
         corners = firsts[start : start + batch_size]
         padded = np.concatenate([corners, np.tile(corners[:1], (batch_size - len(corners), 1))])
-        found.append(np.asarray(probabilities(parameters, image, padded))[: len(corners)])
+        batches.append(np.asarray(probabilities(parameters, image, padded))[: len(corners)])
         progress(start + len(corners), len(firsts))
-    return np.concatenate(found).reshape(len(places), len(places))
+    return np.concatenate(batches).reshape(len(places), len(places))
 
 
-def draw(
-    view: np.ndarray, title: str, salient: np.ndarray, hidden: np.ndarray, square: int, stride: int
+def draw_saliency(
+    pixels: np.ndarray,
+    title: str,
+    *,
+    salient: np.ndarray,
+    hidden: np.ndarray,
+    square: int,
+    stride: int,
 ):
-    """The figure: the view, its saliency, and the probability for each place of the square.
+    """The figure: the crop, its saliency map, and the probability for each position of the square.
 
-    A frame in the view's corner shows how large the square is.
+    A frame in the crop's corner shows how large the square is.
     """
     from matplotlib.patches import Rectangle
 
-    crop = len(view)
+    crop = len(pixels)
     drawn = figure.blank(13.3, 4.6)
     left, middle, right = drawn.subplots(1, 3)
-    figure.show(left, view, title, fontsize=13)
+    figure.show_image(left, pixels, title, fontsize=13)
     shown = middle.imshow(
         salient, cmap="gray", vmin=0, vmax=np.percentile(salient, BRIGHT_SHARE) or 1,
         interpolation="nearest",
