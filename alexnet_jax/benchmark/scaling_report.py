@@ -256,7 +256,7 @@ def plot_efficiency(
         f"one device {_number(speed)} images/s ({how}); {where}",
         fontsize=11,
     )
-    drawing.save(figure, path)
+    drawing.save_figure(figure, path)
 
 
 def _number(speed: float) -> str:

@@ -54,23 +54,23 @@ def same(one, other):
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_a_folder_is_opened_as_what_was_written(tmp_path, convention):
     trained = narrow(**CONVENTIONS[convention])
-    run_folder.write(tmp_path / "run", trained)
+    run_folder.write_run_folder(tmp_path / "run", trained)
     same(load.from_run(tmp_path / "run"), trained)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     with pytest.raises(UserError, match="exists already: name another folder"):
-        run_folder.write(tmp_path / "run", trained)
+        run_folder.write_run_folder(tmp_path / "run", trained)
 
 
 def test_what_no_training_does_with_pixels_is_refused(tmp_path):
     trained = narrow(mean=IMAGE, mean_at_crop=True, divisor=[1, 2, 3])
     with pytest.raises(UserError, match="keep it as a file of weights"):
-        run_folder.write(tmp_path / "run", trained)
+        run_folder.write_run_folder(tmp_path / "run", trained)
     assert not list(tmp_path.iterdir())
 
 
 def test_training_starts_from_a_folder(tmp_path):
     trained = narrow(**CONVENTIONS["means alone"])
-    run_folder.write(tmp_path / "run", trained)
+    run_folder.write_run_folder(tmp_path / "run", trained)
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     shapes = jax.tree.map(
         lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=here),
@@ -85,13 +85,13 @@ def test_training_starts_from_a_folder(tmp_path):
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_evaluate_says_of_a_folder_what_the_file_says(tmp_path, convention):
     trained = narrow(**CONVENTIONS[convention])
-    run_folder.write(tmp_path / "run", trained)
+    run_folder.write_run_folder(tmp_path / "run", trained)
     names = []
     for split in ("train", "val"):
         for label in ("class 1", "class 4"):
             folder = tmp_path / "set" / split / label
             names += weighted.photographs(folder, 3, side=60, seed=len(names))
-    choice = member.Choice(views="ten", path=str(tmp_path / "set"), batch=8)
+    choice = member.Choice(views="ten", path=str(tmp_path / "set"), batch_size=8)
     facts = checkpoint.facts_at(tmp_path / "run" / "checkpoints", 0)
     one = member.open_member(tmp_path / "run", facts, choice, QUIET)
     found = member.predict(one, 0, facts, QUIET)

@@ -37,8 +37,8 @@ def top5(probabilities, labels):
 def test_two_checkpoints_of_different_networks_are_averaged_as_by_hand(trained_runs):
     views = "ten"
     workdirs = [trained_runs / name for name in evaluated.RUNS]
-    found = ensemble_run.predictions(workdirs, ["2", "latest"], Choice(views=views), QUIET)
-    combined, weights = ensemble_run.together(found, (0.6, 0.2), False, QUIET)
+    found = ensemble_run.predict_members(workdirs, ["2", "latest"], Choice(views=views), QUIET)
+    combined, weights = ensemble_run.combine_members(found, (0.6, 0.2), False, QUIET)
     parts = [
         evaluated.probabilities(workdir, step, views)
         for workdir, step in zip(workdirs, (2, 3), strict=True)
@@ -47,7 +47,7 @@ def test_two_checkpoints_of_different_networks_are_averaged_as_by_hand(trained_r
     np.testing.assert_allclose(np.exp(combined), expected, rtol=1e-3, atol=1e-6)
     labels = sources.Digits("val", 32, 3).labels
     np.testing.assert_array_equal(found[1].labels, labels)
-    content = report.content(found, combined, weights, False, Choice(views=views))
+    content = report.evaluation_record(found, combined, weights, False, Choice(views=views))
     assert content["scores"]["loss"] == pytest.approx(log_loss(labels, expected), rel=1e-4)
     assert content["weights"] == pytest.approx([0.75, 0.25])
     for own, part in zip(content["members"], parts, strict=True):
@@ -67,7 +67,7 @@ def test_the_search_is_coordinate_descent_on_the_top5_error(seed):
     parts = [random_probabilities(10 * seed + member) for member in range(3)]
     labels = np.random.default_rng(seed).integers(0, 8, 60)
     rounds = []
-    found = ensemble.search(
+    found = ensemble.search_weights(
         [log32(part) for part in parts], labels, lambda weights, errors: rounds.append(errors)
     )
 
@@ -99,7 +99,7 @@ def test_errors_by_class_and_confused_pairs_equal_scikit_learns():
     labels = truth.copy()
     labels[:5] = -2 - truth[:5]  # unreadable
     logs = log32(probabilities)
-    means, ranks = report.scored(logs, labels.astype(np.int32))
+    means, ranks = report.score_chunks(logs, labels.astype(np.int32))
     guesses = probabilities.argmax(axis=1)
     matrix = confusion_matrix(truth[5:], guesses[5:], labels=range(8))
     lost = np.bincount(truth[:5], minlength=8)
@@ -145,12 +145,12 @@ def test_a_submission_has_a_line_an_image_in_order_of_file_name(tmp_path):
     logs = log32(random_probabilities(5, images=3, classes=8))  # one output more than classes
     rows = [np.argsort(-row[:7])[:5] for row in logs]
     path = tmp_path / "submission.txt"
-    said = submission.write(path, Named(None), logs)
+    said = submission.write_submission(path, Named(None), logs)
     assert "positions" in said
     lines = [[int(word) for word in line.split(" ")] for line in path.read_text().splitlines()]
     assert lines == [(rows[record] + 1).tolist() for record in (1, 2, 0)]
     ids = (40, 7, 1000, 3, 5, 6, 2)
-    assert submission.write(path, Named(ids), logs) == "ILSVRC2012_IDs"
+    assert submission.write_submission(path, Named(ids), logs) == "ILSVRC2012_IDs"
     first = path.read_text().splitlines()[0]
     assert first == " ".join(str(ids[place]) for place in rows[1])
 

@@ -163,7 +163,7 @@ def test_what_a_run_needs_and_lacks_is_said(trained_runs, tmp_path):
     with pytest.raises(UserError, match=r"statistics.npz is missing"):
         member.open_member(tmp_path, facts, Choice(), QUIET)
     with pytest.raises(UserError, match="batch_size=63 is not divisible by the 8 groups"):
-        member.open_member(workdir, facts, Choice(batch=63), QUIET)
+        member.open_member(workdir, facts, Choice(batch_size=63), QUIET)
     fewer = facts | {"identity": facts["identity"] | {"model.num_classes": 9}}
     with pytest.raises(UserError, match="has 10 classes, but the network of .* knows 9"):
         member.open_member(workdir, fewer, Choice(), QUIET)
@@ -255,7 +255,9 @@ def test_labels_follow_the_names_of_classes(tmp_path, capsys):
 @pytest.mark.slow
 def test_some_classes_of_an_imported_network_are_evaluated(tmp_path):
     """The network has ten classes, the folder three of them; predict counts by folder names."""
-    run_folder.write(tmp_path / "run", weighted.trained("quickstart", width=1 / 4, size=32))
+    run_folder.write_run_folder(
+        tmp_path / "run", weighted.trained("quickstart", width=1 / 4, size=32)
+    )
     for seed, name in enumerate(("class 2", "class 5", "class 6")):
         for split in ("train", "val"):
             weighted.photographs(tmp_path / "set" / split / name, 8, seed=seed)

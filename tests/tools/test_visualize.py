@@ -173,7 +173,7 @@ def matrix_of(scores, labels):
     ranks = (scores > scores[np.arange(len(labels)), truth][:, None]).sum(axis=1)
     ranks[labels < 0] = scores.shape[1]
     pairs = report.confused_pairs(scores.copy(), ranks, labels, names)
-    return report.confusion(pairs, ranks, labels, names)
+    return report.confusion_matrix(pairs, ranks, labels, names)
 
 
 def test_the_confusion_matrix_is_scikit_learns(tmp_path):

@@ -166,7 +166,7 @@ def test_a_submission_has_ilsvrcs_ids_in_order_of_file_name(tmp_path, data):
     make(layouts.imagenet_tars(tmp_path, data), tmp_path / "set", size=32)
     source = prepared.Prepared(tmp_path / "set", "val", 32, 3)
     likely = np.log(np.random.default_rng(0).dirichlet(np.ones(3), len(source)))
-    assert submission.write(tmp_path / "guesses.txt", source, likely) == "ILSVRC2012_IDs"
+    assert submission.write_submission(tmp_path / "guesses.txt", source, likely) == "ILSVRC2012_IDs"
     lines = (tmp_path / "guesses.txt").read_text().splitlines()
     names = sorted(name for files in data["val"].values() for name in files)
     by_name = {source.name(record): likely[record] for record in range(len(source))}

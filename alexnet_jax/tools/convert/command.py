@@ -37,9 +37,9 @@ def _main() -> None:
             f"Convert into what? Add --to=OUT, which ends in {', '.join(ENDINGS)}, or not at all "
             "for a folder like a training run's."
         )
-    ours = [name for name in FILE_FLAGS if getattr(args, name) is not None]
-    if args.workdir and ours:
-        raise UserError(f"A training run knows all itself: leave --{ours[0]} out.")
+    named = [name for name in FILE_FLAGS if getattr(args, name) is not None]
+    if args.workdir and named:
+        raise UserError(f"A training run knows all itself: leave --{named[0]} out.")
     if args.step and not args.workdir:
         raise UserError("--step names a checkpoint of a run: leave it out.")
     if pathlib.Path(args.to).suffix in ENDINGS:
@@ -77,7 +77,7 @@ def _run(args: argparse.Namespace, files: list[str]) -> None:
         trained = load.from_run(pathlib.Path(args.workdir), args.step)
     else:
         kind = detect_kind(resolve_checkpoint(pathlib.Path(files[0])))
-        trained = read_weights(pathlib.Path(files[0]), _wanted(args, kind is FileKind.NATIVE))
+        trained = read_weights(pathlib.Path(files[0]), _user_hints(args, kind is FileKind.NATIVE))
     count = sum(array.size for kinds in trained.parameters.values() for array in kinds.values())
     changed = f", {trained.variant.width:g} times as wide" if trained.variant.width != 1 else ""
     print(f"Read       {trained.name}" + (f", {kind.value}" if kind else ""))
@@ -90,25 +90,25 @@ def _run(args: argparse.Namespace, files: list[str]) -> None:
         if kind not in (None, FileKind.NATIVE)
         else ""
     )
-    print(f"Images     {run_folder.as_seen(trained.pixels)}{assumed}", flush=True)
+    print(f"Images     {run_folder.describe_preprocessing(trained.pixels)}{assumed}", flush=True)
     if kind and args.prove:
-        found = proof.compare_logits(resolve_checkpoint(pathlib.Path(files[0])), kind, trained)
-        if found:
-            program, difference, spread = found
+        comparison = proof.compare_logits(resolve_checkpoint(pathlib.Path(files[0])), kind, trained)
+        if comparison:
+            program, difference, spread = comparison
             print(f"Proof      {program}'s logits differ by up to {difference:.1e}; they spread by "
                   f"{spread:.3g}")  # fmt: skip
     for path in _write(pathlib.Path(args.to), trained):
         print(f"Written    {path}", flush=True)
 
 
-def _wanted(args: argparse.Namespace, ours: bool):
-    """What the flags say of the file; UserError where they say what it tells itself."""
+def _user_hints(args: argparse.Namespace, is_native: bool):
+    """The hints of the flags for the file; UserError for a file that needs none."""
     from alexnet_jax.model.networks import Variant
     from alexnet_jax.weights.user_hints import UserHints
 
-    said = [name for name in FILE_FLAGS if getattr(args, name) is not None]
-    if ours and said:
-        raise UserError(f"Safetensors of this program tell all themselves: leave --{said[0]} out.")
+    named = [name for name in FILE_FLAGS if getattr(args, name) is not None]
+    if is_native and named:
+        raise UserError(f"Safetensors of this program tell all themselves: leave --{named[0]} out.")
     if args.network:
         Variant(args.network).architecture()
     return UserHints(
@@ -148,7 +148,7 @@ def _write(path: pathlib.Path, trained) -> list[pathlib.Path]:
         case _:
             from alexnet_jax.tools.convert import run_folder
 
-            run_folder.write(path, trained)
+            run_folder.write_run_folder(path, trained)
     return [path]
 
 

@@ -34,21 +34,21 @@ def compare_logits(
     try:
         match kind:
             case FileKind.CAFFE:
-                program, theirs = "OpenCV", _opencv(path, trained, planes)
+                program, expected = "OpenCV", _opencv(path, trained, planes)
             case FileKind.TORCH if architecture.name == conventions.TORCHVISION:
-                program, theirs = "PyTorch", _torch(path, planes)
+                program, expected = "PyTorch", _torch(path, planes)
             case FileKind.ONNX:
-                program, theirs = "ONNX Runtime", _onnx_runtime(path, planes)
+                program, expected = "ONNX Runtime", _onnx_runtime(path, planes)
             case _:
                 return None
     except ImportError:
         return None
-    if theirs is None:
+    if expected is None:
         return None
     graph = inference.tuned_graph(trained)
     apply = jax.jit(lambda parameters, x: alexnet.apply(graph, parameters, x))
-    ours = np.asarray(apply(trained.parameters, image))
-    return program, float(np.abs(ours - theirs).max()), float(theirs.std())
+    logits = np.asarray(apply(trained.parameters, image))
+    return program, float(np.abs(logits - expected).max()), float(expected.std())
 
 
 def _opencv(path: pathlib.Path, trained: Trained, planes: np.ndarray) -> np.ndarray | None:

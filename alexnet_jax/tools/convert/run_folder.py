@@ -22,19 +22,19 @@ from alexnet_jax.weights.trained import Pixels, Trained
 STEP = 0  # that of the only checkpoint
 
 
-def write(path: pathlib.Path, trained: Trained) -> None:
+def write_run_folder(path: pathlib.Path, trained: Trained) -> None:
     """Write the folder, which appears whole or not at all.
 
     UserError where there is one already, or where a run can't make images what this network saw.
     """
     if path.exists():
         raise UserError(f"{path} exists already: name another folder, or take it away.")
-    config, measured = config_of(trained), statistics_of(trained)
+    config, statistics = config_of(trained), statistics_of(trained)
     partial = path.with_name(path.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        measured.save(partial / "statistics.npz")
+        statistics.save(partial / "statistics.npz")
         with Checkpoints(partial / "checkpoints", keep=1) as checkpoints:
             checkpoints.save_parameters(STEP, trained.parameters, facts_of(trained, config))
         os.replace(partial, path)
@@ -97,7 +97,7 @@ def config_of(trained: Trained) -> ConfigDict:
 def statistics_of(trained: Trained) -> Statistics:
     """What a run would have measured, as far as its Pixels tell.
 
-    Beyond the crop a mean of the center alone is continued by its edge, which no view uses; the
+    Beyond the crop a mean of the center alone is continued by its edge, which no crop uses; the
     colours' deviations are the divisor, or 0 where it is one number.
     """
     pixels, channels = trained.pixels, trained.architecture.channels
@@ -118,8 +118,8 @@ def statistics_of(trained: Trained) -> Statistics:
     )
 
 
-def as_seen(pixels: Pixels) -> str:
-    """What becomes of an image, in words."""
+def describe_preprocessing(pixels: Pixels) -> str:
+    """The preprocessing of an image, in words."""
     mean, divisor = np.asarray(pixels.mean), np.ravel(pixels.divisor)
     size = pixels.size
     way = "pressed into" if pixels.warp else "shorter side to"

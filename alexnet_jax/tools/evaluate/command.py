@@ -116,18 +116,20 @@ def _evaluate(args: argparse.Namespace, choice, terminal) -> None:
     chosen = None
     if args.member_weights:
         chosen = ensemble_run.parse_member_weights(args.member_weights, len(workdirs))
-    predictions = ensemble_run.predictions(workdirs, steps, choice, terminal)
+    predictions = ensemble_run.predict_members(workdirs, steps, choice, terminal)
     if not processes.is_lead():
         return
-    log_probabilities, weights = ensemble_run.together(predictions, chosen, args.search, terminal)
-    found = report.content(predictions, log_probabilities, weights, args.search, choice)
-    terminal.info(report.table(found))
+    log_probabilities, weights = ensemble_run.combine_members(
+        predictions, chosen, args.search, terminal
+    )
+    record = report.evaluation_record(predictions, log_probabilities, weights, args.search, choice)
+    terminal.info(report.evaluation_table(record))
     if args.json:
-        json_files.write_json(pathlib.Path(args.json), found)
+        json_files.write_json(pathlib.Path(args.json), record)
         terminal.info(f"In {args.json}: all of this, every class and the confused pairs.")
     if args.submission:
         source = predictions[0].member.source
-        ids = submission.write(pathlib.Path(args.submission), source, log_probabilities)
+        ids = submission.write_submission(pathlib.Path(args.submission), source, log_probabilities)
         terminal.info(f"In {args.submission}: the five likeliest classes of each image, as {ids}.")
 
 

@@ -13,65 +13,68 @@ from alexnet_jax.tools.evaluate.member import Choice, Prediction
 from alexnet_jax.training import checkpoint
 
 
-def predictions(
+def predict_members(
     workdirs: Sequence[pathlib.Path],
     steps: Sequence[str | None],
     choice: Choice,
     terminal: Terminal,
 ) -> list[Prediction]:
-    """What each run's checkpoint says of the split; `steps` as for load.find_checkpoint.
+    """Predictions of each run's checkpoint for the split; `steps` as for load.find_checkpoint.
 
-    UserError for what is missing, before any network is run, and for runs that see other images.
+    UserError for what is missing, before any network is run, and for runs with other images.
     """
-    chosen = [load.find_checkpoint(*pair) for pair in zip(workdirs, steps, strict=True)]
-    found: list[Prediction] = []
-    for workdir, (step, kind) in zip(workdirs, chosen, strict=True):
+    checkpoints = [load.find_checkpoint(*pair) for pair in zip(workdirs, steps, strict=True)]
+    predictions: list[Prediction] = []
+    for workdir, (step, kind) in zip(workdirs, checkpoints, strict=True):
         facts = checkpoint.facts_at(workdir / "checkpoints", step)
-        own = member.open_member(workdir, facts, choice, terminal)
-        terminal.info(f"{workdir}: {own.network} at step {step:,}{kind and f', the {kind} kept'}.")
-        found.append(member.predict(own, step, facts, terminal))
-        check_same_images(found[0], found[-1])
-    return found
+        opened = member.open_member(workdir, facts, choice, terminal)
+        terminal.info(
+            f"{workdir}: {opened.network} at step {step:,}{kind and f', the {kind} kept'}."
+        )
+        predictions.append(member.predict(opened, step, facts, terminal))
+        check_same_images(predictions[0], predictions[-1])
+    return predictions
 
 
-def check_same_images(one: Prediction, other: Prediction) -> None:
-    """UserError unless both predictions are of the same images in the same order, as far as seen.
+def check_same_images(prediction: Prediction, other: Prediction) -> None:
+    """UserError unless both predictions are of the same images in the same order, as far as known.
 
     Compared are the names of the classes, the number of images, their labels and the outputs.
     """
-    first, second = one.member.source, other.member.source
+    first, second = prediction.member.source, other.member.source
     differs = None
     if first.classes != second.classes:
         differs = "the names of the classes"
     elif len(first) != len(second):
         differs = f"the number of images ({len(first):,} and {len(second):,})"
-    elif not np.array_equal(one.labels, other.labels):
+    elif not np.array_equal(prediction.labels, other.labels):
         differs = "the classes of the images"
-    elif one.log_probabilities.shape != other.log_probabilities.shape:
+    elif prediction.log_probabilities.shape != other.log_probabilities.shape:
         differs = "the number of the networks' outputs"
     if differs:
         raise UserError(
-            f"{one.member.workdir} and {other.member.workdir} differ in {differs}: an ensemble "
-            "needs networks for the same images; give the same folder to all by --path=DIR."
+            f"{prediction.member.workdir} and {other.member.workdir} differ in {differs}: an "
+            "ensemble needs networks for the same images; give the same folder to all by "
+            "--path=DIR."
         )
 
 
-def together(
-    found: Sequence[Prediction],
+def combine_members(
+    predictions: Sequence[Prediction],
     weights: Sequence[float] | None,
     search: bool,
     terminal: Terminal,
 ) -> tuple[np.ndarray, Sequence[float]]:
-    """Log-probabilities of all members as one, and their weights: given, searched or equal."""
-    members = [one.log_probabilities for one in found]
+    """Combined log-probabilities of all members, and weights: `weights`, searched or equal."""
+    members = [prediction.log_probabilities for prediction in predictions]
     if search:
-        images = len(found[0].labels)
+        images = len(predictions[0].labels)
 
-        def say(values: tuple[float, ...], errors: int) -> None:
+        def report_round(values: tuple[float, ...], errors: int) -> None:
             listed = ", ".join(f"{value:.2f}" for value in values)
             terminal.info(f"weights {listed}: top-5 error {errors / images:.2%}")
 
-        weights = ensemble.search(members, found[0].labels, say)
+        weights = ensemble.search_weights(members, predictions[0].labels, report_round)
     weights = weights or (1.0,) * len(members)
     return (members[0] if len(members) == 1 else ensemble.combine(members, weights)), weights
 

@@ -18,7 +18,7 @@ POLL_SECONDS = 5.0
 def follow(
     workdir: pathlib.Path,
     choice: Choice,
-    results: pathlib.Path | None,
+    results_path: pathlib.Path | None,
     terminal: Terminal,
     wait: Callable[[float], None] = time.sleep,
 ) -> list[dict]:
@@ -29,12 +29,12 @@ def follow(
     """
     if not workdir.is_dir():
         raise UserError(f"--workdir={workdir} is not a folder: expected that of a training run.")
-    found = _stored(results)
-    before = len(found)
+    records = _stored(results_path)
+    before = len(records)
     done = {
-        one["members"][0]["step"]
-        for one in found
-        if (one["members"][0]["workdir"], one["split"], one["views"])
+        record["members"][0]["step"]
+        for record in records
+        if (record["members"][0]["workdir"], record["split"], record["views"])
         == (str(workdir), choice.split, choice.views)
     }
     folder, member, waits = workdir / "checkpoints", None, False
@@ -52,35 +52,35 @@ def follow(
                     raise
                 terminal.info(f"The checkpoint of step {step:,} was deleted before it was read.")
                 continue
-            result = report.content(
+            record = report.evaluation_record(
                 [prediction], prediction.log_probabilities, [1.0], False, choice
             )
-            terminal.info(report.line(result))
-            found.append(result)
-            if results is not None:
-                json_files.write_json(results, found)
+            terminal.info(report.checkpoint_line(record))
+            records.append(record)
+            if results_path is not None:
+                json_files.write_json(results_path, records)
         if steps and ended == steps[-1]:
-            new = len(found) - before
+            new = len(records) - before
             terminal.info(f"The run has ended at step {ended:,}: {new} new, {before} known before.")
-            return found
+            return records
         if not waits:
             terminal.info(f"Waiting for checkpoints in {workdir}; Ctrl-C ends this.")
         waits = True
         wait(POLL_SECONDS)
 
 
-def _stored(results: pathlib.Path | None) -> list[dict]:
+def _stored(path: pathlib.Path | None) -> list[dict]:
     """The list in a file, empty if there is none; UserError if it holds something else."""
-    if results is None or not results.exists():
+    if path is None or not path.exists():
         return []
     try:
-        found = json.loads(results.read_text())
-        if all(one["members"] and one["split"] and one["views"] for one in found):
-            return found
+        records = json.loads(path.read_text())
+        if all(record["members"] and record["split"] and record["views"] for record in records):
+            return records
     except (ValueError, TypeError, KeyError):
         pass
     raise UserError(
-        f"--json={results} holds something else than the list of an earlier --follow: name another "
+        f"--json={path} holds something else than the list of an earlier --follow: name another "
         "file."
     )
 

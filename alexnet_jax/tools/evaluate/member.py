@@ -1,4 +1,4 @@
-"""A checkpoint that is evaluated: which one it is, and what it says of every image of a split."""
+"""A checkpoint that is evaluated, and its predictions for every image of a split."""
 
 import dataclasses
 import pathlib
@@ -20,12 +20,12 @@ SPLITS = {"train": "training", "val": "validation"}
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What is evaluated, and how; `path` and `batch` replace those of the run where given."""
+    """What is evaluated, and how; `path` and `batch_size` replace the run's unless None."""
 
     split: str = "val"
     views: str = "center"
     path: str | None = None
-    batch: int | None = None
+    batch_size: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a checkpoint says of a split: as in Evaluator.predict, with where it comes from."""
+    """Predictions of a checkpoint for a split, as of Evaluator.predict, and their origin."""
 
     member: Member
     step: int
@@ -84,7 +84,7 @@ def open_member(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Te
     plan = plans.make_plan(
         config, architecture, num_images=training["images"], data_classes=len(source.classes)
     )
-    config.batch_size = choice.batch or _shared(config.batch_size, split)
+    config.batch_size = choice.batch_size or _shared(config.batch_size, split)
     config.grad_accum_steps = 1
     config_check.check_config(config, architecture, jax.device_count())
     _warn_of_other_images(workdir, facts, choice, source.fingerprint, terminal)
@@ -94,8 +94,8 @@ def open_member(workdir: pathlib.Path, facts: dict, choice: Choice, terminal: Te
         )
     mesh = meshes.make_mesh(split)
     steps = setup.make_steps(config, plan, architecture, mesh)
-    measured = run_folder.statistics_of(workdir, config.data.image_size, architecture.channels)
-    preprocessing = setup.make_preprocessing(config, architecture, measured, mesh)
+    statistics = run_folder.statistics_of(workdir, config.data.image_size, architecture.channels)
+    preprocessing = setup.make_preprocessing(config, architecture, statistics, mesh)
     compiled = setup.compile_evaluation(
         steps,
         choice.views,
@@ -131,7 +131,7 @@ def _warn_of_other_images(
 
 
 def predict(member: Member, step: int, facts: dict, terminal: Terminal) -> Prediction:
-    """Restore the parameters of a step and show them the split."""
+    """Restore the parameters of a step and predict the split."""
     parameters = checkpoint.parameters_at(member.workdir / "checkpoints", step, member.shapes)
     progress = ProgressLine(f"{member.workdir} at step {step:,}", terminal)
     digest = checkpoint.parameters_sha256(parameters)
@@ -160,7 +160,7 @@ def _with_labels_of(
         return source
 
 
-def _shared(batch: int, model: int) -> int:
-    """The next batch that the groups of devices can share."""
-    groups = jax.device_count() // model
-    return -(-batch // groups) * groups
+def _shared(batch_size: int, tower_devices: int) -> int:
+    """The least multiple of the number of device groups that is at least `batch_size`."""
+    groups = jax.device_count() // tower_devices
+    return -(-batch_size // groups) * groups

@@ -1,4 +1,4 @@
-"""What an evaluation found: over all images, by class, and which classes are taken for which."""
+"""Results of an evaluation: over all images, by class, and which classes are taken for which."""
 
 import collections
 import math
@@ -20,7 +20,7 @@ MOST_CONFUSED = 20  # classes that it has instead where there are more
 SHOWN = 5  # classes and pairs at the terminal
 
 
-def content(
+def evaluation_record(
     predictions: Sequence[Prediction],
     log_probabilities: np.ndarray,
     weights: Sequence[float],
@@ -32,10 +32,10 @@ def content(
     `log_probabilities` are those of the members together; `weights` are scaled to sum 1.
     """
     labels, source = predictions[0].labels, predictions[0].member.source
-    means, ranks = scored(log_probabilities, labels)
+    means, ranks = score_chunks(log_probabilities, labels)
     if len(predictions) == 1:  # to the last bit what the training loop says
         means = predictions[0].means
-    names = class_names(source.classes, log_probabilities.shape[1])
+    names = output_names(source.classes, log_probabilities.shape[1])
     shares = [weight / sum(weights) for weight in weights]
     confused = confused_pairs(log_probabilities, ranks, labels, names)
     return {
@@ -47,38 +47,38 @@ def content(
         "weights_searched_on_this_split": searched,
         "members": [
             {
-                "workdir": str(one.member.workdir),
-                "name": one.member.name,
-                "network": one.member.network,
-                "step": one.step,
+                "workdir": str(prediction.member.workdir),
+                "name": prediction.member.name,
+                "network": prediction.member.network,
+                "step": prediction.step,
                 "weight": share,
-                "scores": one.means,
-                "parameters_sha256": one.parameters_sha256,
-                "fingerprint": one.member.source.fingerprint,
-                "trained_on": one.facts["data"],
-                "git_commit_of_training": one.facts["git_commit"],
+                "scores": prediction.means,
+                "parameters_sha256": prediction.parameters_sha256,
+                "fingerprint": prediction.member.source.fingerprint,
+                "trained_on": prediction.facts["data"],
+                "git_commit_of_training": prediction.facts["git_commit"],
             }
-            for one, share in zip(predictions, shares, strict=True)
+            for prediction, share in zip(predictions, shares, strict=True)
         ],
         "classes": class_errors(ranks, labels, names),
         "confused": confused[:PAIRS],
-        "confusion": confusion(confused, ranks, labels, names),
+        "confusion": confusion_matrix(confused, ranks, labels, names),
         **provenance(),
     }
 
 
-def scored(log_probabilities: np.ndarray, labels: np.ndarray) -> tuple[dict, np.ndarray]:
-    """Means over all images as training has them, and scores.ranks of each image."""
+def score_chunks(log_probabilities: np.ndarray, labels: np.ndarray) -> tuple[dict, np.ndarray]:
+    """Means over all images as training has them, and metrics.ranks of each image."""
     sums, ranks = [], []
     for first in range(0, len(labels), CHUNK):
-        rows = slice(first, first + CHUNK)
-        arrays = jnp.asarray(log_probabilities[rows]), jnp.asarray(labels[rows])
+        chunk = slice(first, first + CHUNK)
+        arrays = jnp.asarray(log_probabilities[chunk]), jnp.asarray(labels[chunk])
         sums.append(jax.device_get(metrics.score(*arrays)[1]))
         ranks.append(np.asarray(metrics.ranks(*arrays)))
     return metrics.means(sums), np.concatenate(ranks)
 
 
-def class_names(names: Sequence[str], outputs: int) -> list[str]:
+def output_names(names: Sequence[str], outputs: int) -> list[str]:
     """The names of a network's outputs, of which the data may know fewer."""
     return [*names, *(f"output {index}" for index in range(len(names), outputs))]
 
@@ -115,7 +115,7 @@ def confused_pairs(
     ]
 
 
-def confusion(
+def confusion_matrix(
     pairs: Sequence[dict], ranks: np.ndarray, labels: np.ndarray, names: Sequence[str]
 ) -> dict:
     """The matrix of all classes, or of those confused most often; unreadable images not.
@@ -152,38 +152,40 @@ def _confused_most(pairs: Sequence[dict], names: Sequence[str]) -> list[int]:
     return [label for label, name in enumerate(names) if name in chosen]
 
 
-def table(found: dict) -> str:
+def evaluation_table(record: dict) -> str:
     """A line a member and one for the ensemble, the worst classes and the most confused pairs."""
-    members, images = found["members"], found["scores"]["images"]
+    members, images = record["members"], record["scores"]["images"]
     width = max(len(member["workdir"]) for member in members) + 2
     lines = [
-        f"{found['split']}: {images:,} images, views: {found['views']}",
+        f"{record['split']}: {images:,} images, views: {record['views']}",
         f"{'':<{width}}{'step':>10}{'weight':>9}{'loss':>10}{'top-1 error':>14}{'top-5 error':>14}",
     ]
     for member in members:
         start = f"{member['workdir']:<{width}}{member['step']:>10,}{member['weight']:>9.3f}"
         lines.append(start + _errors(member["scores"]))
     if len(members) > 1:
-        lines.append(f"{'together':<{width}}{'':>19}" + _errors(found["scores"]))
-    if found["weights_searched_on_this_split"]:
+        lines.append(f"{'together':<{width}}{'':>19}" + _errors(record["scores"]))
+    if record["weights_searched_on_this_split"]:
         lines.append("The weights were searched on these very images, so these errors flatter.")
-    if found["unreadable_images"]:
-        lines.append(f"{found['unreadable_images']:,} unreadable image(s) count as wrong.")
-    worst = sorted(found["classes"], key=lambda one: -one["top1_error"])[:SHOWN]
+    if record["unreadable_images"]:
+        lines.append(f"{record['unreadable_images']:,} unreadable image(s) count as wrong.")
+    worst = sorted(record["classes"], key=lambda entry: -entry["top1_error"])[:SHOWN]
     lines.append("Worst classes (top-1 error, images):")
-    lines += [f"  {one['class']}  {one['top1_error']:.2%} of {one['images']:,}" for one in worst]
-    if found["confused"]:
+    lines += [
+        f"  {entry['class']}  {entry['top1_error']:.2%} of {entry['images']:,}" for entry in worst
+    ]
+    if record["confused"]:
         lines.append("Most often confused:")
     lines += [
         f"  {pair['class']} taken for {pair['taken_for']}: {pair['images']:,} time(s)"
-        for pair in found["confused"][:SHOWN]
+        for pair in record["confused"][:SHOWN]
     ]
     return "\n".join(lines)
 
 
-def line(found: dict) -> str:
+def checkpoint_line(record: dict) -> str:
     """One checkpoint in one line."""
-    step, means = found["members"][0]["step"], found["scores"]
+    step, means = record["members"][0]["step"], record["scores"]
     return (
         f"step {step:,}: loss {means['loss']:.4f}  top-1 error {means['top1_error']:.2%}  "
         f"top-5 error {means['top5_error']:.2%}"

@@ -10,7 +10,7 @@ from alexnet_jax.data.sources import Source
 GUESSES = 5
 
 
-def write(path: pathlib.Path, source: Source, log_probabilities: np.ndarray) -> str:
+def write_submission(path: pathlib.Path, source: Source, log_probabilities: np.ndarray) -> str:
     """Write a line for each image in order of file name; returns which class ids were used.
 
     `log_probabilities` [images, classes] are in stored order. The ids, most likely first, are
@@ -29,5 +29,5 @@ def write(path: pathlib.Path, source: Source, log_probabilities: np.ndarray) -> 
 
 
 def class_ids(source: Source) -> tuple[int, ...]:
-    """What stands for each class in the file."""
+    """The id of each class in the file."""
     return tuple(source.ilsvrc_ids or range(1, len(source.classes) + 1))

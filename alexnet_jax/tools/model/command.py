@@ -49,7 +49,7 @@ def show(name: str | None, args: argparse.Namespace) -> None:
     if args.compare:
         print(summary.comparison(network, named(args.compare)))
     if args.plot:
-        drawing.draw(network, num_classes, pathlib.Path(args.plot))
+        drawing.draw_network(network, num_classes, pathlib.Path(args.plot))
         print(f"Drawn: {args.plot}")
     if not (args.compare or args.plot):
         print(summary.full_table(network, num_classes))

@@ -49,9 +49,9 @@ class Stage:
         return width + DEPTH[0] * depth
 
 
-def stages(architecture: Architecture, classes: int) -> list[Stage]:
+def stages(architecture: Architecture, num_classes: int) -> list[Stage]:
     """What is drawn, in order."""
-    found, crosses = [], False
+    drawn, crosses = [], False
     for layer, shape in architecture.shapes():
         match layer:
             case layers.Exchange():
@@ -61,23 +61,23 @@ def stages(architecture: Architecture, classes: int) -> list[Stage]:
                 also = getattr(layer, "low_resolution", None)
                 how = f"{layer.size}x{layer.size}{stride}" + "\n+ low resolution" * bool(also)
                 output = layer.output(shape, architecture.towers)
-                found.append(Stage(layer.name, output, how, "", crosses))
+                drawn.append(Stage(layer.name, output, how, "", crosses))
                 crosses = False
             case Dense():
                 output = layer.output(shape, architecture.towers)
-                found.append(Stage(layer.name, output, "dense", "", crosses))
+                drawn.append(Stage(layer.name, output, "dense", "", crosses))
                 crosses = False
             case Output():
-                found.append(Stage(layer.name, (classes,), "softmax", "", True))
+                drawn.append(Stage(layer.name, (num_classes,), "softmax", "", True))
             case _ if type(layer) in FOLLOWING:
                 what = FOLLOWING[type(layer)]
-                last = found[-1]
+                last = drawn[-1]
                 after = f"{last.after}\n{what}".strip()
-                found[-1] = dataclasses.replace(last, after=after)
-    return found
+                drawn[-1] = dataclasses.replace(last, after=after)
+    return drawn
 
 
-def draw(architecture: Architecture, classes: int, path: pathlib.Path) -> None:
+def draw_network(architecture: Architecture, num_classes: int, path: pathlib.Path) -> None:
     """Write the picture; UserError where its kind or place can't be written."""
     if path.suffix not in FORMATS:
         raise UserError(f"--plot={path} must end in {', '.join(FORMATS)}.")
@@ -86,19 +86,19 @@ def draw(architecture: Architecture, classes: int, path: pathlib.Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    found, side = stages(architecture, classes), architecture.input_size
-    tallest = max(stage.size[1] + DEPTH[1] * stage.size[2] for stage in found)
+    drawn, side = stages(architecture, num_classes), architecture.input_size
+    tallest = max(stage.size[1] + DEPTH[1] * stage.size[2] for stage in drawn)
     rise = (tallest + 90) / 2 if architecture.towers == 2 else 0.0
     heights = (rise, -rise)[: architecture.towers]  # tower 1 above tower 2
-    length = side * DEPTH[0] + MAP * 3 + sum(stage.extent + GAP for stage in found)
+    length = side * DEPTH[0] + MAP * 3 + sum(stage.extent + GAP for stage in drawn)
     reach = max(rise + tallest / 2, side * (1 + DEPTH[1]) / 2) + 74
     figure, axes = pyplot.subplots(figsize=((length + 40) / 82, 2 * reach / 82))
     image = Stage("image", (side, side, architecture.channels), "", "", False)
     _volume(axes, 0.0, 0.0, image, "#999999")
     _write(axes, image.extent / 2, -side / 2 - 12, f"{side}x{side}x{architecture.channels}")
     before, at = [(image.extent / 2 + 6, 0.0)] * len(heights), image.extent + GAP
-    for stage in found:
-        softmax = stage is found[-1]
+    for stage in drawn:
+        softmax = stage is drawn[-1]
         places = (0.0,) if softmax else heights
         width, height, depth = stage.size
         for tower, level in enumerate(places):
@@ -126,10 +126,10 @@ def draw(architecture: Architecture, classes: int, path: pathlib.Path) -> None:
     if architecture.towers == 2:
         note = "dashed: what a tower receives from the other"
         _write(axes, 0, reach - 24, note, ha="left", fontsize=9, color=GREY)
-    save(figure, path)
+    save_figure(figure, path)
 
 
-def save(figure, path: pathlib.Path) -> None:
+def save_figure(figure, path: pathlib.Path) -> None:
     """Write a figure of pyplot and close it; UserError where that can't be done."""
     from matplotlib import pyplot
 
