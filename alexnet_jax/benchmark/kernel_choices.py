@@ -17,7 +17,7 @@ KERNEL_CHOICES = {
     "no_tower_dense": "tuned,-tower_dense",
     "banded_norms": "tuned,banded_norm",
     "unpadded_norms": "tuned,-padded_norm",
-    "separate_towers": "tuned,-joined_towers",
+    "separate_towers": "tuned,-joined_towers,-tower_dense",
     "batched_towers": "tuned,batched_towers",
 }
 BFLOAT16_VELOCITY = "bfloat16_velocity"  # see optimizer.momentum_sgd
