@@ -151,7 +151,7 @@ def test_data_parallel_meshes_send_gradients_and_scores_alone(name):
 
 def test_a_step_in_parts_sends_gradients_once(monkeypatch):
     """Between towers every part meets, but only the last one's sums go over data."""
-    monkeypatch.setattr(grad_accum, "written_out", lambda: False)
+    monkeypatch.setattr(grad_accum, "is_unrolled", lambda: False)
     steps = dataclasses.replace(miniature.make_steps("quickstart", 2, 2), grad_accum_steps=2)
     found = operations(steps, miniature.STORED["quickstart"])
     in_every_part = {first_group(GROUPS.search(m[0])[1]) for m in found if "/while/body/" in m[0]}

@@ -141,7 +141,7 @@ def test_opencvs_reader_of_caffe_models_agrees(name):
     }
     net = cv2.dnn.readNetFromCaffe(
         np.frombuffer(caffemodel.prototxt(architecture, CLASSES), np.uint8),
-        np.frombuffer(caffemodel.caffemodel(weights), np.uint8),
+        np.frombuffer(caffemodel.weights_only(weights), np.uint8),
     )
     net.setInput(image.transpose(0, 3, 1, 2))
     other = net.forward()

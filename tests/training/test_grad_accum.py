@@ -16,10 +16,12 @@ CHOICES = {"label_smoothing": 0.1, "ema_decay": 0.7, "group_size": 2}
 @functools.cache
 def history(data, model, split_dense, lars, parts):
     trust = 0.5 if lars else None
-    rule = optimizer.momentum_sgd(miniature.GROUPS, 0.9, optimizer.Schedule(warmup=2), trust)
+    rule = optimizer.momentum_sgd(
+        miniature.GROUPS, 0.9, schedule=optimizer.Schedule(warmup=2), trust_coefficient=trust
+    )
     return miniature.run(
         "quickstart", data, model, 3, "float64", split_dense,
-        optimizer=rule, accumulate=parts, **CHOICES,
+        optimizer=rule, grad_accum_steps=parts, **CHOICES,
     )  # fmt: skip
 
 
@@ -51,7 +53,7 @@ def test_parts_on_any_mesh_are_the_whole_batch_on_one_device(
     In a loop as on a GPU, but for one case.
     """
     expected = history(1, 1, False, lars, 1)
-    monkeypatch.setattr(grad_accum, "written_out", lambda: data * model == 1)
+    monkeypatch.setattr(grad_accum, "is_unrolled", lambda: data * model == 1)
     for ours, theirs in zip(history(data, model, split_dense, lars, parts), expected, strict=True):
         assert_same(ours, theirs, 1e-12)
     check_average(expected)

@@ -138,7 +138,7 @@ def moved(schedule, rate_factor=1.0, steps=40):
         "weights": optimizer.Group(((0, 0.1),), 0.01),
         "biases": optimizer.Group(((0, 0.1),)),
     }
-    rule = optimizer.momentum_sgd(groups, 0.9, schedule)
+    rule = optimizer.momentum_sgd(groups, 0.9, schedule=schedule)
     parameters = {"fc": {"kernel": jnp.ones(()), "bias": jnp.ones(())}}
     state, update, path = rule.init(parameters), jax.jit(rule.update), []
     for _ in range(steps):

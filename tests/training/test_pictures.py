@@ -31,17 +31,17 @@ def test_filters_of_two_towers_stand_one_above_the_other():
 def test_views_are_in_grey_levels_with_zero_as_grey():
     inputs = np.zeros((8, 32, 32, 1), np.float32)
     inputs[3], inputs[4], inputs[5] = 2.0, -50.0, 50.0
-    picture = pictures.views(inputs, scale=16.0)
+    picture = pictures.inputs(inputs, scale=16.0)
     values = [tile(picture, index, 4, 64).mean() for index in (2, 3, 4, 5)]
     assert values == [128, 160, 0, 255]
 
 
 def test_views_undo_a_divisor_of_each_channel_and_show_black_without_a_mean():
     pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.float32)
-    found = tile(pictures.views(pixels / 255, 255.0, zero=0), 0, 1, 64)
+    found = tile(pictures.inputs(pixels / 255, 255.0, zero=0), 0, 1, 64)
     np.testing.assert_array_equal(found, pixels[0])
     deviations, mean = np.float32([60.0, 50.0, 40.0]), np.float32([128, 128, 128])
-    found = tile(pictures.views((pixels - mean) / deviations, deviations), 0, 1, 64)
+    found = tile(pictures.inputs((pixels - mean) / deviations, deviations), 0, 1, 64)
     np.testing.assert_array_equal(found, pixels[0])
 
 

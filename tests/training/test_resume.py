@@ -25,7 +25,7 @@ def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path):
 
 def a_run(workdir):
     """What a short run leaves, without the run."""
-    with metric_writers.MetricsLog(workdir, 0, writes=True, say=print) as log:
+    with metric_writers.MetricsLog(workdir, 0, writes=True, warn=print) as log:
         log.write_config("batch: 1", {"batch": 1})
         for step in (10, 20):
             log.write({"step": step, "split": "train", "loss": 1 / step, "images_per_second": 9.0})
@@ -35,7 +35,7 @@ def a_run(workdir):
 
 
 def twice(path):
-    with metric_writers.MetricsLog(path, 20, writes=True, say=print) as log:
+    with metric_writers.MetricsLog(path, 20, writes=True, warn=print) as log:
         log.write_config("batch: 1", {"batch": 1})
         log.write_images(20, {"filters": np.full((4, 4, 3), 20, np.uint8)})
 

@@ -89,11 +89,11 @@ def test_the_step_is_gradient_then_rule_on_the_view_without_augmentation(float64
     images, labels = miniature.batch_of("quickstart", 0)
     state = steps.initial_state()
     before = jax.device_get(state.parameters)
-    graph = alexnet.graph_of(architecture, miniature.CLASSES)
+    graph = alexnet.graph_of(architecture, miniature.CLASSES, jnp.float64)
     inputs = (images[:, 2:30, 2:30].astype(np.float64) - preprocessing.mean) / 4.0
 
     def mean_loss(parameters):
-        logits = alexnet.apply(graph, parameters, inputs, dtype=jnp.float64)
+        logits = alexnet.apply(graph, parameters, inputs)
         return -jnp.mean(jax.nn.log_softmax(logits)[np.arange(len(labels)), labels])
 
     loss, gradient = jax.jit(jax.value_and_grad(mean_loss))(before)

@@ -48,7 +48,9 @@ def groups_of(steps_per_epoch=1.0, **fields):
     config = load("finetune")
     config.update_from_flattened_dict(fields)
     architecture = miniature.NARROW["quickstart"]
-    return schedules.groups(config.optimizer, architecture, steps_per_epoch, 30, ("fc8",))
+    return schedules.groups(
+        config.optimizer, architecture, unit=steps_per_epoch, num_steps=30, new_layers=("fc8",)
+    )
 
 
 def trained(frozen, groups, count, data=1, model=1):
@@ -265,7 +267,7 @@ def test_mistakes_get_a_sentence(trained_runs, tmp_path, fields, sentence):
 
 def parameters_of(workdir, step=None):
     folder = workdir / "checkpoints"
-    folder, step = warm_start.find(folder / str(step) if step is not None else workdir)
+    folder, step = warm_start.find_checkpoint(folder / str(step) if step is not None else workdir)
     metadata = checkpoint.shapes_at(folder, step)
     return checkpoint.parameters_at(folder, step, jax.tree.map(warm_start._as_stored, metadata))
 
