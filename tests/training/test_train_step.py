@@ -214,7 +214,7 @@ def test_training_scores_add_up_over_steps():
 
 def test_bfloat16_trains_with_float32_parameters():
     steps = miniature.make_steps("quickstart", 1, 1)
-    steps = dataclasses.replace(steps, compute_dtype=jnp.dtype("bfloat16"))
+    steps = dataclasses.replace(steps, dtype=jnp.dtype("bfloat16"))
     preprocessing = miniature.preprocessing_of("quickstart")
     batch = miniature.put(steps, *miniature.batch_of("quickstart", 0))
     state, loss = steps.training()(steps.initial_state(), *batch, preprocessing)

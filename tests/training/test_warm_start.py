@@ -138,7 +138,7 @@ def test_layers_learn_at_their_own_rates_as_in_a_numpy_loop(float64):
     """v <- 0.9 v - decay * rate * w - rate * gradient; w <- w + v, with rates typed by hand."""
     groups = groups_of(2.0, **{"optimizer.freeze": ("conv2",), "optimizer.layers": {
         "conv1": {"factor": 0.5, "weight_decay": 0.004},
-        "fc6": {"weights": ((0, 0.003), (5, 0.0)), "factor": 2}}})  # fmt: skip
+        "fc6": {"learning_rate": ((0, 0.003), (5, 0.0)), "factor": 2}}})  # fmt: skip
     drop = 40  # epoch 20 at two steps an epoch
     by_hand = {  # rate before and after the drop, decay
         ("conv1", "kernel"): (0.0005, 0.00005, 0.004),
