@@ -27,15 +27,15 @@ def words(command, *arguments):
     return [sys.executable, "-m", "alexnet_jax", command, *map(str, arguments)]
 
 
-def run(command, *arguments, code=0):
-    """(standard output, standard error) of a command that ends with `code`.
+def run(command, *arguments, code=0, cwd=ROOT):
+    """(standard output, standard error) of a command in the folder `cwd` that ends with `code`.
 
     It runs in this process, since a start with its imports takes longer than most commands.
     tests/test_main.py and the tests of several processes start real ones.
     """
     output, errors = io.StringIO(), io.StringIO()
     with _undisturbed(), pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
+        patch.chdir(cwd)
         patch.setattr(sys, "argv", words(command, *arguments)[2:])
         patch.setattr(cli, "_exit", sys.exit)  # the other may end this process
         ended = 0
