@@ -227,7 +227,7 @@ def test_sigterm_to_one_of_two_processes_breaks_off_the_evaluation_of_both(tmp_p
 SIGNALLING = """
 import signal
 from alexnet_jax.data import stream
-from tests.test_preemption import Signals
+from tests.parallel.test_preemption import Signals
 stream.evaluation_batches = Signals(signal.SIGTERM, 1, 2)
 from alexnet_jax.main import main
 main()
