@@ -7,6 +7,7 @@ pytest-xdist's workers. tests/test_main.py alone starts what users run.
 """
 
 import atexit
+import fcntl
 import os
 import pathlib
 import shutil
@@ -38,6 +39,22 @@ import pytest
 from tests.support import layouts
 
 
+def shared_by_workers(tmp_path_factory, name, make):
+    """A folder that make(folder) filled once for all of pytest-xdist's workers."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = root / f"shared-{name}"
+    with open(root / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+        if not folder.exists():
+            unfinished = root / f"unfinished-{name}"
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a worker that failed
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def data():
     """A small set of photographs, {split: {class: {file name: bytes}}}."""
@@ -58,11 +75,12 @@ def prepared_sets(data, tmp_path_factory):
     """Folders of the same images, prepared as JPEG and as raw pixels; not to be changed."""
     from tests.support import preparing
 
-    root = tmp_path_factory.mktemp("sets")
-    source = layouts.folder(root / "files", data)
-    for form in ("jpeg", "raw"):
-        preparing.make(source, root / form, format=form)
-    return root
+    def prepare(root):
+        source = layouts.folder(root / "files", data)
+        for form in ("jpeg", "raw"):
+            preparing.make(source, root / form, format=form)
+
+    return shared_by_workers(tmp_path_factory, "sets", prepare)
 
 
 @pytest.fixture
@@ -83,4 +101,4 @@ def trained_runs(tmp_path_factory):
     """A folder with one short run for each of evaluated.RUNS; not to be changed."""
     from tests.support import evaluated
 
-    return evaluated.train(tmp_path_factory.mktemp("runs"))
+    return shared_by_workers(tmp_path_factory, "runs", evaluated.train)

@@ -12,7 +12,10 @@ import sys
 import pytest
 from PIL import Image
 
+from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.training.loop import train_and_evaluate
 from tests.support import commands
+from tests.training.test_plan import load
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -32,10 +35,20 @@ def run(*words, cwd=ROOT, **environment):
 
 def assert_one_sentence(done, sentence):
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert sentence in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert "Traceback" not in done.stderr + done.stdout
+    assert_is_one(done.stderr, sentence)
+    assert "Traceback" not in done.stdout
+
+
+def assert_is_one(errors, sentence):
+    assert errors.startswith("error: ")
+    assert sentence in errors
+    assert errors.count("\n") == 1
+
+
+def assert_refused(sentence, *words):
+    """The command, in this process, since a start takes longer than all that it does."""
+    _, errors = commands.run("train", *words, code=2)
+    assert_is_one(errors, sentence)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +64,6 @@ def assert_one_sentence(done, sentence):
         (["--processes=2"], "needs --coordinator"),
         (["--config=configs/imagenet.py"], "add --config.data.path=DIR"),
         (["--config=configs/imagenet.py", "--config.data.path=nowhere"], "nowhere/train is not a"),
-        (
-            ["--config.parallel.layout=towers"],
-            "1 device(s) of this run can't be shared by 2 towers",
-        ),
         (["--config.model.param_dtype=float64"], "float64 needs JAX_ENABLE_X64=1"),
         (["--config.model.network=alexnet"], "no network 'alexnet': did you mean bvlc_alexnet"),
         (
@@ -65,15 +74,19 @@ def assert_one_sentence(done, sentence):
     ],
 )
 def test_a_mistake_gets_one_sentence(tmp_path, words, sentence):
-    workdir = tmp_path / "run"
-    done = run(*words, f"--workdir={workdir}")
-    assert_one_sentence(done, sentence)
-    assert not workdir.exists()
+    assert_refused(sentence, *words, f"--workdir={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_started_command_ends_with_one_sentence_too(tmp_path):
+    done = run("--config.parallel.layout=towers", f"--workdir={tmp_path / 'run'}")
+    assert_one_sentence(done, "1 device(s) of this run can't be shared by 2 towers")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_batch_that_devices_cannot_share_gets_one_sentence(tmp_path):
-    done = run("--config.batch_size=63", f"--workdir={tmp_path / 'run'}", JAX_NUM_CPU_DEVICES="2")
-    assert_one_sentence(done, "batch_size=63 is not divisible by the 2 groups of devices")
+    sentence = "batch_size=63 is not divisible by the 8 groups of devices"
+    assert_refused(sentence, "--config.batch_size=63", f"--workdir={tmp_path / 'run'}")
     assert not (tmp_path / "run").exists()
 
 
@@ -143,16 +156,14 @@ def test_bad_data_gets_one_sentence(tmp_path, spoil):
     sentence = spoil(data)
     workdir = tmp_path / "new/run"
     flags = ("--config.data.source=folder", "--config.data.on_bad_image=stop")
-    done = run(*flags, f"--config.data.path={data}", f"--workdir={workdir}")
-    assert_one_sentence(done, sentence)
+    assert_refused(sentence, *flags, f"--config.data.path={data}", f"--workdir={workdir}")
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("where", ["file/run", "/proc/run"])
 def test_a_workdir_that_cannot_be_written_gets_one_sentence(tmp_path, where):
     (tmp_path / "file").write_text("in the way")
-    done = run(f"--workdir={tmp_path / where}")
-    assert_one_sentence(done, f"{where} can't be written")
+    assert_refused(f"{where} can't be written", f"--workdir={tmp_path / where}")
 
 
 @pytest.mark.slow
@@ -181,18 +192,21 @@ def records(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_run_writes_its_records_and_the_same_command_goes_on(tmp_path):
+def train(workdir, steps, **fields):
+    config = load("lenet5", "smoke")
+    config.num_steps, config.evaluate.every_steps = steps, 3
+    config.update_from_flattened_dict(fields)
+    return train_and_evaluate(config, workdir)
+
+
+def test_a_run_writes_its_records_and_goes_on(tmp_path, capsys):
     """Three steps, then three more: the same records as six at once, and the same parameters."""
-    common = ["--config=configs/lenet5.py:smoke", "--config.evaluate.every_steps=3"]
     parts, whole = tmp_path / "parts", tmp_path / "whole"
-    first = run(*common, "--config.num_steps=3", f"--workdir={parts}")
-    assert first.returncode == 0, first.stderr
-    assert first.stderr == ""
-    assert "step 3/3" in first.stdout
-    second = run(*common, "--config.num_steps=6", f"--workdir={parts}")
-    assert "Going on from step 3 of 6." in second.stdout
-    at_once = run(*common, "--config.num_steps=6", f"--workdir={whole}")
-    assert at_once.returncode == 0, at_once.stderr
+    train(parts, 3)
+    capsys.readouterr()
+    train(parts, 6)
+    assert "Going on from step 3 of 6." in capsys.readouterr().out
+    train(whole, 6)
 
     ours, theirs = records(parts), records(whole)
     assert [(r["step"], r["split"]) for r in ours] == [
@@ -213,18 +227,29 @@ def test_a_run_writes_its_records_and_the_same_command_goes_on(tmp_path):
     assert summaries[0]["validation"]["images"] == 359
     assert {"seconds", "versions", "hardware", "git_commit"} <= set(summaries[0])
 
-    again = run(*common, "--config.num_steps=6", f"--workdir={parts}")
-    assert "Going on from step 6 of 6." in again.stdout
+    train(parts, 6)
+    assert "Going on from step 6 of 6." in capsys.readouterr().out
     after = json.loads((parts / "summary.json").read_text())
     assert after["parameters_sha256"] == summaries[0]["parameters_sha256"]
 
-    other = run(*common, f"--workdir={parts}", "--config.optimizer.momentum=0.8")
-    assert_one_sentence(other, "optimizer.momentum is 0.9 there and 0.8 here")
+    with pytest.raises(UserError, match=r"optimizer.momentum is 0.9 there and 0.8 here"):
+        train(parts, 6, **{"optimizer.momentum": 0.8})
     facts = json.loads((parts / "checkpoints/6/facts/facts.json").read_text())
     assert facts["config"]["batch_size"] == 8
     assert {"versions", "git_commit", "data", "identity", "progress"} <= set(facts)
     assert facts["data"]["training"]["images"] == 1438
     assert len(facts["data"]["training"]["fingerprint"]) == 16
+
+
+def test_the_same_command_goes_on_as_users_compile_it(tmp_path):
+    words = ["--config=configs/lenet5.py:smoke", f"--workdir={tmp_path}"]
+    first = run(*words, "--config.num_steps=2")
+    assert first.returncode == 0, first.stderr
+    assert first.stderr == ""
+    assert "step 2/2" in first.stdout
+    second = run(*words, "--config.num_steps=3")
+    assert "Going on from step 2 of 3." in second.stdout
+    assert [r["step"] for r in records(tmp_path) if r["split"] == "train"] == [1, 2, 3]
 
 
 @pytest.mark.slow

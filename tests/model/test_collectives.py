@@ -139,7 +139,7 @@ def test_net145_in_the_hybrid_layout_never_sends_a_dense_gradient():
     assert reduced == convolutions + CLASSES + values(SCORES) + values(GRADIENT)
 
 
-@pytest.mark.parametrize("name", ["net145", "quickstart"])
+@pytest.mark.parametrize("name", [pytest.param("net145", marks=pytest.mark.slow), "quickstart"])
 def test_data_parallel_meshes_send_gradients_and_scores_alone(name):
     steps = miniature.make_steps(name, 4, 1)
     axes = by_axis(collectives(steps, miniature.STORED[name]), 4, 1)

@@ -1,5 +1,7 @@
 """Layers against float64 NumPy loops, in plain operations and in the tuned ones."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,9 +38,9 @@ def test_convolution_equals_loops(float64, random, ops, length, size, stride, pa
     x = random.normal(size=(2, length, length, 3))
     kernel, bias = random.normal(size=(size, size, 3, 6)), random.normal(size=6)
     expected = reference.convolve(x, kernel, bias, stride, padding)
-    np.testing.assert_allclose(
-        layer(x, {"kernel": kernel, "bias": bias}, x, ops), expected, rtol=1e-12, atol=1e-12
-    )
+    params = {"kernel": kernel, "bias": bias}
+    ours = jax.jit(lambda x, params: layer(x, params, x, ops))(x, params)
+    np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
     assert expected.shape[1:] == layer.output(x.shape[1:], towers=1)
 
 
@@ -47,7 +49,8 @@ def test_convolution_equals_loops(float64, random, ops, length, size, stride, pa
 def test_response_norm_equals_loops(float64, random, ops, n, beta):
     x = 30 * random.normal(size=(2, 3, 3, 8))
     expected = reference.across_channels(x, n, 2.0, 1e-3, beta)
-    (ours,) = ops.response_norm([x], n, k=2.0, alpha=1e-3, beta=beta)
+    norm = functools.partial(ops.response_norm, n=n, k=2.0, alpha=1e-3, beta=beta)
+    (ours,) = jax.jit(norm)([x])
     np.testing.assert_allclose(ours, expected, rtol=1e-13)
 
 
@@ -55,7 +58,8 @@ def test_response_norm_equals_loops(float64, random, ops, n, beta):
 def test_spatial_norm_equals_loops(float64, random, ops, n):
     x = 30 * random.normal(size=(2, 6, 7, 4))
     expected = reference.within_channel(x, n, 1.0, 1e-3, 0.75)
-    ours = ops.spatial_norm(x, n, k=1.0, alpha=1e-3, beta=0.75)
+    norm = functools.partial(ops.spatial_norm, n=n, k=1.0, alpha=1e-3, beta=0.75)
+    ours = jax.jit(norm)(x)
     np.testing.assert_allclose(ours, expected, rtol=1e-13)
 
 
@@ -74,7 +78,7 @@ def test_norm_gradients_equal_differences_of_loops(float64, random, ops, name, n
     layer = kind(n, 2.0, 1e-3, beta)
     shape = (1, 5, 6, 7)
     x, weights = 30 * random.normal(size=shape), random.normal(size=shape)
-    gradient = jax.grad(lambda at: (weights * layer(at, ops)).sum())(x)
+    gradient = jax.jit(jax.grad(lambda at: (weights * layer(at, ops)).sum()))(x)
     for _ in range(3):
         direction = random.normal(size=shape)
         ends = [
@@ -87,7 +91,8 @@ def test_norm_gradients_equal_differences_of_loops(float64, random, ops, name, n
 def test_contrast_norm_equals_loops(float64, random, ops):
     x = 30 * random.normal(size=(2, 6, 7, 3)) + 50
     expected = reference.contrast(x, 5, 1.0, 1e-3, 0.75)
-    ours = ops.contrast_norm(x, 5, k=1.0, alpha=1e-3, beta=0.75)
+    norm = functools.partial(ops.contrast_norm, n=5, k=1.0, alpha=1e-3, beta=0.75)
+    ours = jax.jit(norm)(x)
     np.testing.assert_allclose(ours, expected, rtol=1e-12)
 
 
@@ -104,10 +109,10 @@ def test_locally_connected_equals_loops(float64, random):
 def test_the_low_resolution_image_equals_loops(float64, random):
     image = random.normal(size=(2, 24, 24, 3))
     view = low_resolution.LowResolution()
-    ours = view(image)
+    ours = jax.jit(view)(image)
     assert ours.shape == (2, 6, 6, 3)
     np.testing.assert_allclose(ours, reference.blurred(image, 9, 4.0)[:, 2::4, 2::4], rtol=1e-12)
-    assert view(np.zeros((1, 224, 224, 3))).shape == (1, 56, 56, 3)
+    assert jax.eval_shape(view, np.zeros((1, 224, 224, 3))).shape == (1, 56, 56, 3)
 
 
 def test_cuda_convnet_constants_become_the_papers():
@@ -137,38 +142,53 @@ def test_norms_keep_bfloat16_but_compute_wider(ops):
 def test_pooling_equals_loops(float64, random, ops, length):
     x = random.normal(size=(2, length, length, 3))
     for pool, reduce in ((ops.max_pool, np.max), (ops.average_pool, np.mean)):
-        np.testing.assert_allclose(pool(x, 3, 2), reference.pool(x, 3, 2, reduce), rtol=1e-13)
+        ours = jax.jit(functools.partial(pool, size=3, stride=2))(x)
+        np.testing.assert_allclose(ours, reference.pool(x, 3, 2, reduce), rtol=1e-13)
 
 
-@pytest.mark.parametrize(("size", "stride"), [(3, 2), (2, 2), (3, 1), (3, 3), (5, 3)])
-@pytest.mark.parametrize(("height", "width"), [(13, 13), (8, 9), (32, 16), (6, 3)])
+POOLS = pytest.mark.parametrize(("size", "stride"), [(3, 2), (2, 2), (3, 1), (3, 3), (5, 3)])
+POOLED = [(13, 13), (8, 9), (32, 16), (6, 3)]  # heights and widths
+
+
+@POOLS
 @pytest.mark.parametrize(
     ("choice", "backend"),
     [("reference", "cpu"), ("tuned", "cpu"), ("tuned", "gpu")],  # three forms
 )
-def test_max_pool_gradients_equal_loops(
-    monkeypatch, random, size, stride, height, width, choice, backend
-):
+def test_max_pool_gradients_equal_loops(monkeypatch, random, size, stride, choice, backend):
     """Small whole numbers, so that most windows have several maxima: the first one wins."""
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     max_pool = kernels.select(choice, backend).max_pool
-    x = random.integers(0, 4, (2, height, width, 3)).astype(np.float32)
-    y = reference.pool(x, size, stride, np.max)
-    weights = random.normal(size=y.shape).astype(np.float32)
-    gradient = jax.grad(lambda at: (weights * max_pool(at, size, stride)).sum())(x)
-    expected = reference.max_pool_gradient(x, weights, size, stride)
-    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
+    images = [random.integers(0, 4, (2, *sides, 3)).astype(np.float32) for sides in POOLED]
+    results = [reference.pool(x, size, stride, np.max) for x in images]
+    weights = [random.normal(size=y.shape).astype(np.float32) for y in results]
+
+    def loss(images):
+        pairs = zip(images, weights, strict=True)
+        return sum((w * max_pool(x, size, stride)).sum() for x, w in pairs)
+
+    for x, w, gradient in zip(images, weights, jax.jit(jax.grad(loss))(images), strict=True):
+        expected = reference.max_pool_gradient(x, w, size, stride)
+        np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("size", "stride"), [(3, 2), (2, 2), (3, 1), (3, 3), (5, 3)])
-@pytest.mark.parametrize(("height", "width"), [(13, 13), (8, 9), (32, 16), (6, 3)])
-def test_average_pool_gradients_equal_loops(float64, random, ops, size, stride, height, width):
-    x = random.normal(size=(2, height, width, 3))
-    y, pull = jax.vjp(lambda x: ops.average_pool(x, size, stride), x)
-    np.testing.assert_allclose(y, reference.pool(x, size, stride, np.mean), rtol=1e-12)
-    weights = random.normal(size=y.shape)
-    expected = reference.average_pool_gradient(x.shape, weights, size, stride)
-    np.testing.assert_allclose(pull(weights)[0], expected, rtol=1e-12, atol=1e-14)
+@POOLS
+def test_average_pool_gradients_equal_loops(float64, random, ops, size, stride):
+    images = [random.normal(size=(2, *sides, 3)) for sides in POOLED]
+    results = [reference.pool(x, size, stride, np.mean) for x in images]
+    weights = [random.normal(size=y.shape) for y in results]
+
+    @jax.jit
+    def pool(images):
+        results, pull = jax.vjp(
+            lambda images: [ops.average_pool(x, size, stride) for x in images], images
+        )
+        return results, *pull(weights)
+
+    for x, w, y, ours, gradient in zip(images, weights, results, *pool(images), strict=True):
+        np.testing.assert_allclose(ours, y, rtol=1e-12)
+        expected = reference.average_pool_gradient(x.shape, w, size, stride)
+        np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-14)
 
 
 def test_relu_has_no_gradient_at_zero(ops):

@@ -107,7 +107,7 @@ def test_it_is_silent_after_its_work_and_where_it_is_off():
 def test_each_batch_of_an_evaluation_counts_as_progress(tmp_path, monkeypatch):
     signs = []
     monkeypatch.setattr(Watchdog, "alive", lambda self: signs.append("alive"))
-    config = load("quickstart", "smoke")
+    config = load("lenet5", "smoke")
     config.num_steps = 1
     train_and_evaluate(config, tmp_path)
     assert len(signs) >= 359 // config.batch_size

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import numpy as np
+import pytest
 
 from alexnet_jax import kernels
 from alexnet_jax.parallel import mesh as meshes
@@ -32,8 +33,9 @@ def test_the_config_chooses_the_kernels_of_the_step():
     assert chosen.count("stablehlo.convolution(") < usual.count("stablehlo.convolution(")
 
 
-def test_several_steps_of_one_program_equal_single_ones(float64):
-    steps = miniature.make_steps("quickstart", 2, 2, "float64")
+@pytest.mark.parametrize(("data", "model"), [(1, 1), pytest.param(2, 2, marks=pytest.mark.slow)])
+def test_several_steps_of_one_program_equal_single_ones(float64, data, model):
+    steps = miniature.make_steps("quickstart", data, model, "float64")
     preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("quickstart"))
     batches = [miniature.batch_of("quickstart", step) for step in range(3)]
     state, train, losses = steps.initial_state(), steps.training(), []

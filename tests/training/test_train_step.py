@@ -49,7 +49,7 @@ def cases(quick, slow):
 @pytest.mark.parametrize(
     ("name", "data", "model", "split_dense"),
     cases(
-        quick=[(1, 2, False), (2, 2, False), (2, 1, True)],
+        quick=[(2, 2, False), (2, 1, True)],
         slow=[(4, 1, False), (4, 2, False), (2, 2, True)],
     ),
 )
@@ -64,14 +64,14 @@ def test_ten_steps_agree_with_one_device_in_float64(float64, name, data, model, 
 
 @pytest.mark.parametrize(
     ("name", "data", "model", "split_dense"),
-    cases(quick=[(2, 2, False), (4, 1, True)], slow=[(4, 2, False)]),
+    cases(quick=[(2, 2, False)], slow=[(4, 2, False)]),
 )
 def test_the_first_step_agrees_with_one_device_in_float32(name, data, model, split_dense):
     ours = miniature.run(name, data, model, 1, "float32", split_dense)
     assert_same(ours, one_device(name, 1, "float32"), 1e-5)
 
 
-@pytest.mark.parametrize("model", [1, 2])
+@pytest.mark.parametrize("model", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_dense_layers_split_over_one_device_are_whole(model):
     split = miniature.run("quickstart", 1, model, 1, "float32", split_dense=True)
     whole = miniature.run("quickstart", 1, model, 1, "float32")
@@ -186,17 +186,15 @@ def test_colour_noise_ends_at_its_step():
     steps = miniature.make_steps("quickstart", 1, 1, noise_end=1)
     quiet = miniature.make_steps("quickstart", 1, 1, noise=0.0)
     preprocessing = miniature.preprocessing_of("quickstart")
-    batch = miniature.put(steps, *miniature.batch_of("quickstart", 0))
-    state = steps.initial_state()
+    images, _ = miniature.put(steps, *miniature.batch_of("quickstart", 0))
     for step, same in ((0, False), (1, True)):
-        at = state._replace(step=jnp.int32(step))
-        noisy = steps.gradients()(at, *batch, preprocessing)[1]["loss"]
-        without = quiet.gradients()(at, *batch, preprocessing)[1]["loss"]
-        assert (float(noisy) == float(without)) == same
+        noisy, without = (s.augmented()(np.int32(step), images, preprocessing)
+                          for s in (steps, quiet))  # fmt: skip
+        assert (np.asarray(noisy) == np.asarray(without)).all() == same
 
 
 def test_training_scores_add_up_over_steps():
-    steps = miniature.make_steps("quickstart", 2, 1)
+    steps = miniature.make_steps("quickstart", 2, 2)
     preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("quickstart"))
     state, train = steps.initial_state(), steps.training()
     losses = []
@@ -223,24 +221,20 @@ def test_bfloat16_trains_with_float32_parameters():
     assert np.isfinite(loss)
 
 
-def test_a_gradient_norm_is_that_of_numpy_on_any_mesh():
+def test_a_gradient_norm_of_parts_on_four_devices_is_that_of_numpy():
     """Measured at every second step only; the mean over those."""
-    norms = {}
-    for data, model in ((1, 1), (2, 2)):
-        steps = dataclasses.replace(miniature.make_steps("quickstart", data, model), norm_every=2)
-        preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("quickstart"))
-        state, train, gradients = steps.initial_state(), steps.training(), steps.gradients()
-        expected = []
-        for step in range(4):
-            batch = miniature.put(steps, *miniature.batch_of("quickstart", step))
-            found, _ = gradients(state, *batch, preprocessing)
-            leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(found)]
-            expected.append(np.sqrt(sum((leaf**2).sum() for leaf in leaves)))
-            state, _ = train(state, *batch, preprocessing)
-        means = metrics.means([jax.device_get(state.scores)])
-        assert means["gradient_norm"] == pytest.approx((expected[1] + expected[3]) / 2, rel=1e-5)
-        norms[data] = means["gradient_norm"]
-    assert norms[1] == pytest.approx(norms[2], rel=1e-3)
+    steps = dataclasses.replace(miniature.make_steps("quickstart", 2, 2), norm_every=2)
+    preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("quickstart"))
+    state, train, gradients = steps.initial_state(), steps.training(), steps.gradients()
+    expected = []
+    for step in range(4):
+        batch = miniature.put(steps, *miniature.batch_of("quickstart", step))
+        found, _ = gradients(state, *batch, preprocessing)
+        leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(found)]
+        expected.append(np.sqrt(sum((leaf**2).sum() for leaf in leaves)))
+        state, _ = train(state, *batch, preprocessing)
+    means = metrics.means([jax.device_get(state.scores)])
+    assert means["gradient_norm"] == pytest.approx((expected[1] + expected[3]) / 2, rel=1e-5)
 
 
 def test_views_are_what_the_network_sees():
