@@ -8,6 +8,7 @@ pytest-xdist's workers. tests/test_main.py alone starts what users run.
 
 import atexit
 import fcntl
+import gc
 import os
 import pathlib
 import shutil
@@ -102,3 +103,9 @@ def trained_runs(tmp_path_factory):
     from tests.support import evaluated
 
     return shared_by_workers(tmp_path_factory, "runs", evaluated.train)
+
+
+def pytest_collection_finish():
+    """Leave what was imported out of all later collections of garbage, which it would slow."""
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 20)

@@ -241,22 +241,16 @@ def test_a_run_writes_its_records_and_goes_on(tmp_path, capsys):
     assert len(facts["data"]["training"]["fingerprint"]) == 16
 
 
-def test_the_same_command_goes_on_as_users_compile_it(tmp_path):
-    words = ["--config=configs/lenet5.py:smoke", f"--workdir={tmp_path}"]
-    first = run(*words, "--config.num_steps=2")
+@pytest.mark.slow
+def test_commands_as_users_compile_them(tmp_path):
+    """A run, the same command once more, and another one from the first one's parameters."""
+    common = ["--config=configs/lenet5.py:smoke", "--config.num_steps=1"]
+    words = [*common, f"--workdir={tmp_path / 'first'}"]
+    first = run(*words)
     assert first.returncode == 0, first.stderr
     assert first.stderr == ""
-    assert "step 2/2" in first.stdout
-    second = run(*words, "--config.num_steps=3")
-    assert "Going on from step 2 of 3." in second.stdout
-    assert [r["step"] for r in records(tmp_path) if r["split"] == "train"] == [1, 2, 3]
-
-
-@pytest.mark.slow
-def test_a_run_may_start_from_the_parameters_of_another(tmp_path):
-    common = ["--config=configs/lenet5.py:smoke", "--config.num_steps=1"]
-    first = run(*common, f"--workdir={tmp_path / 'first'}")
-    assert first.returncode == 0, first.stderr
+    assert "step 1/1" in first.stdout
+    assert "Going on from step 1 of 1." in run(*words).stdout
     layers = "--config.init.layers=conv1,conv2"
     second = run(*common, f"--workdir={tmp_path / 'second'}", layers, "--config.seed=1",
                  f"--config.init.from_run={tmp_path / 'first'}")  # fmt: skip

@@ -76,8 +76,8 @@ def test_a_choice_equals_the_tuned_network(float64, name, choice, model):
 @pytest.mark.parametrize(
     ("name", "model"),
     [
-        ("bvlc_alexnet", 1),
         ("quickstart", 2),
+        pytest.param("bvlc_alexnet", 1, marks=pytest.mark.slow),
         pytest.param("net145", 1, marks=pytest.mark.slow),
         pytest.param("bvlc_alexnet", 2, marks=pytest.mark.slow),
     ],

@@ -120,10 +120,11 @@ def test_dropout_masks_in_training_and_halves_otherwise(float64):
     graph = miniature.graph_of(architecture, 3, "float64")
     parameters = alexnet.draw_parameters(architecture, 3, jax.random.key(0), jnp.float64)
     images = jax.random.normal(jax.random.key(1), (1, 4, 4, 1), jnp.float64)
-    evaluated = alexnet.apply(graph, parameters, images)
+    apply = miniature.compiled(graph)
+    evaluated = apply(parameters, images)
     keys = jax.random.split(jax.random.key(2), 20_000)
     many = jnp.repeat(images, len(keys), axis=0)
-    trained = alexnet.apply(graph, parameters, many, keys)
+    trained = apply(parameters, many, keys)
     # Behind the mask everything is linear, so the mean over masks is the halved network.
     errors = (trained.mean(axis=0) - evaluated[0]) / (trained.std(axis=0) / np.sqrt(len(keys)))
     assert abs(errors).max() < 4

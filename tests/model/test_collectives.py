@@ -121,6 +121,7 @@ def test_net145_on_2x2_sends_only_what_the_two_gpus_did():
     assert sum(gathered) + 2 * CLASSES == 58_576
 
 
+@pytest.mark.slow
 def test_net145_in_the_hybrid_layout_never_sends_a_dense_gradient():
     steps = net145_steps(4, 1, split_dense=True)
     axes = by_axis(collectives(steps, 256), 4, 1)
@@ -152,15 +153,15 @@ def test_data_parallel_meshes_send_gradients_and_scores_alone(name):
 def test_a_step_in_parts_sends_gradients_once(monkeypatch):
     """Between towers every part meets, but only the last one's sums go over data."""
     monkeypatch.setattr(grad_accum, "is_unrolled", lambda: False)
-    steps = dataclasses.replace(miniature.make_steps("quickstart", 2, 2), grad_accum_steps=2)
-    found = operations(steps, miniature.STORED["quickstart"])
+    steps = dataclasses.replace(miniature.make_steps("tiny", 2, 2), grad_accum_steps=2)
+    found = operations(steps, miniature.STORED["tiny"])
     in_every_part = {first_group(GROUPS.search(m[0])[1]) for m in found if "/while/body/" in m[0]}
     assert in_every_part == {(0, 1)}
     assert (0, 2) in {first_group(GROUPS.search(m[0])[1]) for m in found}
 
 
 def test_one_device_sends_nothing():
-    assert collectives(miniature.make_steps("quickstart", 1, 1), 32) == []
+    assert collectives(miniature.make_steps("tiny", 1, 1), 32) == []
 
 
 def test_graph_definitions_of_equal_networks_are_equal():

@@ -11,6 +11,7 @@ from alexnet_jax.model import alexnet
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.model.ops import REFERENCE
 from alexnet_jax.runtime.errors import UserError
+from tests.support import miniature
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_an_optimizer_takes_a_step(model, images):
 
 
 def test_eval_and_train_switch_dropout():
-    architecture = NETWORKS["quickstart"].with_width(1 / 8)
+    architecture = miniature.NARROW["tiny"]
     model = alexnet.AlexNet(architecture, num_classes=3, rngs=nnx.Rngs(0))
     images = 30 * jax.random.normal(jax.random.key(1), (2, 28, 28, 3))
     keys = jax.random.split(jax.random.key(2), 2)

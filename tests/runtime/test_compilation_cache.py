@@ -51,6 +51,7 @@ def test_the_next_command_finds_the_programs_of_the_last_also_after_a_kill(tmp_p
     assert zlib.decompress(mended[0].read_bytes())
 
 
+@pytest.mark.slow
 def test_each_number_of_threads_has_its_own_programs(tmp_path):
     """XLA cuts loops for the threads it has; another number must not find them."""
     for threads in ("1", "2"):

@@ -14,13 +14,13 @@ from tests.support import miniature
 
 
 def trained(steps, count=2):
-    preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("quickstart"))
+    preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("tiny"))
     state, train = steps.initial_state(), steps.training()
     for step in range(count):
-        batch = miniature.put(steps, *miniature.batch_of("quickstart", step))
+        batch = miniature.put(steps, *miniature.batch_of("tiny", step))
         state, _ = train(state, *batch, preprocessing)
     return state, lambda state, step: train(
-        state, *miniature.put(steps, *miniature.batch_of("quickstart", step)), preprocessing
+        state, *miniature.put(steps, *miniature.batch_of("tiny", step)), preprocessing
     )[0]
 
 
@@ -30,14 +30,21 @@ def assert_equal(ours, theirs):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize(("data", "model"), [(1, 1), (4, 2), (1, 2), (8, 1)])
-def test_a_state_comes_back_on_another_mesh(tmp_path, data, model):
-    steps = miniature.make_steps("quickstart", 2, 2)
-    state, _ = trained(steps)
-    with Checkpoints(tmp_path, keep=2) as checkpoints:
+@pytest.fixture(scope="module")
+def saved_on_four(tmp_path_factory):
+    """The folder of a checkpoint that 2 x 2 devices saved after two steps, and its state."""
+    folder = tmp_path_factory.mktemp("four")
+    state, _ = trained(miniature.make_steps("tiny", 2, 2))
+    with Checkpoints(folder, keep=2) as checkpoints:
         checkpoints.save(2, state, {"step": 2, "validation": {"loss": 0.5}})
-    there = miniature.make_steps("quickstart", data, model)
-    with Checkpoints(tmp_path, keep=2) as checkpoints:
+    return folder, state
+
+
+@pytest.mark.parametrize(("data", "model"), [(1, 1), (4, 2), (1, 2), (8, 1)])
+def test_a_state_comes_back_on_another_mesh(saved_on_four, data, model):
+    folder, state = saved_on_four
+    there = miniature.make_steps("tiny", data, model)
+    with Checkpoints(folder, keep=2) as checkpoints:
         restored, facts = checkpoints.restore(checkpoints.latest(), there.state_shapes())
     assert_equal(restored, state)
     assert facts == {"step": 2, "validation": {"loss": 0.5}}
@@ -50,7 +57,7 @@ def test_a_state_comes_back_on_another_mesh(tmp_path, data, model):
 
 def test_steps_after_a_save_do_not_reach_into_it(tmp_path):
     """The state is donated to the next step while the save still runs."""
-    steps = miniature.make_steps("quickstart", 1, 1)
+    steps = miniature.make_steps("tiny", 1, 1)
     state, step_on = trained(steps)
     saved = jax.tree.map(np.array, state)
     with Checkpoints(tmp_path, keep=2) as checkpoints:
@@ -63,7 +70,7 @@ def test_steps_after_a_save_do_not_reach_into_it(tmp_path):
 
 
 def test_only_the_newest_are_kept(tmp_path):
-    steps = miniature.make_steps("quickstart", 1, 1)
+    steps = miniature.make_steps("tiny", 1, 1)
     state = steps.initial_state()
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         assert checkpoints.latest() is None
@@ -74,7 +81,7 @@ def test_only_the_newest_are_kept(tmp_path):
 
 def test_the_best_and_every_so_many_are_kept_too(tmp_path):
     """Also over a restart, and where some saves come without an evaluation."""
-    steps = miniature.make_steps("quickstart", 1, 1)
+    steps = miniature.make_steps("tiny", 1, 1)
     state = steps.initial_state()
     errors = {1: 0.9, 2: 0.4, 3: None, 4: 0.4, 5: 0.6, 6: None, 7: 0.5, 8: None, 9: 0.45}
     for part in (range(1, 6), range(6, 10)):
@@ -90,7 +97,7 @@ def test_the_best_and_every_so_many_are_kept_too(tmp_path):
 def test_facts_are_read_without_making_anything(tmp_path):
     assert newest_facts(tmp_path / "nowhere") is None
     assert list(tmp_path.iterdir()) == []
-    steps = miniature.make_steps("quickstart", 1, 1)
+    steps = miniature.make_steps("tiny", 1, 1)
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         checkpoints.save(3, steps.initial_state(), {"identity": {"seed": 5}})
     assert newest_facts(tmp_path) == {"identity": {"seed": 5}}

@@ -49,13 +49,13 @@ def evaluator_of(steps, preprocessing, source, batch, views="center"):
 
 @pytest.mark.parametrize(("data", "model", "batch"), [(1, 1, 50), (4, 1, 64), (2, 2, 128)])
 def test_errors_of_the_digits_equal_scikit_learns(data, model, batch):
-    steps = miniature.make_steps("quickstart", data, model)
-    preprocessing = miniature.preprocessing_of("quickstart")
+    steps = miniature.make_steps("tiny", data, model)
+    preprocessing = miniature.preprocessing_of("tiny")
     source = sources.Digits("val", 32, 3)
     parameters = jax.tree.map(lambda p: 3 * p, steps.initial_state().parameters)
     ours = evaluator_of(steps, preprocessing, source, batch).measure(parameters)
     images, labels = source.load(range(len(source)))
-    graph = alexnet.graph_of(miniature.NARROW["quickstart"], 10)
+    graph = alexnet.graph_of(miniature.NARROW["tiny"], 10)
     inputs = images[:, 2:30, 2:30].astype(np.float32) - preprocessing.mean
     logits = miniature.compiled(graph)(jax.device_get(parameters), inputs)
     probabilities = np.array(jax.nn.softmax(logits), np.float64)
@@ -80,10 +80,10 @@ def test_views_lie_where_the_paper_says(views, count):
 )
 def test_probabilities_are_the_mean_over_views_made_by_hand(views, data, model, mean_at_crop):
     """Ten digits in batches of eight, so that the second one is padded."""
-    steps = miniature.make_steps("quickstart", data, model, mean_at_crop=mean_at_crop)
+    steps = miniature.make_steps("tiny", data, model, mean_at_crop=mean_at_crop)
     mean = np.random.default_rng(2).uniform(60, 160, (32, 32, 3)).astype(np.float32)
     centre = mean[2:30, 2:30]
-    preprocessing = miniature.preprocessing_of("quickstart")._replace(
+    preprocessing = miniature.preprocessing_of("tiny")._replace(
         mean=mean if mean_at_crop else centre, divisor=np.float32([7.0, 8.0, 9.0])
     )
     parameters = jax.tree.map(lambda p: 3 * p, steps.initial_state().parameters)
@@ -109,8 +109,8 @@ def test_probabilities_are_the_mean_over_views_made_by_hand(views, data, model, 
 
 
 def test_an_unreadable_image_counts_as_wrong_and_as_unlikely_as_by_chance():
-    steps = miniature.make_steps("quickstart", 1, 1)
-    preprocessing = miniature.preprocessing_of("quickstart")
+    steps = miniature.make_steps("tiny", 1, 1)
+    preprocessing = miniature.preprocessing_of("tiny")
     parameters = steps.initial_state().parameters
     whole = evaluator_of(steps, preprocessing, Some(10), 8)
     broken = evaluator_of(steps, preprocessing, Some(10, unreadable=[2, 9]), 8)
@@ -137,7 +137,7 @@ def test_a_split_that_is_not_counted_whole_is_a_fault(monkeypatch):
             yield batch._replace(labels=labels.astype(np.int32))
 
     monkeypatch.setattr(stream, "evaluation_batches", one_less)
-    steps = miniature.make_steps("quickstart", 1, 1)
-    evaluator = evaluator_of(steps, miniature.preprocessing_of("quickstart"), Some(10), 8)
+    steps = miniature.make_steps("tiny", 1, 1)
+    evaluator = evaluator_of(steps, miniature.preprocessing_of("tiny"), Some(10), 8)
     with pytest.raises(RuntimeError, match="9 images of a split of 10"):
         evaluator.measure(steps.initial_state().parameters)

@@ -20,7 +20,7 @@ def history(data, model, split_dense, lars, parts):
         miniature.GROUPS, 0.9, schedule=optimizer.Schedule(warmup=2), trust_coefficient=trust
     )
     return miniature.run(
-        "quickstart", data, model, 3, "float64", split_dense,
+        "tiny", data, model, 3, "float64", split_dense,
         optimizer=rule, grad_accum_steps=parts, **CHOICES,
     )  # fmt: skip
 

@@ -35,9 +35,9 @@ def test_the_config_chooses_the_kernels_of_the_step():
 
 @pytest.mark.parametrize(("data", "model"), [(1, 1), pytest.param(2, 2, marks=pytest.mark.slow)])
 def test_several_steps_of_one_program_equal_single_ones(float64, data, model):
-    steps = miniature.make_steps("quickstart", data, model, "float64")
-    preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("quickstart"))
-    batches = [miniature.batch_of("quickstart", step) for step in range(3)]
+    steps = miniature.make_steps("tiny", data, model, "float64")
+    preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("tiny"))
+    batches = [miniature.batch_of("tiny", step) for step in range(3)]
     state, train, losses = steps.initial_state(), steps.training(), []
     for batch in batches:
         state, loss = train(state, *miniature.put(steps, *batch), preprocessing)

@@ -16,9 +16,8 @@ from tests.training.test_plan import NAMES, load
 # finetune.py needs a run to start from: test_warm_start.py. Those of the quickstart and of LeNet-5
 # are taken by the fixture trained_runs.
 ELSEWHERE = ("finetune", "quickstart", "lenet5")
-QUICK = ("imagenet", "cifar10")
 CASES = [
-    pytest.param(name, "smoke", marks=[pytest.mark.slow] * (name not in QUICK))
+    pytest.param(name, "smoke", marks=[pytest.mark.slow] * (name != "cifar10"))
     for name in NAMES
     if name not in ELSEWHERE
 ] + [
@@ -73,7 +72,8 @@ def test_the_plateau_rule_lowers_all_rates_and_goes_on_after_a_restart(tmp_path)
     def train(name, steps):
         config = load("lenet5", "smoke")
         config.num_steps = steps
-        config.evaluate.every_steps = 2
+        config.evaluate.every_steps, config.checkpoint.every_epochs = 2, None
+        config.data.source, config.data.records = "synthetic", 32
         config.optimizer.schedule = "plateau"
         config.optimizer.plateau.patience, config.optimizer.plateau.times = 1, 2
         config.optimizer.learning_rate = ((0, 1e-9),)
@@ -121,7 +121,7 @@ def damaged(tmp_path, data):
 
 
 def on_disk(folder, **changed):
-    config = load("quickstart", "smoke")
+    config = load("figure1", "smoke")
     config.data.source, config.data.path = "folder", str(folder)
     config.num_steps = 7  # of 8 images: four epochs
     config.update_from_flattened_dict(changed)

@@ -71,10 +71,10 @@ def test_the_first_step_agrees_with_one_device_in_float32(name, data, model, spl
     assert_same(ours, one_device(name, 1, "float32"), 1e-5)
 
 
-@pytest.mark.parametrize("model", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("model", [1, 2])
 def test_dense_layers_split_over_one_device_are_whole(model):
-    split = miniature.run("quickstart", 1, model, 1, "float32", split_dense=True)
-    whole = miniature.run("quickstart", 1, model, 1, "float32")
+    split = miniature.run("tiny", 1, model, 1, "float32", split_dense=True)
+    whole = miniature.run("tiny", 1, model, 1, "float32")
     assert_same(split, whole, 0)
 
 
@@ -194,12 +194,12 @@ def test_colour_noise_ends_at_its_step():
 
 
 def test_training_scores_add_up_over_steps():
-    steps = miniature.make_steps("quickstart", 2, 2)
-    preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("quickstart"))
+    steps = miniature.make_steps("tiny", 2, 2)
+    preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("tiny"))
     state, train = steps.initial_state(), steps.training()
     losses = []
     for step in range(3):
-        batch = miniature.put(steps, *miniature.batch_of("quickstart", step))
+        batch = miniature.put(steps, *miniature.batch_of("tiny", step))
         state, loss = train(state, *batch, preprocessing)
         losses.append(float(loss))
     means = metrics.means([jax.device_get(state.scores)])
@@ -211,10 +211,10 @@ def test_training_scores_add_up_over_steps():
 
 
 def test_bfloat16_trains_with_float32_parameters():
-    steps = miniature.make_steps("quickstart", 1, 1)
+    steps = miniature.make_steps("tiny", 1, 1)
     steps = dataclasses.replace(steps, dtype=jnp.dtype("bfloat16"))
-    preprocessing = miniature.preprocessing_of("quickstart")
-    batch = miniature.put(steps, *miniature.batch_of("quickstart", 0))
+    preprocessing = miniature.preprocessing_of("tiny")
+    batch = miniature.put(steps, *miniature.batch_of("tiny", 0))
     state, loss = steps.training()(steps.initial_state(), *batch, preprocessing)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.parameters)} == {jnp.dtype("float32")}
     assert loss.dtype == jnp.float32
@@ -223,12 +223,12 @@ def test_bfloat16_trains_with_float32_parameters():
 
 def test_a_gradient_norm_of_parts_on_four_devices_is_that_of_numpy():
     """Measured at every second step only; the mean over those."""
-    steps = dataclasses.replace(miniature.make_steps("quickstart", 2, 2), norm_every=2)
-    preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("quickstart"))
+    steps = dataclasses.replace(miniature.make_steps("tiny", 2, 2), norm_every=2)
+    preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("tiny"))
     state, train, gradients = steps.initial_state(), steps.training(), steps.gradients()
     expected = []
     for step in range(4):
-        batch = miniature.put(steps, *miniature.batch_of("quickstart", step))
+        batch = miniature.put(steps, *miniature.batch_of("tiny", step))
         found, _ = gradients(state, *batch, preprocessing)
         leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(found)]
         expected.append(np.sqrt(sum((leaf**2).sum() for leaf in leaves)))
