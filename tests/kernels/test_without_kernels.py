@@ -7,8 +7,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
-# As if the folder were not there: neither the package nor a module of it can be imported. TensorFlow
-# and clu are missing too, since their import would take as long as the rest.
+# As if the folder were not there: neither the package nor a module of it can be imported.
+# TensorFlow and clu are missing too, since their import would take as long as the rest.
 PROGRAM = """
 import runpy, sys
 
