@@ -3,8 +3,6 @@
 import ast
 import functools
 import pathlib
-import subprocess
-import sys
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "alexnet_jax"
@@ -161,21 +159,3 @@ def test_heavy_libraries_stay_in_their_rooms():
         if library in OWNERS:
             assert name in OWNERS[library], f"{name} imports {dotted}"
             assert not top or library == "orbax", f"{name} imports {dotted} at its top"
-
-
-def test_the_step_runs_where_tensorflow_is_not_installed():
-    code = (
-        "import sys; sys.modules['tensorflow'] = None; sys.modules['tensorflow_datasets'] = None\n"
-        "import jax\n"
-        "from tests.support import miniature\n"
-        "from alexnet_jax.parallel import mesh\n"
-        "steps = miniature.make_steps('quickstart', 1, 1)\n"
-        "pre = mesh.put_replicated(steps.mesh, miniature.preprocessing_of('quickstart'))\n"
-        "batch = miniature.put(steps, *miniature.batch_of('quickstart', 0))\n"
-        "print(float(steps.training()(steps.initial_state(), *batch, pre)[1]))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert 0 < float(done.stdout) < 100

@@ -28,7 +28,7 @@ runpy.run_module("alexnet_jax.main", run_name="__main__", alter_sys=False)
 """
 
 
-def test_the_reference_trains_without_the_kernels(tmp_path):
+def test_the_reference_trains_without_kernels_and_without_tensorflow(tmp_path):
     command = [
         sys.executable, "-c", PROGRAM, "--config=configs/quickstart.py:smoke",
         "--config.kernels=reference", f"--workdir={tmp_path / 'run'}",

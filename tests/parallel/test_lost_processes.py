@@ -19,8 +19,18 @@ OPTIONS = [
     "--config=configs/quickstart.py", "--config.checkpoint.every_steps=20",
     "--config.log.every_steps=10", "--config.evaluate.every_epochs=20.0",
 ]  # fmt: skip
+# TensorFlow and clu, which write for TensorBoard alone, take several seconds to import.
+WITHOUT_TENSORFLOW = """
+import sys
+sys.modules.update(tensorflow=None, clu=None)
+"""
+MAIN = """
+from alexnet_jax.main import main
+main()
+"""
 # Process 1 alone fails, in the midst of training.
-FAILING = """
+FAILING = (
+    """
 from alexnet_jax.data import stream
 whole = stream.record_ids
 def record_ids(num_records, *, step, **rest):
@@ -28,21 +38,25 @@ def record_ids(num_records, *, step, **rest):
         raise ValueError("no such record")
     return whole(num_records, step=step, **rest)
 stream.record_ids = record_ids
-from alexnet_jax.main import main
-main()
 """
+    + MAIN
+)
 
 
 class Processes:
-    """`count` processes of one run, without a launcher; their output lies in files."""
+    """`count` processes of one run, without a launcher; their output lies in files.
+
+    `programs` has what some of them run, by rank, in place of alexnet_jax.main.
+    """
 
     def __init__(self, folder, count, options=(), programs=None):
         self.folder, self.workdir, address = folder, folder / "run", f"127.0.0.1:{free_ports()}"
         programs = programs or {}
         self.all = []
         for rank in range(count):
-            program = ["-c", programs[rank]] if rank in programs else ["-m", "alexnet_jax.main"]
-            command = [sys.executable, *program, *OPTIONS, f"--workdir={self.workdir}", *options]
+            program = WITHOUT_TENSORFLOW + programs.get(rank, MAIN)
+            command = [sys.executable, "-c", program, *OPTIONS, *options]
+            command.append(f"--workdir={self.workdir}")
             variables = {"COORDINATOR_ADDRESS": address, "NUM_PROCESSES": str(count),
                    "PROCESS_ID": str(rank), "JAX_NUM_CPU_DEVICES": "1"}  # fmt: skip
             with (folder / f"{rank}").open("w") as file:

@@ -104,10 +104,10 @@ def test_the_end_of_process_0_is_seen_by_all():
 @pytest.mark.parametrize("silent", [0, 1])
 def test_a_silent_process_is_lost(silent):
     """One that neither speaks nor ends, as when it is stopped."""
-    meeting = Meeting(2)
+    meeting = Meeting(2, silence_seconds=1.0)
     peers = meeting.all()
     peers[silent]._closing.set()  # its thread ends, its connection stays open
-    assert "has been silent for 3 s" in meeting.sentences(1)[1 - silent]
+    assert "has been silent for 1 s" in meeting.sentences(1)[1 - silent]
 
 
 def test_who_does_not_come_is_named():

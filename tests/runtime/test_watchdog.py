@@ -8,7 +8,7 @@ import pytest
 from alexnet_jax.runtime.errors import EXIT_PEER_LOST, EXIT_STUCK
 from alexnet_jax.runtime.watchdog import Watchdog
 from alexnet_jax.training.loop import train_and_evaluate
-from tests.parallel.test_lost_processes import Processes
+from tests.parallel.test_lost_processes import MAIN, Processes
 from tests.training.test_plan import load
 
 SHORT = "--config.guards.watchdog_minutes=0.3"
@@ -57,12 +57,6 @@ stuck = never_let_go
 """
     + IN_STEP_30
 )
-# Imported before, since on a busy machine they may take as long as the limit.
-MAIN = """
-import clu.metric_writers, tensorflow
-from alexnet_jax.main import main
-main()
-"""
 
 
 class Clock:

@@ -58,6 +58,7 @@ CHOICES = [
 def test_every_choice_takes_a_step(tmp_path, change):
     config = load("quickstart", "smoke")
     config.num_steps = 1
+    config.data.source, config.data.records = "synthetic", 16
     config.update_from_flattened_dict(change)
     assert train_and_evaluate(config, tmp_path)["steps"] >= 1
 

@@ -64,7 +64,11 @@ def test_ten_steps_agree_with_one_device_in_float64(float64, name, data, model, 
 
 @pytest.mark.parametrize(
     ("name", "data", "model", "split_dense"),
-    cases(quick=[(2, 2, False)], slow=[(4, 2, False)]),
+    [
+        pytest.param("quickstart", 2, 2, False, marks=pytest.mark.slow),
+        pytest.param("net145", 4, 2, False, marks=pytest.mark.slow),
+        ("tiny", 4, 1, True),
+    ],
 )
 def test_the_first_step_agrees_with_one_device_in_float32(name, data, model, split_dense):
     ours = miniature.run(name, data, model, 1, "float32", split_dense)
