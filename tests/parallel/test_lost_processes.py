@@ -16,7 +16,8 @@ from tests.support.launchers import free_ports
 ROOT = pathlib.Path(__file__).parent.parent.parent
 WITHIN = 120  # seconds in which every process has to end by itself
 OPTIONS = [
-    "--config=configs/quickstart.py", "--config.checkpoint.every_steps=20",
+    "--config=configs/quickstart.py", "--config.model.width=0.25",
+    "--config.checkpoint.every_steps=20",
     "--config.log.every_steps=10", "--config.evaluate.every_epochs=20.0",
 ]  # fmt: skip
 # TensorFlow and clu, which write for TensorBoard alone, take several seconds to import.
@@ -27,6 +28,12 @@ sys.modules.update(tensorflow=None, clu=None)
 MAIN = """
 from alexnet_jax.main import main
 main()
+"""
+# A process that is silent is lost after 20 seconds, not after 60.
+IMPATIENT = """
+import functools
+from alexnet_jax.parallel import processes
+processes.Peers = functools.partial(processes.Peers, silence_seconds=20)
 """
 # Process 1 alone fails, in the midst of training.
 FAILING = (
@@ -92,7 +99,7 @@ class Processes:
 @pytest.mark.parametrize("lost", [0, 1])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_killed_or_stopped_process_ends_the_other(tmp_path, number, lost):
-    with Processes(tmp_path, 2) as processes:
+    with Processes(tmp_path, 2, programs=dict.fromkeys(range(2), IMPATIENT + MAIN)) as processes:
         processes.wait_for_training()
         processes.all[lost].send_signal(number)
         code, output = processes.end(1 - lost), processes.output(1 - lost)

@@ -11,8 +11,8 @@ from alexnet_jax.training.loop import train_and_evaluate
 from tests.parallel.test_lost_processes import MAIN, Processes
 from tests.training.test_plan import load
 
-SHORT = "--config.guards.watchdog_minutes=0.3"
-SENTENCE = "error: No step, evaluation batch or save has ended for 0.3 minutes: "
+SHORT = "--config.guards.watchdog_minutes=0.2"
+SENTENCE = "error: No step, evaluation batch or save has ended for 0.2 minutes: "
 # Training calls `stuck` where it asks for the batch of step 30.
 IN_STEP_30 = """
 from alexnet_jax.data import stream

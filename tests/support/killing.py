@@ -27,7 +27,8 @@ from tests.support.leftovers import differences, left_by
 ROOT = pathlib.Path(__file__).parent.parent.parent
 STEPS, LOGS, EVALUATES = 360, 10, 30
 OPTIONS = (
-    "--config=configs/quickstart.py", f"--config.num_steps={STEPS}",
+    "--config=configs/quickstart.py", "--config.model.width=0.25",
+    f"--config.num_steps={STEPS}",
     f"--config.log.every_steps={LOGS}",
     "--config.checkpoint.every_steps=20", f"--config.evaluate.every_steps={EVALUATES}",
     "--config.log.pictures_every_steps=40", "--config.log.histograms_every_steps=40",

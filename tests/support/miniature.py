@@ -31,7 +31,7 @@ CLASSES, BATCH = 10, 4
 TINY = (
     Convolution("conv1", 8, size=5, stride=2), ReLU(), MaxPool(3, 2), Exchange(),
     Convolution("conv2", 8, size=3), ReLU(), Exchange(),
-    Dense("fc7", 12), ReLU(), Dropout(0.5), Output("fc8"),
+    Dense("fc7", 16), ReLU(), Dropout(0.5), Output("fc8"),
 )  # fmt: skip
 NARROW = {
     "net145": NETWORKS["net145"].with_width(1 / 32),

@@ -14,15 +14,13 @@ from tests.support.preparing import make
 from tests.training.test_plan import NAMES, load
 
 # finetune.py needs a run to start from: test_warm_start.py. Those of the quickstart and of LeNet-5
-# are taken by the fixture trained_runs.
-ELSEWHERE = ("finetune", "quickstart", "lenet5")
+# are taken by the fixture trained_runs, that of imagenet_fast.py below with all its options.
+ELSEWHERE = ("finetune", "quickstart", "lenet5", "imagenet_fast")
 CASES = [
     pytest.param(name, "smoke", marks=[pytest.mark.slow] * (name != "cifar10"))
     for name in NAMES
     if name not in ELSEWHERE
 ] + [
-    pytest.param("imagenet", "paper,smoke", marks=pytest.mark.slow),
-    pytest.param("imagenet", "2013,smoke", marks=pytest.mark.slow),
     pytest.param("imagenet_fast", "4096,lars,smoothing,average,smoke", marks=pytest.mark.slow),
     pytest.param("cifar10", "short,smoke", marks=pytest.mark.slow),
 ]
