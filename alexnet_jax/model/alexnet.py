@@ -16,6 +16,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from alexnet_jax.model import collectives, networks
 from alexnet_jax.model.architecture import Architecture, Parameters
@@ -29,11 +30,11 @@ from alexnet_jax.model.layers import (
     LocallyConnected,
     Output,
     ResponseNorm,
+    Shape,
     Weighted,
 )
-from alexnet_jax.model.ops import REFERENCE, Operations, Params
+from alexnet_jax.model.ops import REFERENCE, Operations, Params, average_to
 from alexnet_jax.parallel.axes import DATA_AXIS, MODEL_AXIS
-from alexnet_jax.runtime.errors import UserError
 
 Capture = Callable[[int, list[jax.Array]], None]
 
@@ -54,9 +55,9 @@ class AlexNet(nnx.Module):
     parameters. `operations` compute: by default the plain ones of ops.py.
 
     Called with images [batch, side, side, channels], mean-subtracted, it gives logits
-    [batch, num_classes] in float32 or wider. Dropout is on where the call has keys for it;
-    `model.eval()` switches it off, and after `model.train()` a call without keys is an error.
-    UserError for a name that does not exist.
+    [batch, num_classes] in float32 or wider. As in other modules of flax.nnx dropout is on until
+    `model.eval()`, and on again after `model.train()`; its masks come from the stream "dropout" of
+    `rngs`, or from the keys that a call brings. UserError for a name that does not exist.
     """
 
     def __init__(
@@ -65,15 +66,17 @@ class AlexNet(nnx.Module):
         num_classes: int | None = None,
         *,
         rngs: nnx.Rngs,
-        dtype=jnp.float32,
-        param_dtype=jnp.float32,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
         operations: Operations = REFERENCE,
     ):
         if isinstance(architecture, str):
             architecture = networks.named(architecture)
         self.architecture, self.dtype, self.operations = architecture, dtype, operations
         self.num_classes = architecture.num_classes if num_classes is None else num_classes
-        self.deterministic: bool | None = None  # set by nnx.Module.eval and nnx.Module.train
+        self.deterministic = False  # set by nnx.Module.eval and nnx.Module.train
+        has_dropout = any(isinstance(layer, Dropout) for layer in architecture.hidden)
+        self.dropout_rngs = rngs.dropout.fork() if has_dropout else None
         drawn = draw_parameters(architecture, self.num_classes, rngs.params(), param_dtype)
         for name, arrays in drawn.items():
             setattr(self, name, LayerParams(arrays))
@@ -83,15 +86,19 @@ class AlexNet(nnx.Module):
         images: jax.Array,
         dropout_keys: jax.Array | None = None,
         capture: Capture = lambda index, towers: None,
+        any_size: bool = False,
     ) -> jax.Array:
         """Logits [batch, num_classes].
 
-        `dropout_keys`, one typed key an example, switch dropout on; where dense layers are split
-        they are those of all devices' examples. While the network is traced, `capture` gets the
-        index of each layer but the last and its activations in the towers that live here.
+        `dropout_keys`, one typed key an example, are what dropout draws from; where dense layers
+        are split they are those of all devices' examples. While the network is traced, `capture`
+        gets the index of each layer but the last and its activations in the towers that live here.
+        With `any_size` images may have another size than the network's: what comes to the first
+        dense layer is averaged to the size that it has weights for. Else UserError.
         """
         ops, num_towers = self.operations, self.architecture.towers
-        dropout_keys = self._dropout_keys(dropout_keys)
+        input_shapes = self.architecture.input_shapes(images.shape, any_size)
+        dropout_keys = self._dropout_keys(dropout_keys, images)
         output_params = self._params(self.architecture.output)
         local_towers = output_params["kernel"].shape[0]
         split = local_towers < num_towers  # over the mesh axis "model"
@@ -109,7 +116,7 @@ class AlexNet(nnx.Module):
                     params = self._params(layer)
                     towers = [layer(x, _of_tower(params, i)) for i, x in enumerate(towers)]
                 case Dense():
-                    params = self._params(layer)
+                    params, towers = self._params(layer), _fitted(towers, input_shapes[index])
                     if params["bias"].shape[1] < layer.units // num_towers:
                         towers, layout = collectives.gather(towers, layout), Layout.UNITS
                     towers = ops.dense_of_towers(towers, params)
@@ -132,23 +139,23 @@ class AlexNet(nnx.Module):
                 case _:
                     towers = [layer(x, ops) for x in towers]
             capture(index, separate_towers(towers, local_towers))
-        towers = separate_towers(towers, local_towers)
-        logits = ops.logits_of_towers(towers, output_params["kernel"])
+        towers = _fitted(separate_towers(towers, local_towers), input_shapes[-1])
+        return self._logits(towers, output_params, layout)
+
+    def _logits(self, towers: list[jax.Array], params: Params, layout: Layout) -> jax.Array:
+        logits = self.operations.logits_of_towers(towers, params["kernel"])
         if layout is Layout.UNITS:
             logits = collectives.sum_to_examples(logits)
-        logits = jax.lax.psum(logits, MODEL_AXIS) if split else logits
-        return logits + output_params["bias"].astype(logits.dtype)
+        if len(towers) < self.architecture.towers:
+            logits = jax.lax.psum(logits, MODEL_AXIS)
+        return logits + params["bias"].astype(logits.dtype)
 
-    def _dropout_keys(self, keys: jax.Array | None) -> jax.Array | None:
-        """The keys, or None where dropout is off; see `eval` and `train`."""
+    def _dropout_keys(self, keys: jax.Array | None, images: jax.Array) -> jax.Array | None:
+        """One key an example, or None where dropout is off; see `eval` and `train`."""
         if self.deterministic:
             return None
-        has_dropout = any(isinstance(layer, Dropout) for layer in self.architecture.hidden)
-        if keys is None and self.deterministic is False and has_dropout:
-            raise UserError(
-                "The network is in training mode, but has no keys for dropout: pass dropout_keys="
-                "jax.random.split(key, len(images)), or call model.eval()."
-            )
+        if keys is None and self.dropout_rngs is not None:
+            return jax.random.split(self.dropout_rngs(), len(images))
         return keys
 
     def _params(self, layer: Weighted | Output) -> Params:
@@ -182,18 +189,36 @@ def graph_of(
     dtype=jnp.float32,
     operations: Operations = REFERENCE,
 ) -> nnx.GraphDef:
-    """The graph definition of an AlexNet, without drawing any parameter."""
+    """The graph definition of an AlexNet, without drawing any parameter.
+
+    It has no randomness of its own: dropout is on where a call has keys for it.
+    """
 
     def create() -> AlexNet:
         rngs = nnx.Rngs(0)
-        return AlexNet(architecture, num_classes, rngs=rngs, dtype=dtype, operations=operations)
+        model = AlexNet(architecture, num_classes, rngs=rngs, dtype=dtype, operations=operations)
+        model.dropout_rngs = None
+        return model
 
     return nnx.split(nnx.eval_shape(create))[0]
+
+
+def with_parameters(architecture: Architecture, parameters: Parameters, seed: int = 0) -> AlexNet:
+    """An AlexNet with these parameters, copied; `seed` is that of its dropout."""
+    num_classes = parameters[architecture.output.name]["bias"].shape[0]
+    model = AlexNet(architecture, num_classes, rngs=nnx.Rngs(seed))
+    nnx.update(model, jax.tree.map(jnp.array, parameters))
+    return model
 
 
 def apply(graph: nnx.GraphDef, parameters: Parameters, images, dropout_keys=None) -> jax.Array:
     """Logits of a graph definition with a plain dict of parameters; see AlexNet.__call__."""
     return nnx.merge(graph, parameters)(images, dropout_keys)
+
+
+def _fitted(towers: list[jax.Array], shape: Shape) -> list[jax.Array]:
+    """Feature maps averaged to the height and width of `shape`."""
+    return [average_to(x, *shape[:2]) if x.ndim == 4 else x for x in towers]
 
 
 def works_on_joined_towers(layer: Layer) -> bool:

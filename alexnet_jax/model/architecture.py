@@ -21,6 +21,7 @@ from alexnet_jax.model.layers import (
     Weighted,
 )
 from alexnet_jax.parallel.axes import DATA_AXIS, MODEL_AXIS
+from alexnet_jax.runtime.errors import UserError
 
 Parameters = dict[str, dict[str, jax.Array]]  # {layer: {"kernel", "bias", ...}}
 ParameterSpecs = dict[str, dict[str, PartitionSpec]]
@@ -109,6 +110,45 @@ class Architecture:
             if not isinstance(layer, Output):
                 shape = layer.output(shape, self.towers)
 
+    def input_shapes(self, images_shape: Shape, any_size: bool = False) -> list[Shape]:
+        """The shapes of `shapes` alone, for images [batch, height, width, channels].
+
+        UserError where the images don't fit: another number of channels; another size, unless
+        `any_size`; with it a size of which nothing is left before the first dense layer.
+        """
+        side = self.input_size
+        if len(images_shape) != 4 or images_shape[3] != self.channels:
+            raise UserError(
+                f"Images of the shape {images_shape} were given to the network {self.name}: "
+                f"expected [batch, height, width, {self.channels}]."
+            )
+        if images_shape[1:3] != (side, side):
+            if not any_size:
+                raise UserError(
+                    f"Images of {_size(images_shape)} pixels were given to the network "
+                    f"{self.name}, which takes {side} x {side}: resize them, or say any_size=True "
+                    "to average what comes to the first dense layer."
+                )
+            self._check_size(images_shape)
+        return [shape for _, shape in self.shapes()]
+
+    def _check_size(self, images_shape: Shape) -> None:
+        shape: Shape = images_shape[1:]
+        for layer in self.layers:
+            if isinstance(layer, Dense | Output):
+                return
+            if isinstance(layer, LocallyConnected):
+                raise UserError(
+                    f"The layer {layer.name} of {self.name} has weights for {self.input_size} x "
+                    f"{self.input_size} pixels, not {_size(images_shape)}: resize the images."
+                )
+            shape = layer.output(shape, self.towers)
+            if min(shape[:2]) < 1:
+                raise UserError(
+                    f"Images of {_size(images_shape)} pixels are too small for the network "
+                    f"{self.name}: nothing is left of them before its dense layers."
+                )
+
     def parameter_shapes(self, num_classes: int) -> dict[str, dict[str, Shape]]:
         """{layer: {"kernel", "bias", ...}}, with the tower axis where there is one."""
         towers = self.towers
@@ -148,6 +188,10 @@ def partition_specs(
     return {
         layer: {kind: _spec(axes) for kind, axes in kinds.items()} for layer, kinds in specs.items()
     }
+
+
+def _size(images_shape: Shape) -> str:
+    return f"{images_shape[1]} x {images_shape[2]}"
 
 
 def _spec(axes: tuple[str | None, ...]) -> PartitionSpec:

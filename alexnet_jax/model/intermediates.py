@@ -51,15 +51,17 @@ def activation_places(architecture: Architecture) -> dict[str, int]:
     return places
 
 
-def activations(graph: nnx.GraphDef, parameters: Parameters, images) -> dict[str, jax.Array]:
+def activations(
+    graph: nnx.GraphDef, parameters: Parameters, images, any_size: bool = False
+) -> dict[str, jax.Array]:
     """All activations without dropout, by the names of `activation_places`.
 
     [batch, height, width, channels] or [batch, units], the towers' channels one after the other.
-    Inside `jit` only those that are used are computed.
+    Inside `jit` only those that are used are computed. `any_size` as for AlexNet.__call__.
     """
     module = nnx.merge(graph, parameters)
     captured: dict[int, list[jax.Array]] = {}
-    logits = module(images, capture=captured.__setitem__)
+    logits = module(images, capture=captured.__setitem__, any_size=any_size)
     captured[len(module.architecture.layers) - 1] = [logits]
     places = activation_places(module.architecture)
     return {name: jnp.concatenate(captured[index], axis=-1) for name, index in places.items()}

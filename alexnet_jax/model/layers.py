@@ -1,9 +1,8 @@
 """The kinds of layer, as data: what each does, its shapes and how its parameters are drawn.
 
-Every field is a number; `filters` and `units` are counted over all towers together. Shapes are
-those of one example in one tower: (height, width, channels) or (units,). Weights are drawn from
-N(0, deviation), untruncated; all biases start at `bias`. Layers are called with the array of one
-tower and with the `Operations` that compute; alexnet.py runs them in order.
+`filters` and `units` are counted over all towers together. Shapes are those of one example in one
+tower: (height, width, channels) or (units,). Weights are drawn from N(0, deviation), untruncated;
+biases start at `bias`. Layers get the array of one tower and the `Operations` that compute.
 """
 
 import dataclasses
@@ -20,6 +19,7 @@ from alexnet_jax.model.ops import (
     conv_output_length,
     convolve_local,
     dropout_mask,
+    in_whole_windows,
     pool_output_length,
 )
 
@@ -71,10 +71,7 @@ class Convolution:
 
 @dataclasses.dataclass(frozen=True)
 class LocallyConnected:
-    """Like a convolution, but with weights and biases of its own at every position.
-
-    Source: layer type `local` of cuda-convnet (LocalUnsharedLayerParser).
-    """
+    """A convolution with weights and biases for every position (cuda-convnet's `local`)."""
 
     name: str
     filters: int
@@ -99,7 +96,6 @@ class LocallyConnected:
 
 
 def _windows(layer: Convolution | LocallyConnected, length: int) -> int:
-    """Along one side."""
     stride, padding, floor = layer.stride, layer.padding, layer.floor
     return conv_output_length(length, layer.size, stride=stride, padding=padding, floor=floor)
 
@@ -265,14 +261,18 @@ class ContrastNorm(SpatialNorm):
 
 @dataclasses.dataclass(frozen=True)
 class _Pool:
-    """Windows of size x size, `stride` apart, clipped at the edge by cuda-convnet's ceil rule."""
+    """Windows of size x size, `stride` apart, clipped at the edge (2012), or whole with `floor`."""
 
     size: int
     stride: int
+    floor: bool = False
 
     def output(self, shape: Shape, towers: int) -> Shape:
-        height, width = (pool_output_length(length, self.size, self.stride) for length in shape[:2])
-        return (height, width, shape[2])
+        sides = (pool_output_length(n, self.size, self.stride, self.floor) for n in shape[:2])
+        return (*sides, shape[2])
+
+    def covered(self, x: jax.Array) -> jax.Array:
+        return in_whole_windows(x, self.size, self.stride) if self.floor else x
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,7 +280,7 @@ class MaxPool(_Pool):
     """Overlapping max-pooling where size exceeds stride (paper section 3.4)."""
 
     def __call__(self, x: jax.Array, ops: Operations) -> jax.Array:
-        return ops.max_pool(x, self.size, self.stride)
+        return ops.max_pool(self.covered(x), self.size, self.stride)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -288,7 +288,7 @@ class AveragePool(_Pool):
     """Mean pooling, as in LeNet-5's subsampling without its two trained numbers a channel."""
 
     def __call__(self, x: jax.Array, ops: Operations) -> jax.Array:
-        return ops.average_pool(x, self.size, self.stride)
+        return ops.average_pool(self.covered(x), self.size, self.stride)
 
 
 Activation = ReLU | Tanh | Sigmoid

@@ -28,8 +28,13 @@ def conv_output_length(
     return 1 + (room // stride if floor else -(-room // stride))
 
 
-def pool_output_length(length: int, size: int, stride: int) -> int:
-    """Windows along one side: 1 + ceil((length - size) / stride). Source: layer.py, 2012."""
+def pool_output_length(length: int, size: int, stride: int, floor: bool = False) -> int:
+    """Windows along one side: 1 + ceil((length - size) / stride), or its floor.
+
+    The ceiling is cuda-convnet's (layer.py, 2012), by which one window is there at least.
+    """
+    if floor:
+        return 1 + (length - size) // stride
     return 1 - (size - length) // stride if length > size else 1
 
 
@@ -86,6 +91,33 @@ def average_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
     """Mean over size x size windows; a window clipped at the edge divides by its pixels inside."""
     total = _reduce_windows(x, jax.lax.add, 0, size, stride)
     return total / window_pixels(x.shape[1:3], size, stride, x.dtype)
+
+
+def in_whole_windows(x: jax.Array, size: int, stride: int) -> jax.Array:
+    """`x` without the pixels at the bottom and right that no whole window has."""
+    height, width = (n - (n - size) % stride for n in x.shape[1:3])
+    return x[:, :height, :width]
+
+
+def average_to(x: jax.Array, height: int, width: int) -> jax.Array:
+    """Means over height x width regions of equal size, [batch, height, width, channels].
+
+    Region i of n over a side of `length` goes from floor(i length / n) to ceil((i + 1) length / n):
+    PyTorch's AdaptiveAvgPool2d, which stands before fc6 in torchvision's AlexNet.
+    """
+    for axis, count in ((1, height), (2, width)):
+        length = x.shape[axis]
+        if length == count:
+            continue
+        starts = np.arange(count) * length // count
+        ends = -(-np.arange(1, count + 1) * length // count)
+        pixels = np.arange(length)
+        regions = (starts[:, None] <= pixels) & (pixels < ends[:, None])
+        means = jnp.asarray(regions / regions.sum(axis=1, keepdims=True), x.dtype)
+        x = jnp.moveaxis(
+            jnp.tensordot(means, x, (1, axis), precision=jax.lax.Precision.HIGHEST), 0, axis
+        )
+    return x
 
 
 def _reduce_windows(x: jax.Array, operation, initial: float, size: int, stride: int) -> jax.Array:

@@ -40,7 +40,8 @@ def test_jit_and_split_and_merge_keep_the_function(model, images):
     np.testing.assert_array_equal(nnx.merge(graph, state)(images), model(images))
     np.testing.assert_allclose(logits, model(images), rtol=1e-5, atol=1e-6)
     # The trainer's form: a plain dict of arrays.
-    apply = alexnet.apply(alexnet.graph_of(model.architecture, 10), nnx.to_pure_dict(state), images)
+    parameters = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    apply = alexnet.apply(alexnet.graph_of(model.architecture, 10), parameters, images)
     np.testing.assert_array_equal(apply, model(images))
 
 
@@ -63,14 +64,33 @@ def test_an_optimizer_takes_a_step(model, images):
 
 def test_eval_and_train_switch_dropout():
     architecture = miniature.NARROW["tiny"]
-    model = alexnet.AlexNet(architecture, num_classes=3, rngs=nnx.Rngs(0))
+    model = alexnet.AlexNet(architecture, num_classes=3, rngs=nnx.Rngs(0, dropout=1))
+    again = alexnet.AlexNet(architecture, num_classes=3, rngs=nnx.Rngs(0, dropout=1))
     images = 30 * jax.random.normal(jax.random.key(1), (2, 28, 28, 3))
     keys = jax.random.split(jax.random.key(2), 2)
-    plain, dropped = model(images), model(images, keys)
-    assert np.abs(dropped - plain).max() > 0
+    graph = alexnet.graph_of(architecture, 3)
+    plain = alexnet.apply(graph, nnx.to_pure_dict(nnx.state(model, nnx.Param)), images)
+    first, second, dropped = model(images), model(images), model(images, keys)
+    assert np.abs(first - plain).max() > 0
+    assert np.abs(first - second).max() > 0  # the stream of randomness goes on
+    np.testing.assert_array_equal(again(images), first)
     model.eval()
+    np.testing.assert_array_equal(model(images), plain)
     np.testing.assert_array_equal(model(images, keys), plain)
     model.train()
     np.testing.assert_array_equal(model(images, keys), dropped)
-    with pytest.raises(UserError, match="no keys for dropout: pass dropout_keys"):
-        model(images)
+    assert np.abs(model(images) - plain).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "sentence"),
+    [
+        ((2, 30, 28, 3), "Images of 30 x 28 pixels were given to the network tiny"),
+        ((2, 28, 28, 1), r"expected \[batch, height, width, 3\]"),
+        ((28, 28, 3), r"expected \[batch, height, width, 3\]"),
+    ],
+)
+def test_images_of_another_shape_are_refused(shape, sentence):
+    model = alexnet.AlexNet(miniature.NARROW["tiny"], rngs=nnx.Rngs(0))
+    with pytest.raises(UserError, match=sentence):
+        model(np.ones(shape, np.float32))

@@ -51,10 +51,23 @@ def pool(x, size, stride, reduce):
     return y
 
 
+def average_to(x, side):
+    """Means over side x side regions, which overlap where the sides are no multiple."""
+    n, height, width, channels = x.shape
+    y = np.empty((n, side, side, channels))
+    for i in range(side):
+        for j in range(side):
+            top, left = i * height // side, j * width // side
+            bottom, right = -(-(i + 1) * height // side), -(-(j + 1) * width // side)
+            y[:, i, j] = x[:, top:bottom, left:right].mean(axis=(1, 2))
+    return y
+
+
 def net145(parameters, images, keep):
     """Net 145 in both towers at test time, layer by layer as layers-145.cfg has them.
 
-    Returns {name of a layer: what comes out of it, tower 1 before tower 2}.
+    Images of another size than 224 are averaged to 6 x 6 before fc6. Returns {name of a layer: what
+    comes out of it, tower 1 before tower 2}.
     """
     outputs = {}
 
@@ -99,7 +112,7 @@ def net145(parameters, images, keep):
     x = see("conv5", conv("conv5", x, padding=1))
     x = see("conv5.pool", each(pool, x, 3, 2, np.max))
     x = see("conv5.relu", relu(x))
-    units = see("fc6.linear", dense("fc6", x))
+    units = see("fc6.linear", dense("fc6", each(average_to, x, 6)))
     units = see("fc6", relu(units))
     units = see("fc6.dropout", [keep * x for x in units])
     units = see("fc7.linear", dense("fc7", units))

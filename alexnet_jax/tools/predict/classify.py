@@ -44,6 +44,12 @@ class Classified:
         }
 
 
+def likeliest(probabilities: np.ndarray, names: Sequence[str], top: int) -> tuple[Guess, ...]:
+    """The `top` likeliest classes of one image, likeliest first."""
+    labels = np.argsort(-probabilities, kind="stable")[:top].tolist()
+    return tuple(Guess(label, names[label], float(probabilities[label])) for label in labels)
+
+
 def classify(
     trained: Trained,
     files: Sequence[str],
@@ -79,14 +85,11 @@ def classify(
         probabilities = np.exp(np.asarray(predict(parameters, padded))[: len(images)])
         for number, image, likelihood in zip(ids, images, probabilities, strict=True):
             label = labels[folders[number]]
-            likeliest = np.argsort(-likelihood, kind="stable")[:top]
             result = Classified(
                 image=files[number],
                 label=label,
                 name=None if label is None else names[label],
-                predictions=tuple(
-                    Guess(int(index), names[index], float(likelihood[index])) for index in likeliest
-                ),
+                predictions=likeliest(likelihood, names, top),
             )
             yield result, image
 
