@@ -1,7 +1,8 @@
 """Train a network: python -m alexnet_jax.main --config=configs/NAME.py [--workdir=DIR].
 
-Any field of the config is a flag too, such as --config.batch_size=256. The same command goes on
-from where it was stopped. Without --config the quickstart runs.
+--config=NAME names the project's own config too, wherever it is installed. Any field of the config
+is a flag, such as --config.batch_size=256. The same command goes on from where it was stopped.
+Without --config the quickstart runs.
 """
 
 import argparse
@@ -11,11 +12,9 @@ from collections.abc import Sequence
 
 from alexnet_jax.parallel import launch
 from alexnet_jax.runtime import cli, command_flags
-from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.training import config_files
 from alexnet_jax.training.field_names import SYNONYMS
 
-CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
-DEFAULT_CONFIG = CONFIGS / "quickstart.py"
 FIELDS_HINT = " (all fields stand in alexnet_jax/training/defaults.py)"
 # The flag of a field, by its last name and by what other programs call it.
 FIELDS = {field.rpartition(".")[2]: f"config.{field}" for field in SYNONYMS.values()}
@@ -29,13 +28,14 @@ def main() -> None:
 
 def _parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     """The flags with the config as the fields' flags change it; UserError for any mistake."""
-    _check_config_exists(argv)
+    argv = config_files.with_files(argv)
     args, _ = command_flags.parse(argv, __doc__, _define_flags, hint=FIELDS_HINT, synonyms=FIELDS)
     return args
 
 
 def _define_flags(flags: command_flags.Flags) -> None:
-    flags.config("config", str(DEFAULT_CONFIG), "Config file, with options after a colon.")
+    default = config_files.find("quickstart")
+    flags.config("config", default, "Config's name or file, with options after a colon.")
     flags.string("workdir", None, "Folder of the run; by default runs/NAME.")
     launch.define_process_flags(flags)
 
@@ -48,18 +48,6 @@ def _run(args: argparse.Namespace) -> None:
         train_and_evaluate(args.config, workdir)
 
     launch.in_processes(train, args, saves=True)
-
-
-def _check_config_exists(argv: Sequence[str]) -> None:
-    for word in argv[1:]:
-        name, _, value = word.lstrip("-").partition("=")
-        file = pathlib.Path(value.split(":")[0])
-        if name == "config" and value and not file.is_file():
-            known = sorted(path.stem for path in CONFIGS.glob("[!_]*.py"))
-            raise UserError(
-                f"There is no config file '{file}': expected configs/NAME.py with one of the names "
-                f"{', '.join(known)}, or a file of your own."
-            )
 
 
 if __name__ == "__main__":

@@ -28,8 +28,7 @@ before LARS, 8,192 with it (You et al., Berkeley, digicoll.lib.berkeley.edu/reco
 batches of 128, tensorpack's AlexNet gave 58% in 21 hours on two V100.
 """
 
-from alexnet_jax.training import defaults
-from configs import imagenet
+from alexnet_jax.training import config_files, defaults
 
 REFERENCE = 128  # images per step in 2012, which imagenet.py's learning rates are for
 BATCHES = ("2048", "4096", "8192")
@@ -39,7 +38,7 @@ IMAGES = 1_281_167  # in an epoch of ILSVRC-2012
 def get_config(argument: str = ""):
     """imagenet.py with what large batches need."""
     words = defaults.options(argument, (*BATCHES, "lars", "smoothing", "average", "smoke"))
-    config = imagenet.get_config()
+    config = config_files.load("imagenet")
     config.name = "-".join(["imagenet-fast", *sorted(words - {"smoke"})])
     config.batch_size = max((int(word) for word in words if word in BATCHES), default=1024)
     config.model.dtype = "bfloat16"

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from alexnet_jax import __main__ as program
-from alexnet_jax.runtime import command_flags
+from alexnet_jax.runtime import cli, command_flags
 from alexnet_jax.runtime.errors import UserError
 from tests.support import commands
 
@@ -122,3 +122,27 @@ def test_a_wrong_value_is_named(words, sentence):
     with pytest.raises(UserError, match=".") as error:
         command_flags.parse(["x", *words], "usage", define)
     assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("library", "line"),
+    [("matplotlib.pyplot", 'pip install "alexnet-jax[plot]"'), ("pandas", "pip install pandas")],
+)
+def test_a_library_that_is_missing_is_named_with_its_pip_line(capsys, library, line):
+    def draw():
+        raise ModuleNotFoundError(f"No module named '{library}'", name=library)
+
+    with pytest.raises(SystemExit) as end:
+        cli.answer(draw)
+    assert end.value.code == 2
+    name = library.partition(".")[0]
+    sentence = f"error: This needs the library {name}, which is not installed: {line}.\n"
+    assert capsys.readouterr().err == sentence
+
+
+def test_a_module_of_this_project_that_is_missing_is_no_mistake_of_the_user():
+    def fail():
+        raise ModuleNotFoundError("No module named 'alexnet_jax.x'", name="alexnet_jax.x")
+
+    with pytest.raises(ModuleNotFoundError):
+        cli.answer(fail)

@@ -1,12 +1,9 @@
 """The flags of each benchmark of python -m alexnet_jax benchmark, and the text of its --help."""
 
-import pathlib
-
 from alexnet_jax.benchmark.kernel_choices import NAMES
 from alexnet_jax.benchmark.links import LINKS
 from alexnet_jax.runtime.command_flags import Flags
-
-CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
+from alexnet_jax.training import config_files
 
 
 def input_pipeline(flags: Flags) -> None:
@@ -80,8 +77,8 @@ def train(flags: Flags) -> None:
     Without --config it is the quickstart, or with a --path net 145 on ImageNet.
     """
     has_path = any(word.lstrip("-").partition("=")[0] == "path" for word in flags.argv[1:])
-    default = CONFIGS / ("imagenet.py" if has_path else "quickstart.py")
-    flags.config("config", str(default), "Config file, with options after a colon.")
+    default = config_files.find("imagenet" if has_path else "quickstart")
+    flags.config("config", default, "Config's name or file, with options after a colon.")
     flags.string("path", None, "Folder of the data, or synthetic; unset: the config's.")
     flags.integer("steps", 20, "Steps of a turn.")
     _json(flags, "train")

@@ -19,6 +19,7 @@ import time
 from alexnet_jax.benchmark import benchmark_flags
 from alexnet_jax.runtime import cli, command_flags
 from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.training import config_files
 
 
 def main() -> None:
@@ -36,6 +37,8 @@ def _main() -> None:
     }
     name, argv = cli.choose("benchmark", sys.argv, __doc__, benchmarks)
     define, run = benchmarks[name]
+    if name == "train":
+        argv = config_files.with_files(argv)
     flags, _ = command_flags.parse(argv, inspect.getdoc(define) or "", define)
     run(flags)
 

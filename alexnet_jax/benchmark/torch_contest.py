@@ -19,8 +19,8 @@ from alexnet_jax.benchmark.turns import Contestant
 from alexnet_jax.model import alexnet
 from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.runtime.optional_imports import require_package
 from alexnet_jax.weights import standard
-from alexnet_jax.weights.optional_imports import require_package
 
 COMPARED_IMAGES = 2
 TOLERANCE = 1e-4  # of float32 logits and loss, relative

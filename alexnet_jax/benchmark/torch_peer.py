@@ -16,8 +16,8 @@ from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.model.layers import Convolution, Dense, Output
 from alexnet_jax.model.ops import conv_output_length
 from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.runtime.optional_imports import require_package
 from alexnet_jax.weights import standard
-from alexnet_jax.weights.optional_imports import require_package
 
 LAYOUTS = ("NCHW", "channels_last")
 

@@ -5,6 +5,7 @@ It is a data set of tensorflow-datasets in array_record files, written by data/p
 prepared with raw pixels has NumPy files of them as well, which are read instead.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -18,6 +19,7 @@ import numpy as np
 from alexnet_jax.data import arrays, images, tf_example
 from alexnet_jax.data.arrays import RecordIds
 from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.runtime.optional_imports import require_package
 
 if TYPE_CHECKING:
     from array_record.python.array_record_module import ArrayRecordReader
@@ -34,6 +36,14 @@ def default_folder(name: str) -> pathlib.Path:
     """The folder of a set without a path: where tensorflow-datasets keeps its sets."""
     root = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return pathlib.Path(root).expanduser() / dataset_name(name) / VERSION
+
+
+def _require_record_readers(folder: pathlib.Path) -> None:
+    purpose = f"Reading the records of the prepared set {folder}"
+    with require_package("array_record", purpose):
+        from array_record.python import array_record_module  # noqa: F401
+    with require_package("tensorflow_datasets", purpose):
+        tf_example.load_library()
 
 
 def dataset_name(name: str) -> str:
@@ -155,7 +165,9 @@ class Prepared:
             self._pixels = [_pixels(*pair) for pair in zip(files, shapes, strict=True)]
         self._readers: dict[int, ArrayRecordReader] = {}
         self._folder, self._split = folder, split
-        tf_example.load_library()
+        # Pixels need neither; without this a missing library would look like a broken record.
+        with contextlib.suppress(UserError) if self._pixels else contextlib.nullcontext():
+            _require_record_readers(folder)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -1,6 +1,5 @@
 """tf.train.Example, the record format of tensorflow-datasets, without TensorFlow."""
 
-import contextlib
 import os
 
 
@@ -8,11 +7,9 @@ def load_library() -> None:
     """Import what `parse` and `serialize` need, before threads call them.
 
     Two threads that import tensorflow-datasets at the same time can deadlock: its lazy modules hold
-    a lock while they import others. Where it is not installed nothing is done: sets of raw pixels
-    can be read without it.
+    a lock while they import others.
     """
-    with contextlib.suppress(ImportError):
-        import tensorflow_datasets.proto.tf_example_pb2  # noqa: F401
+    from tensorflow_datasets.proto import tf_example_pb2  # noqa: F401
 
 
 def serialize(image: bytes, label: int, file_name: str) -> bytes:

@@ -20,6 +20,7 @@ from alexnet_jax.runtime.errors import (
     Stopped,
     UserError,
 )
+from alexnet_jax.runtime.optional_imports import missing_library
 
 HELP_FLAGS = ("--help", "-help", "-h")
 
@@ -33,6 +34,12 @@ def answer(action: Callable[[], None], interrupted: str = "Stopped by Ctrl-C.") 
         action()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
+        _exit(EXIT_USER_ERROR)
+    except ModuleNotFoundError as error:
+        sentence = missing_library(error)
+        if not sentence:
+            raise
+        print(f"error: {sentence}", file=sys.stderr, flush=True)
         _exit(EXIT_USER_ERROR)
     except Diverged as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

@@ -11,8 +11,8 @@ import pathlib
 import numpy as np
 
 from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.runtime.optional_imports import require_package
 from alexnet_jax.weights import atomic_write, header, onnx_graph, standard
-from alexnet_jax.weights.optional_imports import require_package
 from alexnet_jax.weights.trained import Trained
 
 OPSET, IR_VERSION = 13, 7  # ONNX 1.8 of 2020

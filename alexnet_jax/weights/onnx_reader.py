@@ -10,9 +10,9 @@ import pathlib
 import numpy as np
 
 from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.runtime.optional_imports import first_line, require_package
 from alexnet_jax.weights import caffe, conventions, header, onnx_model
 from alexnet_jax.weights.layer_arrays import LayerArrays, matching_networks, trained_from_layers
-from alexnet_jax.weights.optional_imports import first_line, require_package
 from alexnet_jax.weights.trained import Trained
 from alexnet_jax.weights.user_hints import UserHints
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from alexnet_jax.model.networks import NETWORKS
 from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.runtime.optional_imports import first_line, require_package
 from alexnet_jax.weights import conventions, header, torch_state
 from alexnet_jax.weights import safetensors as native
 from alexnet_jax.weights.layer_arrays import (
@@ -19,7 +20,6 @@ from alexnet_jax.weights.layer_arrays import (
     trained_from_layers,
     weighted_layers,
 )
-from alexnet_jax.weights.optional_imports import first_line, require_package
 from alexnet_jax.weights.trained import Pixels, Trained
 from alexnet_jax.weights.user_hints import UserHints
 

@@ -3,8 +3,8 @@
 import io
 import pathlib
 
+from alexnet_jax.runtime.optional_imports import require_package
 from alexnet_jax.weights import conventions, header, standard
-from alexnet_jax.weights.optional_imports import require_package
 from alexnet_jax.weights.trained import Trained
 
 # torchvision.models.alexnet: the names of its layers with weights.

@@ -296,3 +296,16 @@ def test_threads_that_read_a_set_import_no_library_with_lazy_modules(prepared_se
     )
     assert b"simplejpeg" in said  # it did read
     assert not {b"etils", b"tensorflow_datasets"} & set(re.findall(rb"\w+", said))
+
+
+@pytest.mark.parametrize("library", ["tensorflow_datasets", "array_record"])
+def test_a_missing_library_is_no_broken_image(prepared_sets, monkeypatch, library):
+    """Pixels are read without it."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == library]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)
+    facts = prepared.read_facts(prepared_sets / "raw")
+    sides = facts["size"], facts["channels"]
+    prepared.Prepared(prepared_sets / "raw", "train", *sides).load([0])
+    with pytest.raises(UserError, match=f"needs the library {library}, which is not installed"):
+        prepared.Prepared(prepared_sets / "jpeg", "train", *sides)

@@ -250,6 +250,7 @@ def test_other_state_dicts_are_refused(tmp_path):
         patch.setitem(__import__("sys").modules, "torch", None)
         path.write_bytes(data)
         with pytest.raises(
-            UserError, match="needs the library torch, which is not installed: pip install torch"
+            UserError,
+            match="needs the library torch, which is not installed: pip install .alexnet-jax.torch",
         ):
             files.read_weights(path)

@@ -47,11 +47,12 @@ def dangers(text):
                 yield called
 
 
-# The command of a fixed table, a reader of pickles that builds arrays alone (that it refuses the
-# rest is in tests/weights/test_cuda_convnet.py), the exception by which the reader of PyTorch
-# refuses, and archives whose members are read into memory, never unpacked.
+# The command of a fixed table, the project's own configs, a reader of pickles that builds arrays
+# alone (that it refuses the rest is in tests/weights/test_cuda_convnet.py), the exception by which
+# the reader of PyTorch refuses, and archives whose members are read into memory, never unpacked.
 ON_PURPOSE = {
     "__main__.py": {"importlib.import_module"},
+    "training/config_files.py": {"runpy"},
     "weights/python2.py": {"pickle"},
     "weights/state_dict.py": {"pickle"},
     "weights/files.py": {"zipfile"},
