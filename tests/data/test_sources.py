@@ -225,6 +225,18 @@ def test_statistics_equal_numpy_and_scikit_learn():
     np.testing.assert_allclose(alignment, 1, rtol=1e-5)
 
 
+def test_an_eigenvectors_sign_does_not_depend_on_the_machine(monkeypatch):
+    """LAPACK may return either; the largest component is made positive."""
+    source = sources.Synthetic("train", num_records=50, num_classes=10, size=8, channels=3)
+    found, eigh = [], np.linalg.eigh
+    for signs in ((1, 1, 1), (-1, 1, -1), (-1, -1, -1)):
+        monkeypatch.setattr(np.linalg, "eigh", lambda c, s=signs: (eigh(c)[0], eigh(c)[1] * s))
+        found.append(measured(source).colour_directions)
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
+    assert (found[0].max(axis=1) == np.abs(found[0]).max(axis=1)).all()
+
+
 def test_statistics_do_not_depend_on_how_the_work_is_split(tmp_path):
     source = sources.Synthetic("train", num_records=100, num_classes=10, size=8, channels=3)
     one, three = measured(source), measured(source, parts=3)

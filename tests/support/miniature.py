@@ -30,7 +30,7 @@ CLASSES, BATCH = 10, 4
 # it takes a fraction of the others' time to compile.
 TINY = (
     Convolution("conv1", 8, size=5, stride=2), ReLU(), MaxPool(3, 2), Exchange(),
-    Convolution("conv2", 8, size=3), ReLU(), Exchange(),
+    Convolution("conv2", 8, size=3), ReLU(), Exchange(), Dropout(0.5, scale_in_training=True),
     Dense("fc7", 16), ReLU(), Dropout(0.5), Output("fc8"),
 )  # fmt: skip
 NARROW = {

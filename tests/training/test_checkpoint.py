@@ -100,7 +100,8 @@ def test_facts_are_read_without_making_anything(tmp_path):
     steps = miniature.make_steps("tiny", 1, 1)
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         checkpoints.save(3, steps.initial_state(), {"identity": {"seed": 5}})
-    assert newest_facts(tmp_path) == {"identity": {"seed": 5}}
+        checkpoints.save(12, steps.initial_state(), {"identity": {"seed": 6}})
+    assert newest_facts(tmp_path) == {"identity": {"seed": 6}}
 
 
 def saved_run(tmp_path, steps):

@@ -58,14 +58,20 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def lengthen(path):
+    path.write_bytes(path.read_bytes() + b" ")
+
+
 def test_a_bit_in_any_file_is_noticed(saved, tmp_path, steps):
     names = files_of(saved / "8")
     kinds = {"facts/facts.json", "manifest.json", "parameters/_METADATA", "rest/manifest.ocdbt"}
     assert kinds <= {str(name) for name in names}
     assert any("ocdbt.process_0/d" in str(name) for name in names)
     folder = copied(saved, tmp_path)
-    for change in (flip, truncate, lambda path: path.unlink()):
+    for change in (flip, truncate, lengthen, lambda path: path.unlink()):
         for name in names:
+            if change is lengthen and str(name) == checkpoint_integrity.NAME:
+                continue  # a space after JSON is none of its content
             path = folder / "8" / name
             content = path.read_bytes()
             change(path)
@@ -75,6 +81,7 @@ def test_a_bit_in_any_file_is_noticed(saved, tmp_path, steps):
                 reason = checkpoint_integrity.damage(folder / "8")
                 assert reason, name
                 assert str(name) in reason or str(name) == checkpoint_integrity.NAME, reason
+                assert change is not lengthen or "bytes instead of" in reason
             path.write_bytes(content)
     assert checkpoint_integrity.damage(folder / "8") == ""
 

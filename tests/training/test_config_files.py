@@ -45,5 +45,5 @@ def test_what_there_is_not_is_answered_with_the_nearest_name(value, sentence):
 
 
 def test_a_config_may_begin_with_another():
-    assert config_files.load("imagenet", "smoke").name == "imagenet"
+    assert config_files.load("imagenet", "smoke").name == "imagenet-smoke"
     assert config_files.load("imagenet_fast").batch_size == 1024

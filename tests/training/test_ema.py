@@ -1,5 +1,8 @@
 """The average of the parameters is what a run is evaluated with, saved as and used for."""
 
+import dataclasses
+
+import jax
 import numpy as np
 import pytest
 
@@ -7,7 +10,7 @@ from alexnet_jax.data import sources
 from alexnet_jax.tools import load as tools_load
 from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.loop import train_and_evaluate
-from tests.support import evaluated
+from tests.support import evaluated, miniature
 from tests.training.test_plan import load
 
 DECAY = 0.8
@@ -54,6 +57,17 @@ def test_a_run_is_evaluated_and_used_as_its_average(tmp_path, trained):
     _, labels = sources.Digits("val", 28, 1).load(range(len(likely)))
     loss = -np.log(likely[np.arange(len(likely)), labels]).mean()
     assert result["validation"]["loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_an_average_starts_with_the_parameters_that_a_run_takes():
+    steps = dataclasses.replace(miniature.make_steps("tiny", 1, 1), ema_decay=DECAY)
+    state = steps.initial_state()
+    taken = {"conv1": jax.tree.map(lambda x: x + 1, state.parameters["conv1"])}
+    started = state.starting_with(taken)
+    for layer, kinds in started.for_use.items():
+        for kind, array in kinds.items():
+            np.testing.assert_array_equal(array, started.parameters[layer][kind])
+    assert not np.array_equal(started.for_use["conv1"]["bias"], state.for_use["conv1"]["bias"])
 
 
 @pytest.mark.slow

@@ -324,15 +324,33 @@ def test_every_convention_of_pixels_equals_numpys(float64, mean, units, noise_by
     shifts = np.asarray(noisy) * (1.1 if divides else 1.0) * divisor[units] - pixels + subtracted
     np.testing.assert_allclose(shifts, shifts[:, :1, :1] + 0 * shifts, atol=1e-3)
     drawn = shifts[:, 0, 0] @ directions.T / (0.1 * lengths)
-    z = np.asarray([jax.random.normal(key, (3,), jnp.float32) for key in colour_keys()])
+    z = np.asarray([jax.random.normal(key, (3,), jnp.float32) for key in keys_by_hand(COLOUR)])
     np.testing.assert_allclose(drawn, z, atol=1e-3)
 
 
-def colour_keys(step=0, seed=5):
-    """The third use of a row's keys: (seed, step, use, row) folded by hand."""
+CROP, FLIP, COLOUR = range(3)  # uses of a row's keys
+
+
+def keys_by_hand(use, step=0, seed=5):
+    """The keys of all rows for one use: (seed, step, use, row) folded one by one."""
     root = jax.random.key(seed, impl="threefry2x32")
-    own = jax.random.fold_in(jax.random.fold_in(root, step), 2)
+    own = jax.random.fold_in(jax.random.fold_in(root, step), use)
     return [jax.random.fold_in(own, row) for row in range(miniature.BATCH)]
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_a_flip_has_a_key_of_its_own(step):
+    """Beside random crops, from which it must not follow."""
+    steps = miniature.make_steps("tiny", 1, 1, noise=0.0)
+    images, _ = miniature.put(steps, *miniature.batch_of("tiny", 0))
+    preprocessing = miniature.plain_preprocessing(steps)
+    seen = np.asarray(steps.augmented()(np.int32(step), images, preprocessing))
+    crops = np.lib.stride_tricks.sliding_window_view(images, (28, 28), axis=(1, 2))
+    for row, key in enumerate(keys_by_hand(FLIP, step)):
+        flipped = bool(jax.random.bernoulli(key))
+        view = (seen[row, :, ::-1] if flipped else seen[row]) + 120
+        places = crops[row].transpose(0, 1, 3, 4, 2)  # [top, left, height, width, channels]
+        assert (places == view).all(axis=(2, 3, 4)).sum() == 1
 
 
 @pytest.mark.parametrize("name", ["quickstart", pytest.param("net145", marks=pytest.mark.slow)])
