@@ -141,3 +141,12 @@ def test_a_split_that_is_not_counted_whole_is_a_fault(monkeypatch):
     evaluator = evaluator_of(steps, miniature.preprocessing_of("tiny"), Some(10), 8)
     with pytest.raises(RuntimeError, match="9 images of a split of 10"):
         evaluator.measure(steps.initial_state().parameters)
+
+
+@pytest.mark.parametrize(("records", "asked", "ends"), [(8, 0, True), (9, 1, False)])
+def test_it_stops_between_batches_but_not_after_the_last(records, asked, ends):
+    steps = miniature.make_steps("tiny", 1, 1)
+    evaluator = evaluator_of(steps, miniature.preprocessing_of("tiny"), Some(records), 8)
+    calls = []
+    means = evaluator.measure(steps.initial_state().parameters, lambda: not calls.append(1))
+    assert (len(calls), means is not None) == (asked, ends)
