@@ -52,7 +52,7 @@ SMOKE = {
     "benchmark train --path=OUTPUT": {
         "+": ["--config=configs/imagenet.py", "--config.data.image_size=64", "--steps=1",
               "--config.model.network=quickstart", "--config.batch_size=8"]},
-    "benchmark gpu --json=FILE": {"FILE": "NEW", "+": ["--tiny", "--minutes=0.05"]},
+    "benchmark gpu --json=FILE": {"FILE": "NEW", "+": ["--tiny", "--minutes=3"]},
     "evaluate --workdir=WORKDIR --views=ten --json=FILE": {"FILE": "NEW"},
     "evaluate --workdir=WORKDIR,WORKDIR,... --views=ten": {",...": ""},
     "evaluate --workdir=WORKDIR --follow --json=FILE": {"FILE": "NEW"},
