@@ -1,13 +1,15 @@
 """A trained network as an object: classes of images, features of any layer, and their gradients."""
 
+import contextlib
 import functools
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from flax import nnx
 from PIL import Image
 
@@ -54,12 +56,24 @@ def load(
             raise UserError(
                 f"{path} is the folder of a run, which says all itself: leave them out."
             )
-        return Pretrained(from_run(place, None if step is None else str(step)))
+        with _quiet():
+            return Pretrained(from_run(place, None if step is None else str(step)))
     if step is not None:
         raise UserError(f"step={step} names a checkpoint of a run, and {path} is none: leave it.")
     if network:
         Variant(network).architecture()
     return Pretrained(files.read_weights(place, hints))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of Orbax that a folder is only read."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 class Pretrained:

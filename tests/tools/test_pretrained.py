@@ -161,8 +161,9 @@ def test_files_and_arrays_are_predicted_as_the_command_does(tmp_path):
     np.testing.assert_allclose(net.logits(image_files[1]), net.logits(image_files)[1:2], rtol=1e-4)
 
 
-def test_a_run_is_loaded_and_its_model_is_trained_further(trained_runs):
+def test_a_run_is_loaded_and_its_model_is_trained_further(trained_runs, caplog):
     net = ax.load(trained_runs / "quickstart", step=2)
+    assert not caplog.records
     assert net.classes == tuple("0123456789")
     images = 255 * np.random.default_rng(0).random((4, 28, 28, 3), np.float32)
     model = net.model()
