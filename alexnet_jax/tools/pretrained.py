@@ -13,7 +13,6 @@ from absl import logging
 from flax import nnx
 from PIL import Image
 
-from alexnet_jax import kernels
 from alexnet_jax.data import image_files, images, synsets
 from alexnet_jax.model import alexnet, intermediates
 from alexnet_jax.model.architecture import Architecture
@@ -80,12 +79,11 @@ class Pretrained:
     """A network with its weights and with the preprocessing of its images.
 
     Images are files, or arrays [height, width, channels] or [batch, height, width, channels] of
-    grey levels from 0 to 255, RGB for three channels. `kernels` chooses the arithmetic: "tuned",
-    "reference" or names (alexnet_jax/kernels/config.py).
+    grey levels from 0 to 255, RGB for three channels.
     """
 
-    def __init__(self, trained: Trained, kernels: str = "tuned"):
-        self.trained, self.kernels = trained, kernels
+    def __init__(self, trained: Trained):
+        self.trained = trained
         self.parameters = jax.device_put(trained.parameters)
 
     @property
@@ -149,7 +147,8 @@ class Pretrained:
                 f"The network {self.architecture.name} has no activations '{unknown[0]}': expected "
                 f"some of {', '.join(self.layers)}."
             )
-        return _activations(self._graph, tuple(layers), self.parameters, self.inputs(images))
+        graph = inference.tuned_graph(self.trained)
+        return _activations(graph, tuple(layers), self.parameters, self.inputs(images))
 
     def inputs(self, images: Images) -> jax.Array:
         """(image - mean) / divisor for the network, float32 [batch, height, width, channels].
@@ -169,11 +168,6 @@ class Pretrained:
             start = (len(mean) - side) // 2
             mean = mean[start : start + side, start : start + side]
         return (jnp.asarray(array, jnp.float32) - mean) / np.float32(pixels.divisor)
-
-    @functools.cached_property
-    def _graph(self):
-        operations = kernels.select(self.kernels, jax.default_backend())
-        return alexnet.graph_of(self.architecture, len(self.classes), operations=operations)
 
     def _resized(self, given: Images) -> np.ndarray:
         """uint8 [batch, size, size, channels] in the size from which crops are cut."""
