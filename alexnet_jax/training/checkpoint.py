@@ -1,11 +1,10 @@
 """Checkpoints through Orbax: the whole training state, with a JSON of facts beside it.
 
-Each has a manifest (manifest.py), which is written before the folder gets its name: what is called
-CHECKPOINTS/STEP was whole once.
+Each has a manifest (checkpoint_integrity.py), which is written before the folder gets its name:
+what is called CHECKPOINTS/STEP was whole once.
 """
 
 import contextlib
-import hashlib
 import os
 import pathlib
 import re
@@ -111,7 +110,7 @@ class Checkpoints:
         self._saving = step
         items = ocp.args.Composite(
             facts=ocp.args.JsonSave(facts),
-            **{name: ocp.args.StandardSave(tree) for name, tree in trees.items()},
+            **{name: ocp.args.PyTreeSave(tree) for name, tree in trees.items()},
         )
         metrics = None if error is None else {"top1_error": error, "step": step}
         with self._writing():
@@ -136,8 +135,8 @@ class Checkpoints:
             self._manager.wait_until_finished()
         parameters, rest = shapes.parted()
         items = ocp.args.Composite(
-            parameters=ocp.args.StandardRestore(parameters),
-            rest=ocp.args.StandardRestore(rest),
+            parameters=_restoring(parameters),
+            rest=_restoring(rest),
             facts=ocp.args.JsonRestore(),
         )
         restored = _restored(self._manager, self._folder, step, items)
@@ -230,7 +229,7 @@ def parameters_at(folder: pathlib.Path, step: int, shapes: dict) -> dict:
     UserError where they are damaged or others.
     """
     checkpoint_integrity.check_whole(folder, step, "parameters")
-    items = ocp.args.Composite(parameters=ocp.args.StandardRestore(shapes))
+    items = ocp.args.Composite(parameters=_restoring(shapes))
     with _reader(folder) as manager:
         return _restored(manager, folder, step, items).parameters
 
@@ -270,22 +269,25 @@ def _reader(folder: pathlib.Path) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=_handlers())
 
 
+def _restoring(shapes) -> ocp.args.PyTreeRestore:
+    """Arrays of these shapes, types and shardings."""
+    arguments = ocp.checkpoint_utils.construct_restore_args(shapes)
+    return ocp.args.PyTreeRestore(shapes, restore_args=arguments)
+
+
 def _handlers() -> dict:
-    """Of the items of a checkpoint: CHECKPOINT/parameters, /rest and /facts/facts.json."""
+    """Of the items of a checkpoint: CHECKPOINT/parameters, /rest and /facts/facts.json.
+
+    Of an array that all devices hold each device writes a part, but of one of less than a megabyte
+    each, one device writes all: cutting it would compile a program for each part, which the first
+    save of a run on eight devices would wait for.
+    """
+    arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=1_000_000)
+    registry = ocp.type_handlers.create_type_handler_registry(
+        (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
+    )
     return {
-        "parameters": ocp.StandardCheckpointHandler(),
-        "rest": ocp.StandardCheckpointHandler(),
+        "parameters": ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
+        "rest": ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
         "facts": ocp.JsonCheckpointHandler("facts.json"),
     }
-
-
-def parameters_sha256(parameters) -> str:
-    """SHA-256 over names, types, shapes and bytes of all parameters; every process calls it."""
-    digest = hashlib.sha256()
-    leaves, _ = jax.tree_util.tree_flatten_with_path(parameters)
-    for path, leaf in sorted(leaves, key=lambda item: jax.tree_util.keystr(item[0])):
-        array = leaf if isinstance(leaf, np.ndarray) else processes.to_host(leaf)
-        array = np.ascontiguousarray(array)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.data)
-    return digest.hexdigest()

@@ -17,7 +17,7 @@ from alexnet_jax.runtime.errors import Diverged
 from alexnet_jax.runtime.terminal import Terminal
 from alexnet_jax.runtime.watchdog import Watchdog
 from alexnet_jax.training import divergence, metrics, report
-from alexnet_jax.training.checkpoint import Checkpoints, parameters_sha256
+from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.evaluation import RunContext, evaluate_and_save
 from alexnet_jax.training.metric_writers import MetricsLog
 from alexnet_jax.training.progress import (
@@ -31,7 +31,7 @@ from alexnet_jax.training.run_folder import ensure_workdir
 from alexnet_jax.training.run_pictures import log_pictures
 from alexnet_jax.training.setup import Run, set_up
 from alexnet_jax.training.throughput import Stopwatch
-from alexnet_jax.training.train_state import TrainState
+from alexnet_jax.training.train_state import TrainState, parameters_sha256
 from alexnet_jax.training.warm_start import load_parameters
 
 

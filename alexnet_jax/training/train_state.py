@@ -1,13 +1,16 @@
-"""What a run carries from step to step, and which of its parameters are for use."""
+"""What a run carries from step to step, which parameters are for use, and their SHA-256."""
 
+import hashlib
 import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from alexnet_jax.model.architecture import Parameters
+from alexnet_jax.parallel import processes
 from alexnet_jax.training import metrics
 
 
@@ -69,3 +72,15 @@ def averaged(
     """
     share = (1 - decay) / -jnp.expm1(step * math.log(decay))
     return optax.incremental_update(parameters, average, share)
+
+
+def parameters_sha256(parameters) -> str:
+    """SHA-256 over names, types, shapes and bytes of all parameters; every process calls it."""
+    digest = hashlib.sha256()
+    leaves, _ = jax.tree_util.tree_flatten_with_path(parameters)
+    for path, leaf in sorted(leaves, key=lambda item: jax.tree_util.keystr(item[0])):
+        array = leaf if isinstance(leaf, np.ndarray) else processes.to_host(leaf)
+        array = np.ascontiguousarray(array)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()

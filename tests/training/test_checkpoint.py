@@ -8,7 +8,8 @@ import pytest
 
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.runtime.errors import UserError
-from alexnet_jax.training.checkpoint import Checkpoints, newest_facts, parameters_sha256
+from alexnet_jax.training.checkpoint import Checkpoints, newest_facts
+from alexnet_jax.training.train_state import parameters_sha256
 from alexnet_jax.training.warm_start import load_parameters
 from tests.support import miniature
 

@@ -64,7 +64,7 @@ def _define_flags(flags: command_flags.Flags) -> None:
 def _run(args: argparse.Namespace, files: list[str]) -> None:
     from alexnet_jax.tools import load
     from alexnet_jax.tools.convert import proof, run_folder
-    from alexnet_jax.training.checkpoint import parameters_sha256
+    from alexnet_jax.training.train_state import parameters_sha256
     from alexnet_jax.weights.files import (
         FileKind,
         detect_kind,

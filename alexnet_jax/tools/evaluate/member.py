@@ -11,7 +11,14 @@ from alexnet_jax.data.sources import Source
 from alexnet_jax.parallel import mesh as meshes
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.runtime.terminal import ProgressLine, Terminal
-from alexnet_jax.training import checkpoint, config_check, layouts, run_folder, setup
+from alexnet_jax.training import (
+    checkpoint,
+    config_check,
+    layouts,
+    run_folder,
+    setup,
+    train_state,
+)
 from alexnet_jax.training import plan as plans
 from alexnet_jax.training.evaluation import Evaluator
 
@@ -134,7 +141,7 @@ def predict(member: Member, step: int, facts: dict, terminal: Terminal) -> Predi
     """Restore the parameters of a step and predict the split."""
     parameters = checkpoint.parameters_at(member.workdir / "checkpoints", step, member.shapes)
     progress = ProgressLine(f"{member.workdir} at step {step:,}", terminal)
-    digest = checkpoint.parameters_sha256(parameters)
+    digest = train_state.parameters_sha256(parameters)
     return Prediction(member, step, facts, digest, *member.evaluator.predict(parameters, progress))
 
 

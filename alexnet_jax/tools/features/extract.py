@@ -12,7 +12,7 @@ from alexnet_jax.runtime.terminal import ProgressLine, Terminal
 from alexnet_jax.tools import inference
 from alexnet_jax.tools.features.collection import Collection, Stored
 from alexnet_jax.tools.features.parts import Parts
-from alexnet_jax.training import checkpoint
+from alexnet_jax.training.train_state import parameters_sha256
 from alexnet_jax.weights.trained import Trained
 
 FORMAT = "alexnet_jax features 1"
@@ -37,7 +37,7 @@ def metadata_of(trained: Trained, layer: str) -> dict:
         "network": trained.variant.network,
         "layer": layer,
         "shape": list(shape_of(trained, layer)),
-        "parameters_sha256": checkpoint.parameters_sha256(jax.device_put(trained.parameters)),
+        "parameters_sha256": parameters_sha256(trained.parameters),
         "pixels": {
             "size": pixels.size,
             "channels": trained.architecture.channels,
