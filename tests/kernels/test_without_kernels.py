@@ -1,6 +1,7 @@
 """The network trains in plain operations where the room of the kernels is missing."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -33,7 +34,10 @@ def test_the_reference_trains_without_kernels_and_without_tensorflow(tmp_path):
         sys.executable, "-c", PROGRAM, "--config=configs/quickstart.py:smoke",
         "--config.kernels=reference", f"--workdir={tmp_path / 'run'}",
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"JAX_NUM_CPU_DEVICES": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert len(summary["parameters_sha256"]) == 64

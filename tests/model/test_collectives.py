@@ -140,7 +140,7 @@ def test_net145_in_the_hybrid_layout_never_sends_a_dense_gradient():
     assert reduced == convolutions + CLASSES + values(SCORES) + values(GRADIENT)
 
 
-@pytest.mark.parametrize("name", [pytest.param("net145", marks=pytest.mark.slow), "quickstart"])
+@pytest.mark.parametrize("name", [pytest.param("net145", marks=pytest.mark.slow), "tiny"])
 def test_data_parallel_meshes_send_gradients_and_scores_alone(name):
     steps = miniature.make_steps(name, 4, 1)
     axes = by_axis(collectives(steps, miniature.STORED[name]), 4, 1)

@@ -15,7 +15,7 @@ from tests.support import miniature
 
 @pytest.fixture(scope="module")
 def steps():
-    return miniature.make_steps("quickstart", 1, 1)
+    return miniature.make_steps("tiny", 1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_a_step_is_saved_again_and_the_first_one_stays_until_then(saved, tmp_pat
 
 def test_another_network_is_refused_in_a_sentence(saved, tmp_path):
     other = miniature.make_steps(
-        "quickstart", 1, 1, architecture=miniature.NETWORKS["quickstart"].with_width(1 / 2)
+        "tiny", 1, 1, architecture=miniature.NARROW["tiny"].with_width(1 / 2)
     )
     with (
         Checkpoints(copied(saved, tmp_path), keep=5) as checkpoints,

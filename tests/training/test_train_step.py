@@ -41,7 +41,7 @@ def cases(quick, slow):
     Each is (data, model, whether dense layers are split over "data").
     """
     return [
-        *(("quickstart", *mesh) for mesh in quick),
+        *(("tiny", *mesh) for mesh in quick),
         *(pytest.param("net145", *mesh, marks=pytest.mark.slow) for mesh in slow),
     ]
 
@@ -65,7 +65,6 @@ def test_ten_steps_agree_with_one_device_in_float64(float64, name, data, model, 
 @pytest.mark.parametrize(
     ("name", "data", "model", "split_dense"),
     [
-        pytest.param("quickstart", 2, 2, False, marks=pytest.mark.slow),
         pytest.param("net145", 4, 2, False, marks=pytest.mark.slow),
         ("tiny", 4, 1, True),
     ],
@@ -84,13 +83,13 @@ def test_dense_layers_split_over_one_device_are_whole(model):
 
 def test_the_step_is_gradient_then_rule_on_the_view_without_augmentation(float64):
     """Against jax.grad of the plain network and the rule written out, outside any mesh."""
-    architecture = miniature.NARROW["quickstart"].without_dropout()
+    architecture = miniature.NARROW["tiny"].without_dropout()
     steps = miniature.make_steps(
-        "quickstart", 2, 2, "float64", architecture=architecture,
+        "tiny", 2, 2, "float64", architecture=architecture,
         random_crop=False, flip=False, noise=0.0,
     )  # fmt: skip
-    preprocessing = miniature.preprocessing_of("quickstart")._replace(divisor=np.float32(4))
-    images, labels = miniature.batch_of("quickstart", 0)
+    preprocessing = miniature.preprocessing_of("tiny")._replace(divisor=np.float32(4))
+    images, labels = miniature.batch_of("tiny", 0)
     state = steps.initial_state()
     before = jax.device_get(state.parameters)
     graph = alexnet.graph_of(architecture, miniature.CLASSES, jnp.float64)
@@ -187,10 +186,10 @@ def test_a_logit_that_is_no_number_or_a_tie_is_an_error():
 
 
 def test_colour_noise_ends_at_its_step():
-    steps = miniature.make_steps("quickstart", 1, 1, noise_end=1)
-    quiet = miniature.make_steps("quickstart", 1, 1, noise=0.0)
-    preprocessing = miniature.preprocessing_of("quickstart")
-    images, _ = miniature.put(steps, *miniature.batch_of("quickstart", 0))
+    steps = miniature.make_steps("tiny", 1, 1, noise_end=1)
+    quiet = miniature.make_steps("tiny", 1, 1, noise=0.0)
+    preprocessing = miniature.preprocessing_of("tiny")
+    images, _ = miniature.put(steps, *miniature.batch_of("tiny", 0))
     for step, same in ((0, False), (1, True)):
         noisy, without = (s.augmented()(np.int32(step), images, preprocessing)
                           for s in (steps, quiet))  # fmt: skip
@@ -243,9 +242,9 @@ def test_a_gradient_norm_of_parts_on_four_devices_is_that_of_numpy():
 
 def test_views_are_what_the_network_sees():
     """Drawn anew at each step, and without augmentation the centre less the mean."""
-    steps = miniature.make_steps("quickstart", 1, 1)
-    preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("quickstart"))
-    images, _ = miniature.put(steps, *miniature.batch_of("quickstart", 0))
+    steps = miniature.make_steps("tiny", 1, 1)
+    preprocessing = meshes.put_replicated(steps.mesh, miniature.preprocessing_of("tiny"))
+    images, _ = miniature.put(steps, *miniature.batch_of("tiny", 0))
     first = np.asarray(steps.augmented()(np.int32(0), images, preprocessing))
     again = np.asarray(steps.augmented()(np.int32(0), images, preprocessing))
     other = np.asarray(steps.augmented()(np.int32(1), images, preprocessing))
@@ -256,7 +255,7 @@ def test_views_are_what_the_network_sees():
     plain = dataclasses.replace(steps, augmentation=plain)
     centre = np.asarray(plain.augmented()(np.int32(0), images, preprocessing))
     expected = np.asarray(images)[:, 2:30, 2:30].astype(np.float32)
-    mean = miniature.preprocessing_of("quickstart").mean
+    mean = miniature.preprocessing_of("tiny").mean
     np.testing.assert_allclose(centre, expected - mean, rtol=1e-6)
 
 
@@ -267,8 +266,8 @@ def test_a_mean_at_the_crop_moves_and_flips_with_it(stored):
     start = (stored - 28) // 2
     centre = image[start : start + 28, start : start + 28]
     for mean, at_the_crop in ((image, True), (centre, False)):
-        steps = miniature.make_steps("quickstart", 1, 1, noise=0.0, mean_at_crop=at_the_crop)
-        preprocessing = miniature.preprocessing_of("quickstart")._replace(mean=np.float32(mean))
+        steps = miniature.make_steps("tiny", 1, 1, noise=0.0, mean_at_crop=at_the_crop)
+        preprocessing = miniature.preprocessing_of("tiny")._replace(mean=np.float32(mean))
         images, _ = miniature.put(
             steps, np.stack([image] * miniature.BATCH), np.zeros(miniature.BATCH, np.int32)
         )
@@ -303,11 +302,11 @@ def test_every_convention_of_pixels_equals_numpys(float64, mean, units, noise_by
     config.data.update(mean=mean, units=units, colour_noise_by=noise_by,
                        scale=16.0 if units == "grey_levels" else 1.0)  # fmt: skip
     steps = miniature.make_steps(
-        "quickstart", 1, 1, "float64",
+        "tiny", 1, 1, "float64",
         random_crop=False, flip=False, noise=0.1, noise_end=1, noise_divides=divides,
     )  # fmt: skip
     preprocessing = make_preprocessing(config, steps.architecture, COLOURS, steps.mesh)
-    images, _ = miniature.put(steps, *miniature.batch_of("quickstart", 0))
+    images, _ = miniature.put(steps, *miniature.batch_of("tiny", 0))
     noisy, plain = (steps.augmented()(np.int32(step), images, preprocessing) for step in (0, 1))
 
     pixels = np.asarray(images)[:, 2:30, 2:30].astype(np.float64)
@@ -353,7 +352,7 @@ def test_a_flip_has_a_key_of_its_own(step):
         assert (places == view).all(axis=(2, 3, 4)).sum() == 1
 
 
-@pytest.mark.parametrize("name", ["quickstart", pytest.param("net145", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["tiny", pytest.param("net145", marks=pytest.mark.slow)])
 def test_a_device_of_eight_has_the_work_and_memory_of_one(name):
     """Of the compiled program, with as many rows a device: what sums gradients is all that is new.
 
