@@ -23,6 +23,7 @@ from alexnet_jax.data import validation
 from alexnet_jax.data.images import BadImage
 from alexnet_jax.data.sources import Source
 from alexnet_jax.runtime.errors import UserError
+from alexnet_jax.runtime.optional_imports import import_tensorflow
 
 PADDING_LABEL = -1
 TRIES = 100  # replacements for one image, before the data set is called broken
@@ -287,13 +288,9 @@ def _ordered_without_tensorflow(
         pool.shutdown(cancel_futures=True)
 
 
-@functools.cache
 def _tensorflow():
-    """TensorFlow without the GPU, which belongs to JAX; None where it is not installed."""
+    """TensorFlow, or None where it is not installed."""
     try:
-        import tensorflow as tf
+        return import_tensorflow()
     except ModuleNotFoundError:
         return None
-
-    tf.config.set_visible_devices([], "GPU")
-    return tf

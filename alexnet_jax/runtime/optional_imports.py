@@ -1,6 +1,9 @@
 """Libraries that only some commands and kinds of files need, and the command that installs them."""
 
 import contextlib
+import functools
+import os
+import sys
 from collections.abc import Iterator
 
 from alexnet_jax.runtime.errors import UserError
@@ -31,6 +34,29 @@ def require_package(package: str, purpose: str) -> Iterator[None]:
             f"{purpose} needs the library {package}, which is not installed: "
             f"{install_command(package)}."
         ) from error
+
+
+@functools.cache
+def import_tensorflow():
+    """TensorFlow for its input pipelines and records: on no GPU, and without Keras.
+
+    Each GPU belongs to JAX. Keras, which TensorFlow imports only if it is not told that the older
+    one is meant, takes a third of the time; tf.keras imports it as ever when it is used. Raises
+    ModuleNotFoundError where TensorFlow is not installed.
+    """
+    imported_before = "tensorflow" in sys.modules
+    chosen = os.environ.get("TF_USE_LEGACY_KERAS")
+    if not imported_before:
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    try:
+        import tensorflow as tf
+    finally:
+        if chosen is not None:
+            os.environ["TF_USE_LEGACY_KERAS"] = chosen
+        elif not imported_before:
+            del os.environ["TF_USE_LEGACY_KERAS"]
+    tf.config.set_visible_devices([], "GPU")
+    return tf
 
 
 def missing_library(error: ImportError) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from alexnet_jax.runtime.json_files import as_json, flatten, replace_file
+from alexnet_jax.runtime.optional_imports import import_tensorflow
 
 # TensorBoard shows tags by what stands before their slash, in alphabetical order.
 CHAPTERS = {
@@ -84,6 +85,7 @@ class MetricsLog:
 
     def _open_tensorboard(self, folder: pathlib.Path, first_step: int) -> None:
         try:
+            import_tensorflow()
             from clu.metric_writers import SummaryWriter
         except ModuleNotFoundError as error:
             self._warn(

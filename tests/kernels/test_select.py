@@ -45,7 +45,6 @@ ONE_TOWER, TWO_TOWERS = (
     ("net145", "bvlc_alexnet", "caffenet", "net137", "net147"),
 )
 QUICK = [
-    ("net145", "all", 1),
     ("net145", "reference", 1),
     ("quickstart", "all", 2),
     ("cifar_towers", "tuned", 2),
@@ -57,7 +56,7 @@ SLOW = [
         ("net145", choice, 1)
         for choice in ("space to depth", "shifts", "banded", "batched", "automatic")
     ),
-    *((name, "all", 1) for name in ONE_TOWER + TWO_TOWERS[1:]),
+    *((name, "all", 1) for name in ONE_TOWER + TWO_TOWERS),
     *((name, "separate", 1) for name in TWO_TOWERS),
     *((name, "all", 2) for name in TWO_TOWERS),
     *((name, "reference", 2) for name in ("net137", "cifar_towers")),

@@ -34,8 +34,8 @@ def top5(probabilities, labels):
     )
 
 
-def test_two_checkpoints_of_different_networks_are_averaged_as_by_hand(trained_runs):
-    views = "ten"
+@pytest.mark.parametrize("views", ["center", pytest.param("ten", marks=pytest.mark.slow)])
+def test_two_checkpoints_of_different_networks_are_averaged_as_by_hand(trained_runs, views):
     workdirs = [trained_runs / name for name in evaluated.RUNS]
     found = ensemble_run.predict_members(workdirs, ["2", "latest"], Choice(views=views), QUIET)
     combined, weights = ensemble_run.combine_members(found, (0.6, 0.2), False, QUIET)

@@ -98,7 +98,9 @@ def assert_close(ours, theirs, bound):
     assert np.linalg.norm(ours - theirs) < bound * np.linalg.norm(theirs)
 
 
-@pytest.mark.parametrize("side", SIZES)
+@pytest.mark.parametrize(
+    "side", [pytest.param(side, marks=[pytest.mark.slow] * (side in (224, 512))) for side in SIZES]
+)
 def test_features_and_their_gradients_at_any_size_equal_pytorchs(side):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     mean, divisor = [123.0, 117.0, 104.0], [58.0, 57.0, 57.5]

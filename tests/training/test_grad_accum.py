@@ -38,7 +38,7 @@ def check_average(steps):
 @pytest.mark.parametrize(
     ("data", "model", "split_dense", "lars", "parts"),
     [
-        (1, 1, False, True, 2),
+        pytest.param(1, 1, False, True, 2, marks=pytest.mark.slow),
         (2, 2, False, True, 2),
         pytest.param(1, 2, False, True, 1, marks=pytest.mark.slow),
         pytest.param(2, 1, True, False, 2, marks=pytest.mark.slow),  # hybrid

@@ -17,9 +17,7 @@ from tests.training.test_plan import NAMES, load
 # are taken by the fixture trained_runs, that of imagenet_fast.py below with all its options.
 ELSEWHERE = ("finetune", "quickstart", "lenet5", "imagenet_fast")
 CASES = [
-    pytest.param(name, "smoke", marks=[pytest.mark.slow] * (name != "cifar10"))
-    for name in NAMES
-    if name not in ELSEWHERE
+    pytest.param(name, "smoke", marks=pytest.mark.slow) for name in NAMES if name not in ELSEWHERE
 ] + [
     pytest.param("imagenet_fast", "4096,lars,smoothing,average,smoke", marks=pytest.mark.slow),
     pytest.param("cifar10", "short,smoke", marks=pytest.mark.slow),
