@@ -27,7 +27,7 @@ OWNERS = {
     "orbax": {"training/checkpoint.py"},
     "clu": {"training/metric_writers.py"},
     "tensorboard": {"training/metric_writers.py"},
-    "tensorflow": {"data/stream.py"},
+    "tensorflow": {"runtime/optional_imports.py"},
     "tensorflow_datasets": {"data/metadata.py", "data/tf_example.py", "data/origins/tfds.py"},
     "array_record": {"data/prepared.py", "data/shards.py", "data/origins/shards.py"},
     "pyarrow": {"data/origins/parquet.py", "tools/features/files.py"},

@@ -177,7 +177,7 @@ def by_the_list(found):
 @pytest.mark.parametrize(
     ("name", "layout", "data", "model"),
     [
-        ("quickstart", "towers", 2, 2),
+        pytest.param("quickstart", "towers", 2, 2, marks=pytest.mark.slow),
         ("quickstart", "hybrid", 4, 1),
         pytest.param("net145", "hybrid", 2, 1, marks=pytest.mark.slow),
         pytest.param("net146_2011", "hybrid", 2, 1, marks=pytest.mark.slow),

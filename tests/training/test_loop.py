@@ -17,13 +17,13 @@ from tests.training.test_plan import NAMES, load
 # are taken by the fixture trained_runs, that of imagenet_fast.py below with all its options.
 ELSEWHERE = ("finetune", "quickstart", "lenet5", "imagenet_fast")
 CASES = [
-    pytest.param(name, "smoke", marks=pytest.mark.slow) for name in NAMES if name not in ELSEWHERE
-] + [
-    pytest.param("imagenet_fast", "4096,lars,smoothing,average,smoke", marks=pytest.mark.slow),
-    pytest.param("cifar10", "short,smoke", marks=pytest.mark.slow),
+    *((name, "smoke") for name in NAMES if name not in ELSEWHERE),
+    ("imagenet_fast", "4096,lars,smoothing,average,smoke"),
+    ("cifar10", "short,smoke"),
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "argument"), CASES)
 def test_every_config_takes_a_step(tmp_path, name, argument):
     config = load(name, argument)
@@ -50,7 +50,10 @@ CHOICES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("change", CHOICES, ids=[next(iter(change)) for change in CHOICES])
+@pytest.mark.parametrize(
+    "change",
+    [CHOICES[0], *(pytest.param(change, marks=pytest.mark.slow) for change in CHOICES[1:])],
+)
 def test_every_choice_takes_a_step(tmp_path, change):
     config = load("quickstart", "smoke")
     config.num_steps = 1
