@@ -30,6 +30,7 @@ def _parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     """The flags with the config as the fields' flags change it; UserError for any mistake."""
     argv = config_files.with_files(argv)
     args, _ = command_flags.parse(argv, __doc__, _define_flags, hint=FIELDS_HINT, synonyms=FIELDS)
+    config_files.set_network(args.config, argv)
     return args
 
 

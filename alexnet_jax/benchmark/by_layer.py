@@ -22,9 +22,9 @@ from alexnet_jax.model.layers import (
     Dropout,
     Exchange,
     Layer,
-    LocallyConnected,
     Output,
     ResponseNorm,
+    TowerLayer,
     Weighted,
 )
 from alexnet_jax.model.ops import Operations, Params
@@ -129,7 +129,7 @@ def _function(
         match layer:
             case Convolution():
                 return ops.convolution_of_towers(layer, towers, params, extra, ops)
-            case LocallyConnected():
+            case TowerLayer():
                 of_towers = [{kind: params[kind][i] for kind in params} for i in range(num_towers)]
                 return [layer(*pair) for pair in zip(towers, of_towers, strict=True)]
             case Dense():

@@ -40,6 +40,8 @@ def _main() -> None:
     if name == "train":
         argv = config_files.with_files(argv)
     flags, _ = command_flags.parse(argv, inspect.getdoc(define) or "", define)
+    if name == "train":
+        config_files.set_network(flags.config, argv)
     run(flags)
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import math
 
 from alexnet_jax.model.architecture import Architecture
-from alexnet_jax.model.layers import Convolution, Dense, LocallyConnected, Output
+from alexnet_jax.model.layers import Convolution, Dense, Output, TowerLayer
 from alexnet_jax.model.summary import multiply_adds
 
 
@@ -39,7 +39,7 @@ def layer_flops(architecture: Architecture, num_classes: int) -> list[LayerFlops
         match layer:
             case Output():
                 adds = math.prod(shape) * num_classes
-            case Convolution() | LocallyConnected() | Dense():
+            case Convolution() | TowerLayer() | Dense():
                 adds = multiply_adds(layer, shape, towers)
                 if not layers:
                     of_image = adds

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from alexnet_jax.data import images, prepared
+from alexnet_jax.data import custom_sources, images, prepared
 from alexnet_jax.data.arrays import RecordIds
 from alexnet_jax.runtime.errors import UserError
 
@@ -201,7 +201,7 @@ def open_splits(
     warp: bool = False,
     hold_out: int = 0,
 ) -> tuple[Source, Source]:
-    """Training and validation split of a source: "folder", "digits" or "synthetic".
+    """Training and validation split of a source: BUILT_IN or registered (custom_sources.py).
 
     A folder holds a prepared set or images: the one at `path` or, without a path, the prepared set
     called `name` where tensorflow-datasets keeps its data. `validation` is the name of the folder
@@ -224,7 +224,7 @@ def open_splits(
                 channels=channels,
             )
             return make("train"), make("val")
-    raise UserError(f"data.source is '{kind}': expected 'folder', 'digits' or 'synthetic'.")
+    return custom_sources.open_registered(kind, path=path, image_size=image_size, channels=channels)
 
 
 def _open_folder(

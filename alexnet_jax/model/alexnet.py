@@ -22,19 +22,24 @@ from alexnet_jax.model import collectives, networks
 from alexnet_jax.model.architecture import Architecture, Parameters
 from alexnet_jax.model.collectives import Layout
 from alexnet_jax.model.layers import (
+    Activation,
+    AveragePool,
     Convolution,
     Dense,
     Dropout,
     Exchange,
     Layer,
-    LocallyConnected,
+    MaxPool,
     Output,
     ResponseNorm,
     Shape,
+    SpatialNorm,
+    TowerLayer,
     Weighted,
 )
 from alexnet_jax.model.ops import REFERENCE, Operations, Params, average_to
 from alexnet_jax.parallel.axes import DATA_AXIS, MODEL_AXIS
+from alexnet_jax.runtime.errors import UserError
 
 Capture = Callable[[int, list[jax.Array]], None]
 
@@ -79,6 +84,11 @@ class AlexNet(nnx.Module):
         self.dropout_rngs = rngs.dropout.fork() if has_dropout else None
         drawn = draw_parameters(architecture, self.num_classes, rngs.params(), param_dtype)
         for name, arrays in drawn.items():
+            if hasattr(self, name):
+                raise UserError(
+                    f"A layer of {architecture.name} is called {name}: rename it, since "
+                    "modules of Flax have something of that name."
+                )
             setattr(self, name, LayerParams(arrays))
 
     def __call__(
@@ -112,7 +122,7 @@ class AlexNet(nnx.Module):
                 case Convolution():
                     params = self._params(layer)
                     towers = ops.convolution_of_towers(layer, towers, params, images, ops)
-                case LocallyConnected():
+                case TowerLayer():
                     params = self._params(layer)
                     towers = [layer(x, _of_tower(params, i)) for i, x in enumerate(towers)]
                 case Dense():
@@ -229,9 +239,9 @@ def works_on_joined_towers(layer: Layer) -> bool:
     match layer:
         case ResponseNorm():
             return layer.across_towers
-        case Convolution() | LocallyConnected() | Dense() | Dropout():
-            return False
-    return True
+        case Activation() | SpatialNorm() | MaxPool() | AveragePool() | Exchange():
+            return True
+    return False
 
 
 def separate_towers(towers: list[jax.Array], count: int) -> list[jax.Array]:

@@ -18,6 +18,7 @@ from alexnet_jax.model.layers import (
     Output,
     ReLU,
     Shape,
+    TowerLayer,
     Weighted,
 )
 from alexnet_jax.parallel.axes import DATA_AXIS, MODEL_AXIS
@@ -134,10 +135,10 @@ class Architecture:
 
     def _check_size(self, images_shape: Shape) -> None:
         shape: Shape = images_shape[1:]
-        for layer in self.layers:
+        for layer, made_for in self.shapes():
             if isinstance(layer, Dense | Output):
                 return
-            if isinstance(layer, LocallyConnected):
+            if isinstance(layer, TowerLayer) and not _same(layer, shape, made_for, self.towers):
                 raise UserError(
                     f"The layer {layer.name} of {self.name} has weights for {self.input_size} x "
                     f"{self.input_size} pixels, not {_size(images_shape)}: resize the images."
@@ -155,7 +156,7 @@ class Architecture:
         shapes: dict[str, dict[str, Shape]] = {}
         for layer, shape in self.shapes():
             match layer:
-                case Convolution() | LocallyConnected() | Dense():
+                case Convolution() | TowerLayer() | Dense():
                     one_tower = layer.parameters(shape, towers)
                     shapes[layer.name] = {kind: (towers, *one_tower[kind]) for kind in one_tower}
                 case Output():
@@ -183,11 +184,16 @@ def partition_specs(
             case Output():
                 inputs = DATA_AXIS if split_dense else None
                 specs[layer.name] = {"kernel": (model, inputs), "bias": ()}
-            case Convolution() | LocallyConnected() | Dense():
+            case Convolution() | TowerLayer() | Dense():
                 specs[layer.name] = dict.fromkeys(shapes[layer.name], (model,))
     return {
         layer: {kind: _spec(axes) for kind, axes in kinds.items()} for layer, kinds in specs.items()
     }
+
+
+def _same(layer: TowerLayer, one: Shape, other: Shape, towers: int) -> bool:
+    """Whether a layer has the same parameters for inputs of both shapes."""
+    return layer.parameters(one, towers) == layer.parameters(other, towers)
 
 
 def _size(images_shape: Shape) -> str:

@@ -45,7 +45,7 @@ def activation_places(architecture: Architecture) -> dict[str, int]:
         elif isinstance(layer, Activation) and isinstance(layers[index - 1], Weighted):
             places[owner] = index
         elif not isinstance(layer, Exchange):
-            kind = f"{owner}.{_KINDS[type(layer)]}"
+            kind = f"{owner}.{_KINDS.get(type(layer), type(layer).__name__.lower())}"
             again = sum(name.rstrip("0123456789") == kind for name in places)
             places[f"{kind}{again + 1}" if again else kind] = index
     return places

@@ -17,13 +17,11 @@ from alexnet_jax.model.ops import (
     Operations,
     Params,
     conv_output_length,
-    convolve_local,
     dropout_mask,
     in_whole_windows,
     pool_output_length,
 )
-
-Shape = tuple[int, ...]
+from alexnet_jax.model.tower_layers import LocallyConnected, Shape, TowerLayer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +43,11 @@ class Convolution:
     low_resolution: LowResolution | None = None
 
     def output(self, shape: Shape, towers: int) -> Shape:
-        return (*(_windows(self, length) for length in shape[:2]), self.filters // towers)
+        return (*map(self._windows, shape[:2]), self.filters // towers)
+
+    def _windows(self, length: int) -> int:
+        stride, padding, floor = self.stride, self.padding, self.floor
+        return conv_output_length(length, self.size, stride=stride, padding=padding, floor=floor)
 
     def parameters(self, shape: Shape, towers: int) -> dict[str, Shape]:
         filters = self.filters // towers
@@ -67,37 +69,6 @@ class Convolution:
             blurred = self.low_resolution(image)
             y += ops.convolve(blurred, params["low_kernel"], stride=self.low_resolution.stride)
         return y
-
-
-@dataclasses.dataclass(frozen=True)
-class LocallyConnected:
-    """A convolution with weights and biases for every position (cuda-convnet's `local`)."""
-
-    name: str
-    filters: int
-    size: int
-    padding: int = 0
-    deviation: float = 0.01
-    bias: float = 0.0
-    stride: ClassVar[int] = 1
-    floor: ClassVar[bool] = False
-
-    def output(self, shape: Shape, towers: int) -> Shape:
-        return (*(_windows(self, length) for length in shape[:2]), self.filters // towers)
-
-    def parameters(self, shape: Shape, towers: int) -> dict[str, Shape]:
-        output = self.output(shape, towers)
-        patch = shape[2] * self.size**2  # one channel after the other, as jax.lax has them
-        return {"kernel": (*output[:2], patch, output[2]), "bias": output}
-
-    def __call__(self, x: jax.Array, params: Params) -> jax.Array:
-        y = convolve_local(x, params["kernel"], size=self.size, padding=self.padding)
-        return y + params["bias"]
-
-
-def _windows(layer: Convolution | LocallyConnected, length: int) -> int:
-    stride, padding, floor = layer.stride, layer.padding, layer.floor
-    return conv_output_length(length, layer.size, stride=stride, padding=padding, floor=floor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,13 +108,18 @@ class Exchange:
         return (*shape[:-1], shape[-1] * towers)
 
 
-class _Elementwise:
+class Elementwise:
+    """A layer without parameters that leaves the shape of its input."""
+
     def output(self, shape: Shape, towers: int) -> Shape:
         return shape
 
+    def __call__(self, x: jax.Array, ops: Operations) -> jax.Array:
+        raise NotImplementedError
+
 
 @dataclasses.dataclass(frozen=True)
-class Dropout(_Elementwise):
+class Dropout(Elementwise):
     """Mask units in training and multiply by `keep` otherwise (paper section 4.2).
 
     With `scale_in_training` what is kept is divided by `keep` in training instead, and nothing
@@ -166,8 +142,12 @@ class Dropout(_Elementwise):
         return x if self.scale_in_training else x * jnp.asarray(self.keep, x.dtype)
 
 
+class Activation(Elementwise):
+    """A function of each value alone: `__call__(x, ops)`."""
+
+
 @dataclasses.dataclass(frozen=True)
-class ReLU(_Elementwise):
+class ReLU(Activation):
     """max(0, x), with gradient 0 at 0 as in the 2012 source (paper section 3.1)."""
 
     def __call__(self, x: jax.Array, ops: Operations) -> jax.Array:
@@ -175,7 +155,7 @@ class ReLU(_Elementwise):
 
 
 @dataclasses.dataclass(frozen=True)
-class Tanh(_Elementwise):
+class Tanh(Activation):
     """outer * tanh(inner * x); LeCun's LeNet-5 uses 1.7159 and 2/3."""
 
     outer: float = 1.0
@@ -186,7 +166,7 @@ class Tanh(_Elementwise):
 
 
 @dataclasses.dataclass(frozen=True)
-class Sigmoid(_Elementwise):
+class Sigmoid(Activation):
     """1 / (1 + exp(-x))."""
 
     def __call__(self, x: jax.Array, ops: Operations) -> jax.Array:
@@ -194,7 +174,7 @@ class Sigmoid(_Elementwise):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Normalization(_Elementwise):
+class _Normalization(Elementwise):
     """Constants in the paper's letters, where `alpha` multiplies the plain sum of squares.
 
     `cuda_convnet` and `caffe` take the numbers of those programs, whose constant is divided by the
@@ -291,9 +271,12 @@ class AveragePool(_Pool):
         return ops.average_pool(self.covered(x), self.size, self.stride)
 
 
-Activation = ReLU | Tanh | Sigmoid
-Weighted = Convolution | LocallyConnected | Dense
-Norm = ResponseNorm | SpatialNorm | ContrastNorm
-Unweighted = Exchange | Dropout | Activation | Norm | MaxPool | AveragePool
+Weighted = Convolution | TowerLayer | Dense
+Unweighted = Exchange | Elementwise | MaxPool | AveragePool
 Hidden = Unweighted | Weighted
 Layer = Hidden | Output
+# All of this project's own kinds; users may add others.
+LAYER_KINDS = (
+    Convolution, LocallyConnected, Dense, Output, Exchange, Dropout, ReLU, Tanh, Sigmoid,
+    ResponseNorm, SpatialNorm, ContrastNorm, MaxPool, AveragePool,
+)  # fmt: skip

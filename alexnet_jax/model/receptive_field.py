@@ -2,13 +2,17 @@
 
 from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.model.layers import (
+    Activation,
     AveragePool,
     ContrastNorm,
     Convolution,
     Dense,
+    Dropout,
+    Exchange,
     LocallyConnected,
     MaxPool,
     Output,
+    ResponseNorm,
     SpatialNorm,
 )
 
@@ -28,7 +32,11 @@ def receptive_field(architecture: Architecture, index: int, place: int) -> tuple
                 last = last * layer.stride - layer.padding + layer.size - 1
             case MaxPool() | AveragePool():
                 first, last = first * layer.stride, last * layer.stride + layer.size - 1
+            case Exchange() | Dropout() | Activation() | ResponseNorm():
+                pass  # one place sees itself
             case SpatialNorm():  # the local means of a ContrastNorm have windows of their own
                 reach = layer.n // 2 * (2 if isinstance(layer, ContrastNorm) else 1)
                 first, last = first - reach, last + reach
+            case _:  # of one's own: unknown
+                return whole
     return max(first, whole[0]), min(last, whole[1])

@@ -13,6 +13,7 @@ from alexnet_jax.model.layers import (
     LocallyConnected,
     Output,
     Shape,
+    TowerLayer,
     Weighted,
 )
 
@@ -49,7 +50,7 @@ def summarize(architecture: Architecture, num_classes: int) -> list[Row]:
             case Output():
                 output, activations = (num_classes,), num_classes
                 products = towers * math.prod(shape) * num_classes
-            case Convolution() | LocallyConnected() | Dense():
+            case Convolution() | TowerLayer() | Dense():
                 output = layer.output(shape, towers)
                 products = towers * multiply_adds(layer, shape, towers)
                 activations = towers * math.prod(output)
@@ -60,7 +61,7 @@ def summarize(architecture: Architecture, num_classes: int) -> list[Row]:
                 name,
                 describe(layer),
                 output,
-                kernel=shapes["kernel"][1:] if shapes else (),
+                kernel=shapes.get("kernel", ())[1:],
                 parameters=sum(map(math.prod, shapes.values())),
                 multiply_adds=products,
                 activations=activations,
@@ -71,7 +72,10 @@ def summarize(architecture: Architecture, num_classes: int) -> list[Row]:
 
 
 def multiply_adds(layer: Weighted, shape: Shape, towers: int) -> int:
-    """Products of a layer with weights in one tower, for one example of input `shape`."""
+    """Products of a layer with weights in one tower, for one example of input `shape`.
+
+    In a layer of one's own each weight counts once.
+    """
     kernels = {
         kind: math.prod(kernel)
         for kind, kernel in layer.parameters(shape, towers).items()
@@ -79,7 +83,7 @@ def multiply_adds(layer: Weighted, shape: Shape, towers: int) -> int:
     }
     if isinstance(layer, Convolution):  # whose kernels are used at each position
         return math.prod(layer.output(shape, towers)[:2]) * sum(kernels.values())
-    return kernels["kernel"]
+    return sum(kernels.values())
 
 
 def describe(layer: Layer) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from absl import flags
 
-from alexnet_jax.runtime import cli
+from alexnet_jax.runtime import cli, user_code
 from alexnet_jax.runtime.errors import UserError
 
 HELP_WIDTH = 98
@@ -18,6 +18,7 @@ HELP_WIDTH = 98
 SYNONYMS = {
     "batch_size": ("batch", "bs", "b", "images"),
     "class_names": ("classes", "labels", "names"),
+    "code": ("plugin", "plugins", "user_dir", "import"),
     "global_batch_size": ("global_batch",),
     "image_size": ("size", "resolution", "resize_size", "side"),
     "json": ("results", "report", "log"),
@@ -111,6 +112,11 @@ class Flags:
         self.string("workdir", None, "Folder of a training run.")
         self.string("step", None, "best, latest or a number; unset: best if it was kept.")
         self.string("weights", None, "File of weights instead of a run.")
+        self.code()
+
+    def code(self) -> None:
+        """The flag that names Python files of the user's own; `parse` runs them."""
+        self.strings("code", [], "Python files that register what is your own; they are run.")
 
     def views(self) -> None:
         """The flag that says which crops of an image are averaged."""
@@ -151,6 +157,7 @@ def parse(
     # Libraries that log by absl wait for the flags of all.
     flags.FLAGS.mark_as_parsed()
     values = {name: own.values[name].value for name in own.values if "." not in name}
+    user_code.load_all(own.values["code"].value or () if "code" in own.values else ())
     return argparse.Namespace(**values), words
 
 

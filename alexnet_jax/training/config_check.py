@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.runtime.errors import UserError, check_choice
-from alexnet_jax.training import defaults
+from alexnet_jax.training import custom_optimizers, defaults
 from alexnet_jax.training.field_names import check_fields
 from alexnet_jax.training.layouts import LAYOUTS, layout_conflict, num_tower_devices
 from alexnet_jax.training.plan import operations_of
@@ -22,7 +22,6 @@ CHOICES = {
     "data.colour_noise_by": ("deviations", "eigenvalues"),
     "guards.on_divergence": ("stop", "rollback", "skip"),
     "evaluate.views": VIEWS,
-    "optimizer.rule": ("momentum", "lars"),
     "optimizer.unit": ("epochs", "steps"),
     "optimizer.schedule": ("stepped", "plateau", "cosine", "exponential"),
     "parallel.layout": LAYOUTS,
@@ -50,6 +49,7 @@ def check_config(config: ConfigDict, architecture: Architecture, num_devices: in
     for name, choices in CHOICES.items():
         check_choice(name, _field(config, name), choices)
     operations_of(config.kernels)
+    _check_resized_crop(config.data)
     _check_pixels(config.data, config.model.network, architecture.channels)
     _check_rule(config.optimizer, config.parallel.layout)
     has_float64 = jax.dtypes.canonicalize_dtype("float64") == "float64"
@@ -91,6 +91,25 @@ def _check_rule(optimizer: ConfigDict, layout: str) -> None:
     """Refuse numbers of the update rule that can't be, or a rule that this layout can't have."""
     if optimizer.velocity_dtype is not None:
         check_choice("optimizer.velocity_dtype", optimizer.velocity_dtype, ("bfloat16",))
+    custom_optimizers.check_name(optimizer.rule)
+    own = optimizer.rule in custom_optimizers.OWN_RULES
+    if own and optimizer.arguments:
+        raise UserError(
+            f"optimizer.arguments={optimizer.arguments.to_dict()} are for rules of optax or of "
+            f"your own, not for {optimizer.rule}: leave them out."
+        )
+    if not own and optimizer.velocity_dtype is not None:
+        raise UserError(
+            f"optimizer.velocity_dtype is for the rules {' and '.join(custom_optimizers.OWN_RULES)}"
+            f", not for {optimizer.rule}: leave it unset."
+        )
+    if optimizer.rule in custom_optimizers.OF_WHOLE_ARRAYS and layout != "data":
+        raise UserError(
+            f"optimizer.rule={optimizer.rule} measures whole arrays, which parallel.layout="
+            f"{layout} splits: use 'data'."
+        )
+    if optimizer.clip_norm is not None and optimizer.clip_norm <= 0:
+        raise UserError(f"optimizer.clip_norm={optimizer.clip_norm:g} must be above 0, or unset.")
     if optimizer.rule == "lars" and layout == "hybrid":
         raise UserError(
             "optimizer.rule=lars measures a tower's whole weight matrices, but parallel.layout="
@@ -103,6 +122,23 @@ def _check_rule(optimizer: ConfigDict, layout: str) -> None:
     for name in ("label_smoothing", "ema_decay"):
         if not 0 <= optimizer[name] < 1:
             raise UserError(f"optimizer.{name}={optimizer[name]} must be at least 0 and below 1.")
+
+
+def _check_resized_crop(data: ConfigDict) -> None:
+    areas = data.random_resized_crop
+    if not areas:
+        return
+    numbers = all(isinstance(area, int | float) for area in areas)
+    if len(areas) != 2 or not numbers or not 0 < areas[0] <= areas[1] <= 1:
+        raise UserError(
+            f"data.random_resized_crop={tuple(areas)}: expected the smallest and the largest share "
+            "of the image's area, such as (0.08, 1.0), or () for the paper's crop."
+        )
+    if not data.random_crop or (data.mean == "image" and data.mean_at == "crop"):
+        raise UserError(
+            "data.random_resized_crop needs data.random_crop=True, and data.mean_at=center for the "
+            "mean of an image, since the crop has another scale: set both."
+        )
 
 
 def _check_pixels(data: ConfigDict, network: str, channels: int) -> None:

@@ -58,6 +58,8 @@ def _model() -> ConfigDict:
     """Which network, and its numbers."""
     model = ConfigDict()
     model.network = "net145"  # a name that python -m alexnet_jax model lists (section 3)
+    # The layers of a network of your own, as JSON: get_network() in the config's file sets them
+    model.layers = config_dict.placeholder(str)
     # 1: one dense tower of equal width (section 3.2); unset: as many as the network has
     model.towers = config_dict.placeholder(int)
     model.width = 1.0  # factor on the numbers of filters and units
@@ -103,7 +105,8 @@ def _checkpoint() -> ConfigDict:
 def _data() -> ConfigDict:
     """Which images, and what the network sees of them."""
     data = ConfigDict()
-    data.source = "folder"  # of images, or a prepared set; or "digits", or "synthetic"
+    # "folder" of images or of a prepared set; "digits"; "synthetic"; or one of your own code
+    data.source = "folder"
     # A prepared set, or a folder with train/CLASS/* and val/CLASS/*; unset: the prepared set called
     # data.name in the folder where tensorflow-datasets keeps its data
     data.path = config_dict.placeholder(str)
@@ -118,6 +121,9 @@ def _data() -> ConfigDict:
     data.resize = "crop"
     data.records = 1024  # images of a synthetic split
     data.random_crop = True  # section 4.1; False takes the central crop
+    # Instead of that crop one of random area and aspect, resized (Inception's): smallest and
+    # largest share of the image's area, such as (0.08, 1.0); empty: the paper's crop
+    data.random_resized_crop = ()
     data.flip = True  # section 4.1
     # Images in a row that share crop and flip (section 4.1): 1, or 32 as in the 2012 source
     data.augmentation_group_size = 1
@@ -152,10 +158,14 @@ def _optimizer() -> ConfigDict:
     """The update rule and its learning rates."""
     optimizer = ConfigDict()
     # "momentum" as in section 5, or "lars" for large batches: each weight matrix of a tower moves
-    # by a fraction of its own length, which is trust_coefficient times the learning rate
+    # by a fraction of its own length, which is trust_coefficient times the learning rate;
+    # or a rule of optax by its name (adamw, sgd, lion, ...), or one that your own code registers
     optimizer.rule = "momentum"
+    optimizer.arguments = ConfigDict()  # of such a rule, such as {"b2": 0.95}
     optimizer.trust_coefficient = 0.001
-    optimizer.momentum = 0.9  # section 5
+    optimizer.momentum = 0.9  # section 5; of any rule that has a momentum
+    # Gradients longer than this, all as one vector, are shortened to it; unset: none are
+    optimizer.clip_norm = config_dict.placeholder(float)
     # bfloat16 halves the velocity's memory; unset: as the parameters
     optimizer.velocity_dtype = config_dict.placeholder(str)
     optimizer.weight_decay = 0.0005  # section 5; weights only

@@ -48,9 +48,14 @@ SYNONYMS = {
     "random_seed": "seed",
     "rng_seed": "seed",
     "formulation": "kernels",
+    "optimizer": "optimizer.rule",
+    "grad_clip": "optimizer.clip_norm",
+    "clip_grad": "optimizer.clip_norm",
+    "max_grad_norm": "optimizer.clip_norm",
+    "gradient_clipping": "optimizer.clip_norm",
 }
-# Dicts whose keys are names that the user chooses: of layers.
-FREE = ("optimizer.layers",)
+# Dicts whose keys are names that the user chooses: of layers, and of what an update rule takes.
+FREE = ("optimizer.layers", "optimizer.arguments")
 
 
 def check_fields(config: Mapping, schema: Mapping, where: str) -> None:

@@ -13,13 +13,17 @@ share (warm-up, cosine), times the factor of the plateau rule, which the trainin
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
+from alexnet_jax.training import custom_optimizers
 
 Tree = TypeVar("Tree")
 # (step, rate) pairs in ascending order, the first at step 0.
@@ -144,12 +148,6 @@ def momentum_sgd(
     if velocity_dtype is not None:
         trace = optax.trace(np.float32(momentum), accumulator_dtype=velocity_dtype)
 
-    def labels(parameters):
-        return {
-            layer: {kind: group_of(layer, kind, groups) for kind in kinds}
-            for layer, kinds in parameters.items()
-        }
-
     def rule(name: str, group: Group) -> optax.GradientTransformation:
         if group.is_frozen:
             return optax.set_to_zero()
@@ -168,7 +166,47 @@ def momentum_sgd(
             optax.conditionally_mask(trace, moves),
         )
 
-    return optax.partition({name: rule(name, group) for name, group in groups.items()}, labels)
+    rules = {name: rule(name, group) for name, group in groups.items()}
+    return optax.partition(rules, functools.partial(_labels, groups))
+
+
+def named_rule(
+    name: str,
+    groups: Mapping[str, Group],
+    momentum: float,
+    *,
+    schedule: Schedule = Schedule(),
+    arguments: Mapping[str, object] = MappingProxyType({}),
+) -> optax.GradientTransformationExtraArgs:
+    """Another rule, as custom_optimizers.make_rule, with the learning rates and decays of `groups`.
+
+    As for `momentum_sgd`, a rate of 0 freezes a group, and `update` takes `rate_factor`.
+    """
+
+    def rule(group: Group) -> optax.GradientTransformation:
+        if group.is_frozen:
+            return optax.set_to_zero()
+        learning_rate = stepped(group.learning_rates)
+        made = custom_optimizers.make_rule(
+            name,
+            lambda step: learning_rate(step) * schedule.factor(step),
+            weight_decay=group.weight_decay,
+            momentum=momentum,
+            arguments=arguments,
+        )
+        if not group.never_frozen:
+            made = optax.conditionally_mask(made, lambda step: learning_rate(step) > 0)
+        return optax.chain(made, _scale_by_rate_factor())
+
+    rules = {group_name: rule(group) for group_name, group in groups.items()}
+    return optax.partition(rules, functools.partial(_labels, groups))
+
+
+def _labels(groups: Mapping[str, Group], parameters: Mapping) -> dict[str, dict[str, str]]:
+    return {
+        layer: {kind: group_of(layer, kind, groups) for kind in kinds}
+        for layer, kinds in parameters.items()
+    }
 
 
 def _scale_by_trust_ratios(coefficient: float) -> optax.GradientTransformation:

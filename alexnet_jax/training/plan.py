@@ -174,6 +174,24 @@ def init_names(
     return layers, skip
 
 
+def hyperparameters(config: ConfigDict, plan: Plan) -> dict:
+    """The few numbers by which TensorBoard compares runs."""
+    return {
+        "network": config.model.network,
+        "num_epochs": plan.num_steps / plan.steps_per_epoch,
+        "batch_size": plan.batch_size,
+        "seed": plan.seed,
+        "learning_rate": float(config.optimizer.learning_rate[0][1]),
+        "schedule": config.optimizer.schedule,
+        "rule": config.optimizer.rule,
+        "momentum": config.optimizer.momentum,
+        "weight_decay": config.optimizer.weight_decay,
+        "dropout": config.model.dropout,
+        "colour_noise": config.data.colour_noise,
+        "dtype": config.model.dtype,
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class _Lengths:
     """Turns the lengths of a config, in steps or epochs, into steps."""
@@ -198,6 +216,7 @@ def _augmentation(data: ConfigDict, crop: int, length: _Lengths) -> Augmentation
     return Augmentation(
         crop=crop,
         random_crop=data.random_crop,
+        resized_areas=tuple(data.random_resized_crop) or None,
         flip=data.flip,
         group_size=data.augmentation_group_size,
         mean_at_crop=data.mean == "image" and data.mean_at == "crop",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from alexnet_jax.data import augment
+from alexnet_jax.data import augment, resized_crop
 from alexnet_jax.training.rng import ExampleKeys
 
 
@@ -28,12 +28,14 @@ class Augmentation:
 
     `group_size` examples in a row share crop and flip. With `mean_at_crop` the mean is a whole
     image that is cropped and flipped as the example is, in evaluation too: Caffe's way; the 2012
-    source takes its center for every crop. Colour noise has strength `noise` before step
-    `noise_end`; with `noise_divides` the result is divided by 1 + `noise`.
+    source takes its center for every crop. With `resized_areas`, shares of the image's area, the
+    crop is that of data/resized_crop.py. Colour noise has strength `noise` before step `noise_end`;
+    with `noise_divides` the result is divided by 1 + `noise`.
     """
 
     crop: int
     random_crop: bool = True
+    resized_areas: tuple[float, float] | None = None
     flip: bool = True
     group_size: int = 1
     mean_at_crop: bool = False
@@ -53,7 +55,11 @@ class Augmentation:
         mean = preprocessing.mean.astype(dtype)
         if self.mean_at_crop:
             images = images.astype(dtype) - mean
-        if self.random_crop:
+        if self.resized_areas:
+            images = resized_crop.random_resized_crop(
+                images, keys.crop, self.crop, self.resized_areas
+            )
+        elif self.random_crop:
             images = augment.random_crop(images, keys.crop, self.crop)
         else:
             images = augment.center_crop(images, self.crop)

@@ -30,6 +30,14 @@ def norm_and_finite(
     return jnp.sqrt(total[0]), total[1] == 0
 
 
+def clipped(tree: Parameters, norm: jax.Array, longest: float | None) -> Parameters:
+    """Gradients of length `norm`, shortened to `longest` if they are longer; None: as they are."""
+    if longest is None:
+        return tree
+    factor = longest / jnp.maximum(norm, longest)
+    return jax.tree.map(lambda part: part * factor.astype(part.dtype), tree)
+
+
 def all_finite(tree: Parameters, specs: Mapping, has_nonfinite: Callable) -> jax.Array:
     """Whether all are numbers, neither NaN nor infinite."""
     return _total(_by_axes(lambda part: has_nonfinite(part).astype(jnp.int32), tree, specs)) == 0

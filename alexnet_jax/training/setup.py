@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -20,6 +21,7 @@ from alexnet_jax.runtime.terminal import Terminal
 from alexnet_jax.training import (
     checkpoint,
     checkpoint_integrity,
+    custom_optimizers,
     grad_accum,
     optimizer,
     schedules,
@@ -29,7 +31,13 @@ from alexnet_jax.training.config_check import check_config
 from alexnet_jax.training.data_statistics import measure_statistics, save_on_lead
 from alexnet_jax.training.identity import check_same_run, run_identity
 from alexnet_jax.training.layouts import num_tower_devices
-from alexnet_jax.training.plan import Plan, architecture_of, make_plan, operations_of
+from alexnet_jax.training.plan import (
+    Plan,
+    architecture_of,
+    hyperparameters,
+    make_plan,
+    operations_of,
+)
 from alexnet_jax.training.preprocessing import Preprocessing
 from alexnet_jax.training.run_folder import STATISTICS
 from alexnet_jax.training.train_step import Steps
@@ -100,7 +108,7 @@ def set_up(config: ConfigDict, workdir: pathlib.Path, terminal: Terminal) -> Run
     return Run(
         plan=plan,
         facts=facts,
-        hyperparameters=_hyperparameters(config, plan),
+        hyperparameters=hyperparameters(config, plan),
         training=training,
         validation=validation,
         mesh=mesh,
@@ -138,19 +146,14 @@ def make_steps(config: ConfigDict, plan: Plan, architecture: Architecture, mesh:
     return Steps(
         architecture=architecture,
         num_classes=plan.num_classes,
-        optimizer=optimizer.momentum_sgd(
-            plan.groups,
-            rule.momentum,
-            schedule=plan.schedule,
-            trust_coefficient=rule.trust_coefficient if rule.rule == "lars" else None,
-            velocity_dtype=rule.velocity_dtype,
-        ),
+        optimizer=_update_rule(rule, plan),
+        clip_norm=rule.clip_norm,
         augmentation=plan.augmentation,
         mesh=mesh,
         seed=plan.seed,
         param_dtype=jnp.dtype(config.model.param_dtype),
         dtype=jnp.dtype(config.model.dtype),
-        norm_every=config.log.every_steps,
+        norm_every=1 if rule.clip_norm else config.log.every_steps,
         split_dense=config.parallel.layout == "hybrid",
         skip_bad_steps=plan.skip_bad_steps,
         frozen=optimizer.frozen_layers(plan.groups, layers),
@@ -158,6 +161,24 @@ def make_steps(config: ConfigDict, plan: Plan, architecture: Architecture, mesh:
         ema_decay=rule.ema_decay,
         grad_accum_steps=config.grad_accum_steps,
         operations=operations_of(config.kernels),
+    )
+
+
+def _update_rule(rule: ConfigDict, plan: Plan) -> optax.GradientTransformation:
+    if rule.rule not in custom_optimizers.OWN_RULES:
+        return optimizer.named_rule(
+            rule.rule,
+            plan.groups,
+            rule.momentum,
+            schedule=plan.schedule,
+            arguments=rule.arguments.to_dict(),
+        )
+    return optimizer.momentum_sgd(
+        plan.groups,
+        rule.momentum,
+        schedule=plan.schedule,
+        trust_coefficient=rule.trust_coefficient if rule.rule == "lars" else None,
+        velocity_dtype=rule.velocity_dtype,
     )
 
 
@@ -276,19 +297,3 @@ def _compile_steps(
         f"{flops / 1e9:,.1f} GFLOP and {needed / 2**30:.2f} GiB."
     )
     return train_step, evaluation_step
-
-
-def _hyperparameters(config: ConfigDict, plan: Plan) -> dict:
-    return {
-        "network": config.model.network,
-        "num_epochs": plan.num_steps / plan.steps_per_epoch,
-        "batch_size": plan.batch_size,
-        "seed": plan.seed,
-        "learning_rate": float(config.optimizer.learning_rate[0][1]),
-        "schedule": config.optimizer.schedule,
-        "momentum": config.optimizer.momentum,
-        "weight_decay": config.optimizer.weight_decay,
-        "dropout": config.model.dropout,
-        "colour_noise": config.data.colour_noise,
-        "dtype": config.model.dtype,
-    }

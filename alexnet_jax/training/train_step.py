@@ -41,7 +41,8 @@ class Steps:
     velocity. The gradient of `frozen` layers is not computed and counts as 0. `label_smoothing` is
     for training alone; with `ema_decay` the state has a moving average of the parameters with this
     decay. `grad_accum_steps` is the number of parts in which each device works through its
-    examples, one after another. `operations` compute: by default plain ones; see kernels.select.
+    examples. Gradients are shortened to `clip_norm` (with a `norm_every` of 1). `operations`
+    compute: by default plain ones; see kernels.select.
     """
 
     architecture: Architecture
@@ -59,6 +60,7 @@ class Steps:
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
     grad_accum_steps: int = 1
+    clip_norm: float | None = None
     operations: Operations = REFERENCE
 
     def initial_state(self) -> TrainState:
@@ -182,6 +184,7 @@ class Steps:
         bad = ~(jnp.isfinite(batch_scores["loss"]) & finite)
         step_scores = jax.tree.map(lambda score: jnp.where(bad, 0, score), step_scores)
         step_scores["skipped_steps"] = bad.astype(jnp.int32)
+        gradients = reductions.clipped(gradients, norm, self.clip_norm)
         updates, optimizer_state = self.optimizer.update(
             gradients, state.optimizer_state, state.parameters, rate_factor=state.rate_factor
         )
@@ -221,10 +224,8 @@ class Steps:
             # shard_map sums the gradients of parameters that are equal along "data" over it.
             return jax.grad(mean_loss, has_aux=True)(parameters)
 
-        specs, batch_arrays = self._parameter_specs(), (images, labels)
-        gradients, sums = grad_accum.accumulate(
-            of_part, state.parameters, specs, batch_arrays, self.grad_accum_steps
-        )
+        batch, specs, parts = (images, labels), self._parameter_specs(), self.grad_accum_steps
+        gradients, sums = grad_accum.accumulate(of_part, state.parameters, specs, batch, parts)
         return gradients, jax.lax.psum(sums, DATA_AXIS)
 
     def _averaged(self, before, parameters, step):

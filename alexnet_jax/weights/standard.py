@@ -11,7 +11,15 @@ import math
 import numpy as np
 
 from alexnet_jax.model.architecture import Architecture
-from alexnet_jax.model.layers import Convolution, Dense, Exchange, LocallyConnected, Output, Shape
+from alexnet_jax.model.layers import (
+    LAYER_KINDS,
+    Convolution,
+    Dense,
+    Exchange,
+    LocallyConnected,
+    Output,
+    Shape,
+)
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.weights.trained import HostParameters
 
@@ -36,6 +44,8 @@ def unsupported_reason(architecture: Architecture) -> str:
     sees_all_towers = True
     for layer in architecture.layers:
         match layer:
+            case _ if type(layer) not in LAYER_KINDS:
+                return f"its {type(layer).__name__} is a layer that no other program has"
             case LocallyConnected():
                 return f"its layer {layer.name} has weights of its own at every position"
             case Convolution() if layer.low_resolution:

@@ -22,7 +22,7 @@ def test_a_name_stands_for_the_projects_config(value):
     assert config_files.with_files(["x", f"--config={value}", "--config.seed=1"]) == [
         "x", f"--config={expected}", "--config.seed=1"
     ]  # fmt: skip
-    assert config_files.with_files(["x", "-config", value]) == ["x", "-config", expected]
+    assert config_files.with_files(["x", "-config", value, ""]) == ["x", f"-config={expected}", ""]
 
 
 def test_a_file_comes_first(tmp_path):

@@ -317,7 +317,7 @@ def set_field(config, dotted, value):
             3,
             "batch_size=128 is not divisible .* times grad_accum_steps=3 parts",
         ),
-        ("optimizer.rule", "adam", "expected momentum or lars"),
+        ("optimizer.rule", "adamx", "did you mean adamax"),
         ("optimizer.trust_coefficient", 0.0, "must be above 0"),
         ("optimizer.label_smoothing", 1.0, "must be at least 0 and below 1"),
         ("optimizer.ema_decay", -0.1, "must be at least 0 and below 1"),

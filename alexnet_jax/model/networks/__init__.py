@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 
+from alexnet_jax.model import network_json
 from alexnet_jax.model.architecture import Architecture
 from alexnet_jax.model.layers import Activation, ReLU, Sigmoid, Tanh
 from alexnet_jax.model.networks import ablations, net2012, published, small, towers
@@ -21,6 +22,8 @@ ACTIVATIONS: dict[str, Activation] = {"relu": ReLU(), "tanh": Tanh(), "sigmoid":
 class Variant:
     """A network by its name, with what is changed of it; the fields of config.model.
 
+    `layers` is a network of the user's own as JSON (network_json.py), `network` then its name.
+
     `towers` may be 1 for a dense network, `width` is a factor on filters and units, `activation`
     stands in place of each ReLU, `dropout_scales` is "test" or "training" (layers.Dropout).
     """
@@ -31,10 +34,12 @@ class Variant:
     activation: str | None = None
     dropout: bool = True
     dropout_scales: str | None = None
+    layers: str | None = None
 
     def architecture(self) -> Architecture:
         """The list of layers; UserError for what does not exist."""
-        architecture = named(self.network)
+        own = self.layers
+        architecture = named(self.network) if own is None else network_json.from_json(own)
         if self.towers is not None:
             if self.towers not in (1, architecture.towers):
                 raise UserError(

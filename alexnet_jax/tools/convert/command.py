@@ -56,6 +56,7 @@ def _define_flags(flags: command_flags.Flags) -> None:
     flags.string("class_names", None, "File with the names of the classes, one a line, in order.")
     flags.string("workdir", None, "Folder of a training run instead of a file.")
     flags.string("step", None, "best, latest or a number; unset: best if it was kept.")
+    flags.code()
     flags.switch(
         "prove", True, "Compare with the program that the file comes from, if it is installed."
     )
@@ -90,7 +91,8 @@ def _run(args: argparse.Namespace, files: list[str]) -> None:
         if kind not in (None, FileKind.NATIVE)
         else ""
     )
-    print(f"Images     {run_folder.describe_preprocessing(trained.pixels)}{assumed}", flush=True)
+    seen = run_folder.describe_preprocessing(trained.pixels, trained.architecture.channels)
+    print(f"Images     {seen}{assumed}", flush=True)
     if kind and args.prove:
         comparison = proof.compare_logits(resolve_checkpoint(pathlib.Path(files[0])), kind, trained)
         if comparison:

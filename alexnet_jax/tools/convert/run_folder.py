@@ -118,7 +118,7 @@ def statistics_of(trained: Trained) -> Statistics:
     )
 
 
-def describe_preprocessing(pixels: Pixels) -> str:
+def describe_preprocessing(pixels: Pixels, channels: int) -> str:
     """The preprocessing of an image, in words."""
     mean, divisor = np.asarray(pixels.mean), np.ravel(pixels.divisor)
     size = pixels.size
@@ -131,7 +131,8 @@ def describe_preprocessing(pixels: Pixels) -> str:
         parts.append(f"minus {_numbers(mean)}")
     if (divisor != 1).any():
         parts.append(f"divided by {_numbers(divisor)}")
-    return "RGB in grey levels of 0 to 255, " + ", ".join(parts)
+    colors = "grey" if channels == 1 else "RGB"
+    return f"{colors} in grey levels of 0 to 255, {', '.join(parts)}"
 
 
 def _numbers(values: np.ndarray) -> str:

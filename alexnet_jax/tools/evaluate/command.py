@@ -34,6 +34,7 @@ def _define_flags(flags: command_flags.Flags) -> None:
     flags.strings("workdir", [], "Folder of a run, or several for an ensemble.")
     flags.strings("step", [], "best, latest or a number, one a run; unset: best if it was kept.")
     flags.string("split", "val", "val or train.")
+    flags.code()
     flags.views()
     flags.string(
         "member_weights", None, "Weights of the runs in the mean, such as 0.3,0.7; unset: equal."

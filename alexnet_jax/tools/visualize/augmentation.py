@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alexnet_jax.data import augment
+from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.tools import load
 from alexnet_jax.tools.visualize import figure
 from alexnet_jax.training import checkpoint, pictures, plan, run_folder
@@ -59,6 +60,12 @@ def recipe_of(workdir: pathlib.Path, choice: str | None) -> Recipe:
     step, _ = load.find_checkpoint(workdir, choice)
     config = run_folder.config_of(checkpoint.facts_at(workdir / "checkpoints", step))
     architecture, data = plan.architecture_of(config), config.data
+    if data.random_resized_crop:
+        raise UserError(
+            f"{workdir} was trained with data.random_resized_crop="
+            f"{tuple(data.random_resized_crop)}, but this picture is of the paper's crops, which "
+            "have one size: name a run that has those."
+        )
     statistics = run_folder.statistics_of(workdir, data.image_size, architecture.channels)
     crop, at_crop = architecture.input_size, data.mean_at == "crop"
     mean = augment.subtracted_mean(
