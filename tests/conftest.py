@@ -1,9 +1,9 @@
 """Eight simulated CPU devices for every test; set before jax starts.
 
-XLA optimises less here than it does for users, since most of a test's time is compilation. Its
-older code generator for fusions compiles a training step in less than half of the time. Processes
-that tests start inherit both, and all find what was compiled once in this session, by whichever of
-pytest-xdist's workers. tests/test_main.py alone starts what users run.
+XLA optimises less here than it does for users, since most of a test's time is compilation
+(support/compiling.py). Processes that tests start inherit both, and all find what was compiled once
+in this session, by whichever of pytest-xdist's workers. tests/test_main.py alone starts what users
+run.
 """
 
 import atexit
@@ -15,9 +15,11 @@ import shutil
 import signal
 import tempfile
 
+from tests.support import compiling
+
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
-os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = compiling.flags(0)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 if "TESTS_COMPILED" in os.environ:  # a folder of programs that outlives the session
     os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["TESTS_COMPILED"]

@@ -11,8 +11,11 @@ from alexnet_jax.runtime import compilation_cache, malloc
 # (tests/runtime/test_xla_flags.py). Other versions may not know the flag, and an unknown flag stops
 # the program.
 _YNN_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
-_YNN_VERSIONS = ((0, 10, 1), (0, 11, 99))
-_YNN_TESTED: dict[tuple[int, ...], str] = {(0, 10, 2): "individual_dot"}
+_YNN_VERSIONS = ((0, 10, 1), (0, 12, 99))
+_YNN_TESTED: dict[tuple[int, ...], str] = {
+    (0, 10, 2): "individual_dot",
+    (0, 12, 0): "individual_dot",
+}
 
 
 def configure_xla() -> None:

@@ -183,7 +183,7 @@ def test_synthetic_images_repeat_and_differ():
 
 
 def test_an_unknown_source_is_refused():
-    with pytest.raises(UserError, match="'folder', 'digits' or 'synthetic'"):
+    with pytest.raises(UserError, match="expected one of folder, digits, synthetic"):
         open_splits("imagnet", 8)
 
 

@@ -20,7 +20,9 @@ from tests.support import miniature
 BATCH, CLASSES = 8, 1000
 KINDS = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all|collective-broadcast"
 OPERATION = re.compile(rf"= (.+?) ({KINDS})(?:-start)?\((.*?)\), channel_id=.*")
-GROUPS = re.compile(r"replica_groups=(\{\{.*?\}\}|\[[\d,]+\]<=\[[\d,]+\](?:T\([\d,]+\))?)")
+GROUPS = re.compile(
+    r"replica_groups=(\{\{.*?\}\}|\[[\d,]+\]<=\[[\d,]+\](?:T\([\d,]+\))?|mesh\[.*?\] \{.*?\})"
+)
 ARRAY = re.compile(r"(?:f|s|u|bf|pred)\d*\[([\d,]*)\]")
 
 
@@ -63,7 +65,15 @@ def collectives(steps, size):
 
 
 def first_group(text):
-    """Devices of the first replica group, in XLA's list form or its iota form."""
+    """Devices of the first replica group, in XLA's list form, its iota form or that of a mesh."""
+    if text.startswith("mesh"):
+        sizes, axes = text.split("]")
+        mesh = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", sizes)}
+        devices = np.arange(math.prod(mesh.values())).reshape(list(mesh.values()))
+        chosen = re.findall(r"'(\w+)'", axes)
+        return tuple(
+            devices[tuple(slice(None) if n in chosen else 0 for n in mesh)].ravel().tolist()
+        )
     if text.startswith("{{"):
         return tuple(int(n) for n in text[2:].split("}")[0].split(","))
     shape, rest = text[1:].split("]<=[")

@@ -110,34 +110,46 @@ RELATIVES = (
     "cifar_towers", "cifar_towers_half", "cifar_towers_no_norm", "cifar_towers_paper",
     "cifar_towers_pool2",
 )  # fmt: skip
-# Together they have every kind of layer that the networks of training/test_loop.py lack.
-QUICK = ("net120_2012", "bvlc_alexnet", "cifar_11pct")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-        for name in sorted(NETWORKS)
-    ],
-)
-def test_every_network_takes_a_step(name):
-    result = step_of(name, 1, 1, "float32")
-    assert np.isfinite(result["loss"])
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result["parameters"]))
-    assert result["scores"]["images"] == miniature.BATCH
-
-
 # One of each kind: the others differ in widths and in layers that these have too.
 ALIKE = ("caffenet", "net146", "paper")  # bvlc_alexnet, net146_2011 and net145 have all of these
 UNRELATED = sorted(name for name in NETWORKS if name not in (*RELATIVES, *ALIKE))
 TWO_TOWERS = [name for name in UNRELATED if NETWORKS[name].towers == 2]
 
 
+# Together they have every kind of layer that the networks of training/test_loop.py lack.
+@pytest.mark.parametrize("name", ["net120_2012", "bvlc_alexnet", "cifar_11pct"])
+def test_a_network_of_each_kind_takes_a_step(name):
+    assert_finite(step_of(name, 1, 1, "float32"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*RELATIVES, *ALIKE])
+def test_the_step_of_every_relative_can_be_traced(name):
+    """What its layers compute is in the tests of those that have them too."""
+    architecture = narrow(name)
+    steps = miniature.make_steps(name, 1, 1, architecture=architecture)
+    batch = steps.batch_shapes(miniature.BATCH, architecture.input_size)
+    shapes = steps.state_shapes()
+    state, loss = jax.eval_shape(
+        steps.training(), shapes, *batch, miniature.plain_preprocessing(steps)
+    )
+    assert loss.shape == ()
+    assert jax.tree.map(lambda leaf: leaf.shape, state) == jax.tree.map(
+        lambda leaf: leaf.shape, shapes
+    )
+
+
+def assert_finite(result):
+    assert np.isfinite(result["loss"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result["parameters"]))
+    assert result["scores"]["images"] == miniature.BATCH
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TWO_TOWERS)
 def test_two_towers_agree_on_one_device_and_on_two(float64, name):
     ours, theirs = (step_of(name, 1, model, "float64") for model in (2, 1))
+    assert_finite(ours)
     pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
     for a, b in pairs:
         assert np.linalg.norm(a - b) <= 1e-12 * np.linalg.norm(b)

@@ -13,13 +13,12 @@ from absl import logging as absl_logging
 
 from alexnet_jax import __main__ as program
 from alexnet_jax.runtime import cli
+from tests.support import compiling
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 ENVIRONMENT = os.environ | {"JAX_PLATFORMS": "cpu"}
 # For processes that train in float64, whose loops take several times as long without.
-DOUBLE_PRECISION = {
-    "XLA_FLAGS": "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
-}
+DOUBLE_PRECISION = {"XLA_FLAGS": compiling.flags(1)}
 
 
 def words(command, *arguments):

@@ -371,7 +371,8 @@ def test_a_device_of_eight_has_the_work_and_memory_of_one(name):
     layers = miniature.NARROW[name].parameter_shapes(miniature.CLASSES).values()
     parameters = sum(np.prod(shape) for kinds in layers for shape in kinds.values())
     one, eight = np.array(cost(1)), np.array(cost(8))
-    assert one[0] < eight[0]
+    assert (one > 0).all()
+    assert eight[0] > 0.99 * one[0]
     assert (eight <= one + parameters * np.array([1, 2 * 4, 0])).all()
 
 
