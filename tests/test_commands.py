@@ -146,3 +146,14 @@ def test_a_module_of_this_project_that_is_missing_is_no_mistake_of_the_user():
 
     with pytest.raises(ModuleNotFoundError):
         cli.answer(fail)
+
+
+def test_windows_is_refused_in_a_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(cli.sys, "platform", "win32")
+    monkeypatch.setattr(cli, "_exit", sys.exit)
+    with pytest.raises(SystemExit) as end:
+        cli.answer(lambda: print("ran"))
+    assert end.value.code == 2
+    shown = capsys.readouterr()
+    assert "ran" not in shown.out
+    assert "Windows is not supported, since TensorFlow has no wheel there: use WSL." in shown.err

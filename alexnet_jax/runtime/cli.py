@@ -31,6 +31,10 @@ def answer(action: Callable[[], None], interrupted: str = "Stopped by Ctrl-C.") 
     `interrupted` is the sentence after Ctrl-C.
     """
     try:
+        if sys.platform == "win32":
+            raise UserError(
+                "Windows is not supported, since TensorFlow has no wheel there: use WSL."
+            )
         action()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

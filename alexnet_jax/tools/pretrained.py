@@ -101,12 +101,25 @@ class Pretrained:
         """The names that `features` knows, from the first layer to the last."""
         return tuple(intermediates.activation_places(self.architecture))
 
-    def model(self) -> alexnet.AlexNet:
+    def __repr__(self) -> str:
+        network = self.architecture.name
+        return f"Pretrained({self.trained.name}: {network}, {len(self.classes)} classes)"
+
+    def model(self, num_classes: int | None = None, *, seed: int = 0) -> alexnet.AlexNet:
         """A new flax.nnx.Module with these weights and plain operations, to be trained on.
 
-        It takes what `inputs` gives, and its dropout is on until `eval()`.
+        It takes what `inputs` gives, and its dropout is on until `eval()`. With `num_classes` the
+        last layer is a new one, drawn from `seed`, for classes of one's own. UserError if that is
+        below 1.
         """
-        return alexnet.with_parameters(self.architecture, self.parameters)
+        parameters, last = self.parameters, self.architecture.output.name
+        if num_classes is not None:
+            if num_classes < 1:
+                raise UserError(f"num_classes={num_classes} must be at least 1.")
+            key = jax.random.key(seed)
+            drawn = alexnet.draw_parameters(self.architecture, num_classes, key)
+            parameters = {**parameters, last: drawn[last]}
+        return alexnet.with_parameters(self.architecture, parameters, seed)
 
     def predict(
         self, images: Images, *, top: int = 5, views: str = "center"

@@ -189,6 +189,17 @@ def test_a_run_is_loaded_and_its_model_is_trained_further(trained_runs, caplog):
     assert not np.array_equal(model.fc8.bias[...], net.parameters["fc8"]["bias"])
 
 
+def test_a_model_may_have_a_last_layer_for_classes_of_ones_own():
+    net = ax.Pretrained(weighted.trained("quickstart", width=1))
+    assert repr(net).endswith(": quickstart, 10 classes)")
+    model, other = net.model(3), net.model(3, seed=1)
+    assert model(np.zeros((2, 28, 28, 3), np.float32)).shape == (2, 3)
+    assert not np.array_equal(model.fc8.kernel[...], other.fc8.kernel[...])
+    for layer in ("conv1", "fc7"):
+        expected = net.parameters[layer]["kernel"]
+        np.testing.assert_array_equal(getattr(model, layer).kernel[...], expected)
+
+
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
@@ -196,6 +207,7 @@ def test_a_run_is_loaded_and_its_model_is_trained_further(trained_runs, caplog):
         (lambda net: net.logits(np.ones((2, 28))), "Images of the shape .2, 28. were given"),
         (lambda net: net.logits(np.ones((28, 28, 1))), r"expected \[batch, height, width, 3\]"),
         (lambda net: net.predict("nowhere.png"), "The image nowhere.png can't be read"),
+        (lambda net: net.model(0), "num_classes=0 must be at least 1"),
         (lambda net: ax.load("nowhere.pth"), "nowhere.pth"),
         (lambda net: ax.load(commands.ROOT), "is a folder: name a file of weights"),
         (lambda net: ax.AlexNet("net14", rngs=nnx.Rngs(0)), "no network 'net14'"),
