@@ -19,8 +19,15 @@ STATISTICS = "statistics.npz"
 def ensure_workdir(workdir: pathlib.Path) -> Iterator[None]:
     """Make the folder of a run if need be; if nothing comes to lie in it, take it away again.
 
-    UserError if it can't be written.
+    UserError if it can't be written, or if its path would be taken for a pattern.
     """
+    path = str(workdir.absolute())
+    if "[" in path or "**" in path:
+        # Orbax would look for what it has written by path + "/*", find nothing and save nothing.
+        raise UserError(
+            f"The folder {path} has [ or ** in its path, where Orbax can't save checkpoints: "
+            "choose another --workdir."
+        )
     made = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
     try:
         workdir.mkdir(parents=True, exist_ok=True)

@@ -7,10 +7,8 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
-from tests.support import commands
 from tests.support.launchers import grace_for
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -157,35 +155,3 @@ def test_two_processes_see_disjoint_rows_whose_union_is_the_batch_of_one():
     assert {part["sum"] for part in parts} == {2**41 + 1}
     # Towers on two processes: both need every row.
     assert [part["rows"] for part in seen(2, 2)] == [list(range(16))] * 2
-
-
-@pytest.mark.slow
-def test_two_processes_end_with_the_result_of_one(tmp_path):
-    """Ten steps in float64 on 2 x 2 devices: statistics, evaluation, plateau rule, pictures too."""
-
-    def train(processes, devices, layout):
-        workdir = tmp_path / f"{processes}-{devices}-{layout}"
-        done = launch(
-            str(processes), sys.executable, "-m", "alexnet_jax.main",
-            "--config=configs/quickstart.py:smoke", f"--workdir={workdir}",
-            "--config.num_steps=10", "--config.model.param_dtype=float64",
-            "--config.model.dtype=float64", f"--config.parallel.layout={layout}",
-            "--config.evaluate.every_steps=2", "--config.optimizer.schedule=plateau",
-            "--config.optimizer.plateau.patience=1", "--config.optimizer.learning_rate=((0,0.01),)",
-            "--config.optimizer.bias_learning_rate=((0,0.02),)",
-            "--config.log.pictures_every_steps=4", "--config.log.histograms_every_steps=4",
-            JAX_ENABLE_X64="1", JAX_PLATFORMS="cpu", JAX_NUM_CPU_DEVICES=devices,
-            **commands.DOUBLE_PRECISION,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        lines = (workdir / "metrics.jsonl").read_text().splitlines()
-        return [json.loads(line) for line in lines]
-
-    one = train(1, "1", "data")
-    assert one[0]["learning_rate"] == {"weights": 0.01, "biases": 0.02}
-    assert one[-2]["learning_rate"]["weights"] < 0.005, "the plateau rule had nothing to do"
-    for ours, theirs in zip(train(2, "2", "towers"), one, strict=True):
-        assert ours.get("learning_rate") == theirs.get("learning_rate")
-        assert (ours["step"], ours["split"]) == (theirs["step"], theirs["split"])
-        assert (ours["images"], ours["top1_error"]) == (theirs["images"], theirs["top1_error"])
-        np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=1e-10)

@@ -169,9 +169,12 @@ def drawn_at_full_size(architecture):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", UNRELATED)
+@pytest.mark.parametrize("name", [name for name in UNRELATED if name != "net145"])
 def test_every_network_has_gradients_at_full_size_in_float32_and_bfloat16(name):
-    """And its centered logits in bfloat16 are those of float32 within 3%."""
+    """And its centered logits in bfloat16 are those of float32 within 3%.
+
+    Net 145's layers are all in net146_2011.
+    """
     architecture = NETWORKS[name]
     parameters, key = jax.device_put(drawn_at_full_size(architecture)), jax.random.key(0)
     side = architecture.input_size

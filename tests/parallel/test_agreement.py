@@ -90,14 +90,18 @@ def assert_agree(run, expected, dtype):
     bound = {"float64": 1e-11, "float32": 1e-6}[dtype]
     for a, b in zip(records(run), records(expected), strict=True):
         assert (a["step"], a["split"], a["images"]) == (b["step"], b["split"], b["images"])
+        assert dtype == "float32" or a.get("learning_rate") == b.get("learning_rate")
         np.testing.assert_allclose(a["loss"], b["loss"], rtol=bound)
         if dtype == "float64" or a["split"] == "train":  # else a near tie of two classes may flip
             assert (a["top1_error"], a["top5_error"]) == (b["top1_error"], b["top5_error"])
     assert records(run)[-1]["images"] == 359
     actual, reference = (parameters(folder, dtype, STEPS[dtype]) for folder in (run, expected))
     assert np.linalg.norm(actual - reference) <= bound * np.linalg.norm(reference), run
-    start = STEPS[dtype] > 1  # that ten steps moved them at all
-    assert not start or records(expected)[0]["loss"] != records(expected)[-2]["loss"]
+    if STEPS[dtype] > 1:
+        last = records(expected)[-2]
+        assert records(expected)[0]["loss"] != last["loss"], "ten steps moved nothing"
+        assert last["learning_rate"]["weights"] < 0.005, "the plateau rule had nothing to do"
+        assert list((run / "tensorboard").rglob("events*"))
 
 
 @pytest.mark.slow

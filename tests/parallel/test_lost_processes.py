@@ -160,22 +160,22 @@ def kill_rank(launcher, rank):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 2])
-def test_sigterm_saves_and_the_same_command_ends_as_an_undisturbed_run(tmp_path, count):
+def test_sigterm_saves_and_the_same_command_ends_as_an_undisturbed_run(tmp_path):
+    """Two processes; training/test_resume.py stops one."""
     results = {}
     for name in ("undisturbed", "stopped"):
         folder = tmp_path / name
         folder.mkdir()
         options = ["--config.num_epochs=8.0", "--config.checkpoint.every_steps=1000"]
         if name == "stopped":
-            with Processes(folder, count, options) as processes:
+            with Processes(folder, 2, options) as processes:
                 processes.wait_for_training()
                 processes.all[-1].terminate()
-                assert [processes.end(rank) for rank in range(count)] == [EXIT_PREEMPTED] * count
+                assert [processes.end(rank) for rank in range(2)] == [EXIT_PREEMPTED] * 2
                 assert "Stopped by SIGTERM after step" in processes.output(0)
             assert len(list((folder / "run/checkpoints").glob("[0-9]*"))) == 1
-        with Processes(folder, count, options) as processes:
-            assert [processes.end(rank) for rank in range(count)] == [0] * count
+        with Processes(folder, 2, options) as processes:
+            assert [processes.end(rank) for rank in range(2)] == [0] * 2
             assert ("Going on from step" in processes.output(0)) == (name == "stopped")
         results[name] = json.loads((folder / "run/summary.json").read_text())
     stopped, undisturbed = results["stopped"], results["undisturbed"]

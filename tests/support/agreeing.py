@@ -1,5 +1,7 @@
 """Ten steps of the quickstart in float64 and one in float32, in every layout that fits the devices.
 
+With evaluations, the plateau rule, pictures and histograms.
+
     python -m tests.support.agreeing FOLDER
 
 leaves FOLDER/LAYOUT-DTYPE with the metrics and the checkpoint of each run. Started in several
@@ -25,7 +27,12 @@ def quickstart(layout, dtype):
     config.model.width, config.batch_size = WIDTH, 16
     config.log.every_steps = 1
     config.data.num_workers = 1
-    config.log.pictures_every_epochs = 0.0
+    config.log.pictures_every_steps = config.log.histograms_every_steps = 4
+    config.evaluate.every_steps = 2
+    config.optimizer.schedule = "plateau"
+    config.optimizer.plateau.patience = 1
+    config.optimizer.learning_rate = ((0, 0.01),)
+    config.optimizer.bias_learning_rate = ((0, 0.02),)
     return config
 
 
@@ -33,8 +40,6 @@ def main(folder):
     from alexnet_jax.runtime import xla_flags
 
     xla_flags.configure_xla()
-    # Their import takes as long as these runs, whose numbers do not depend on them.
-    sys.modules.update(dict.fromkeys(("tensorflow", "clu")))
     import jax
 
     from alexnet_jax.parallel import cluster, processes

@@ -9,6 +9,7 @@ from alexnet_jax.data import images, prepared
 from alexnet_jax.runtime.errors import UserError
 from alexnet_jax.tools.evaluate import submission
 from alexnet_jax.training.loop import train_and_evaluate
+from alexnet_jax.training.run_folder import ensure_workdir
 from tests.support import layouts
 from tests.support.preparing import make
 from tests.training.test_plan import NAMES, load
@@ -104,6 +105,17 @@ def test_a_run_ends_well_where_nothing_can_be_written_down(tmp_path, capsys):
     assert output.count("warning: metrics can't be written, the run goes on without") == 1
     assert output.count("warning: summary.json can't be written") == 1
     assert (tmp_path / "checkpoints/3").is_dir()
+
+
+@pytest.mark.parametrize("name", ["a[b]c", "a**"])
+def test_a_folder_that_orbax_would_take_for_a_pattern_is_refused(tmp_path, name):
+    """It would find none of the parts that it has to put together."""
+    with (
+        pytest.raises(UserError, match=r"has \[ or \*\* in its path, where Orbax can't save"),
+        ensure_workdir(tmp_path / name / "run"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
