@@ -7,7 +7,7 @@ from alexnet_jax.runtime import compilation_cache, malloc
 
 # The default CPU fusions of these versions are slow for this network and known to be wrong
 # (jax#39103, jax#39257); an empty value switches them off. Single matrix products by the same
-# library are up to five times as fast as XLA's own, and correct in the tested version
+# library are up to five times as fast as XLA's own, and correct in the tested versions
 # (tests/runtime/test_xla_flags.py). Other versions may not know the flag, and an unknown flag stops
 # the program.
 _YNN_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
