@@ -12,6 +12,7 @@ from PIL import Image
 
 from alexnet_jax.data import custom_sources, images, prepared
 from alexnet_jax.data.arrays import RecordIds
+from alexnet_jax.data.custom_sources import ArraySource
 from alexnet_jax.runtime.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -124,15 +125,11 @@ class Folder:
         return pixels, self.labels[np.asarray(ids)]
 
 
-class Digits:
+class Digits(ArraySource):
     """The 1,797 handwritten digits inside scikit-learn, 8 x 8 enlarged to `size`.
 
     Every fifth is held out: 1,438 for "train", 359 for "val".
     """
-
-    classes = tuple("0123456789")
-    ilsvrc_ids: Sequence[int] | None = None
-    statistics_file: pathlib.Path | None = None
 
     def __init__(self, split: str, size: int, channels: int):
         from sklearn.datasets import load_digits
@@ -142,20 +139,12 @@ class Digits:
         in_split = held_out if split == "val" else ~held_out
         mode = "L" if channels == 1 else "RGB"
         grey = np.round(digits.images[in_split] * (255 / 16)).astype(np.uint8)
-        self.pixels = np.stack([_enlarge(digit, mode, size) for digit in grey])
-        self.labels = digits.target[in_split].astype(np.int32)
-        self.size, self.channels = size, channels
+        enlarged = np.stack([_enlarge(digit, mode, size) for digit in grey])
+        super().__init__(enlarged, digits.target[in_split], "0123456789")
         self.fingerprint = _fingerprint("digits", split, size, channels)
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     def name(self, record: int) -> str:
         return f"digit{record:04d}"
-
-    def load(self, ids: RecordIds, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        ids = np.asarray(ids)
-        return np.take(self.pixels, ids, axis=0, out=out), self.labels[ids]
 
 
 class Synthetic:

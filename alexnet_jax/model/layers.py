@@ -5,6 +5,7 @@ tower: (height, width, channels) or (units,). Weights are drawn from N(0, deviat
 biases start at `bias`. Layers get the array of one tower and the `Operations` that compute.
 """
 
+import abc
 import dataclasses
 import math
 from typing import ClassVar, Self
@@ -108,14 +109,15 @@ class Exchange:
         return (*shape[:-1], shape[-1] * towers)
 
 
-class Elementwise:
+class Elementwise(abc.ABC):
     """A layer without parameters that leaves the shape of its input."""
 
     def output(self, shape: Shape, towers: int) -> Shape:
         return shape
 
+    @abc.abstractmethod
     def __call__(self, x: jax.Array, ops: Operations) -> jax.Array:
-        raise NotImplementedError
+        """What comes of x [batch, *shape] of one tower."""
 
 
 @dataclasses.dataclass(frozen=True)

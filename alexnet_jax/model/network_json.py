@@ -11,7 +11,7 @@ from alexnet_jax.model.low_resolution import LowResolution
 from alexnet_jax.runtime.errors import UserError
 
 _kinds: dict[str, type] = {kind.__name__: kind for kind in LAYER_KINDS}
-_OWN = {kind.__name__ for kind in LAYER_KINDS}
+_BUILT_IN = {kind.__name__ for kind in LAYER_KINDS}
 # What JSON may have for a field of a type.
 _TYPES: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
 _FIELDS = ("name", "input_size", "channels", "towers", "num_classes")
@@ -29,7 +29,7 @@ def register_layer(kind: type) -> type:
             f"The layer {getattr(kind, '__name__', kind)} can't be registered: expected a class "
             "with @dataclasses.dataclass(frozen=True)."
         )
-    if kind.__name__ in _OWN:
+    if kind.__name__ in _BUILT_IN:
         raise UserError(
             f"The layer {kind.__name__} can't be registered: this project has a layer of that "
             "name; choose another."

@@ -3,6 +3,7 @@
 Each tower computes from its own input alone.
 """
 
+import abc
 import dataclasses
 from typing import ClassVar
 
@@ -14,10 +15,10 @@ Shape = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class TowerLayer:
+class TowerLayer(abc.ABC):
     """A layer with parameters, called with the array and the parameters of one tower.
 
-    A class that derives from it is a frozen dataclass too and has the three methods. Parameters
+    A class that derives from it is a frozen dataclass too and defines the three methods. Parameters
     called "bias" start at `bias`, all others are drawn from N(0, deviation).
     """
 
@@ -26,17 +27,17 @@ class TowerLayer:
     deviation: float = 0.01
     bias: float = 0.0
 
+    @abc.abstractmethod
     def output(self, shape: Shape, towers: int) -> Shape:
         """The shape that comes of one example's `shape`, both of one tower and without a batch."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def parameters(self, shape: Shape, towers: int) -> dict[str, Shape]:
         """{"kernel": ..., "bias": ...}: the shapes of one tower's parameters for such an input."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def __call__(self, x: jax.Array, params: Params) -> jax.Array:
         """[batch, *output] of x [batch, *shape]."""
-        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)

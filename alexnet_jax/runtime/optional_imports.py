@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import os
-import sys
 from collections.abc import Iterator
 
 from alexnet_jax.runtime.errors import UserError
@@ -44,17 +43,15 @@ def import_tensorflow():
     one is meant, takes a third of the time; tf.keras imports it as ever when it is used. Raises
     ModuleNotFoundError where TensorFlow is not installed.
     """
-    imported_before = "tensorflow" in sys.modules
     chosen = os.environ.get("TF_USE_LEGACY_KERAS")
-    if not imported_before:
-        os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
     try:
         import tensorflow as tf
     finally:
-        if chosen is not None:
-            os.environ["TF_USE_LEGACY_KERAS"] = chosen
-        elif not imported_before:
+        if chosen is None:
             del os.environ["TF_USE_LEGACY_KERAS"]
+        else:
+            os.environ["TF_USE_LEGACY_KERAS"] = chosen
     tf.config.set_visible_devices([], "GPU")
     return tf
 

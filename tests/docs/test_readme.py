@@ -91,7 +91,6 @@ SMOKE |= {
         " --config.optimizer.layers=\"{'conv1': {'factor': 0.1}}\"": {},
     }.items()
 }
-NEED_TORCH = (".pth",)
 
 
 def in_the_readme():
@@ -172,7 +171,7 @@ def start(place, command):
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [command for command in SMOKE if SMOKE[command] is not None])
 def test_a_command_of_the_readme_runs(folder, command):
-    if any(word in command for word in NEED_TORCH):
+    if ".pth" in command:
         pytest.importorskip("torch", reason="PyTorch is not installed")
     for name in ("NEW", "PREPARED", "OUT", "runs"):  # of the test before
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -236,7 +236,7 @@ def test_the_mean_image_is_that_of_the_run_unless_the_new_sets_is_wanted(trained
     """A run of digits that goes on with synthetic images; both means once more by NumPy."""
     training = sources.Synthetic("train", num_records=16, num_classes=3, size=32, channels=3)
     config = from_run(trained_runs / "quickstart")
-    theirs = sources.Digits("train", 32, 3).pixels.mean(axis=0)
+    theirs = sources.Digits("train", 32, 3).images.mean(axis=0)
     np.testing.assert_allclose(statistics_used(config, tmp_path, training), theirs, rtol=1e-5)
     config.init.statistics = False
     ours = training.load(range(16))[0].mean(axis=0)
