@@ -3,6 +3,7 @@
 import math
 import re
 import statistics
+import textwrap
 from collections.abc import Sequence
 
 from alexnet_jax.reproduce import plan
@@ -10,6 +11,7 @@ from alexnet_jax.reproduce.experiment import Column, Experiment, Result, Results
 from alexnet_jax.runtime.errors import UserError
 
 SECTION = re.compile(r"(<!-- reproduce: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+WIDTH = 118  # columns of prose
 CLEAR = 2.0  # a difference of so many standard errors is taken for one
 
 
@@ -44,9 +46,8 @@ def section(experiment: Experiment, results: Results) -> str:
     heads += ["minutes", "commit"]
     lines = [_line(heads), _line(["---"] * len(heads))]
     lines += [_line(_row(experiment, run, results)) for run in runs]
-    text = (
-        f"\n{_claim(experiment)} `{reproduce_command(experiment)}`; one row with `--only=NAME`.\n\n"
-    )
+    claim = textwrap.fill(_claim(experiment), WIDTH, break_on_hyphens=False)
+    text = f"\n{claim}\n`{reproduce_command(experiment)}`; one row with `--only=NAME`.\n\n"
     return text + "\n".join(lines) + "\n\n" + _picture(experiment, results)
 
 
